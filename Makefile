@@ -1,0 +1,58 @@
+# Two commands for users: `make demo`, `make test`. Both set up what they need.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+MEMBERS := schemas client runtime services/ingest services/book services/features services/writer sim
+CODE   := $(MEMBERS) benchmarks tests
+
+.PHONY: help setup demo test test-fast check format lock bench docs clean
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## .venv with every distribution installed for development
+
+# uv comes by pip into the environment itself: nothing is needed beyond Python and make.
+$(READY): requirements/uv.txt requirements/dev.txt $(MEMBERS:%=%/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tickbus needs Python 3.11 or newer: make PYTHON=python3.11 setup"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python has no venv module here: install it (Debian: python3-venv)"; exit 1; }
+	$(BIN)/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements/uv.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
+	$(BIN)/python -m tickbus.warm
+	@touch $@
+
+demo: setup  ## everything on this machine: a simulated venue to Parquet, with a live screen
+	$(BIN)/tickbus demo
+
+test: setup  ## the whole test suite, fast tests first
+	$(BIN)/python -m pytest
+
+test-fast: setup  ## tests without processes or sockets
+	$(BIN)/python -m pytest -m "not connected"
+
+check: setup  ## format, lint, types, import contract, fast tests
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -m "not connected"
+
+format: setup  ## put the code into its standard form
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+docs: setup  ## regenerate JSON Schema and AsyncAPI from the message types
+	$(BIN)/python -m tickbus_schemas.documents
+
+lock: setup  ## pin the newest allowed versions, with hashes and without index hosts
+	$(BIN)/uv export --quiet --upgrade --no-emit-workspace --no-header --no-emit-index-url --no-annotate --all-groups --format requirements-txt -o requirements/dev.txt
+	@rm -f uv.lock
+
+bench: setup  ## the benchmarks, as ratios to a limit or a peer measured in the same run
+	$(BIN)/tickbus bench
+
+clean:  ## remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
