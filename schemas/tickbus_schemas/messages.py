@@ -1,0 +1,379 @@
+"""Every message on the bus. README.md beside this package says what each field means.
+
+msgspec msgpack arrays, tagged by a number. They grow only at the end, with defaults; `schema`
+changes only when older readers must not read. A message is a batch of columns: each column is the
+little-endian bytes of its rows, so NumPy, Arrow and JavaScript read it without parsing.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+from typing import ClassVar, NamedTuple, TypeAlias
+
+import msgspec
+
+SCHEMA = 1
+ABSENT = -(2**63)
+"""An integer that the venue did not send; null in Parquet."""
+
+MAX_MESSAGE_BYTES = 256 * 1024
+MAX_ROWS = 65_536
+MAX_DEPTH = 1_000
+SEQ_ID_ROWS = 2**20
+"""`seq_id` of a row is `stream sequence * SEQ_ID_ROWS + row`."""
+PACKETS_PER_EPOCH = 2**40
+"""`packet_id` is `epoch * PACKETS_PER_EPOCH + n`."""
+
+
+class Side(IntEnum):
+    """Of a level: BID 1, ASK -1. Of a trade: the taker's, BUY 1, SELL -1, UNKNOWN 0."""
+
+    BID = 1
+    ASK = -1
+    BUY = 1
+    SELL = -1
+    UNKNOWN = 0
+
+
+class Action(IntEnum):
+    """What an update did to its price level."""
+
+    NEW = 1
+    UPDATE = 2
+    DELETE = 3
+
+
+class TradeFlag(IntFlag):
+    """What is special about a trade."""
+
+    AGGREGATE = 1
+    BLOCK = 2
+    RPI = 4
+    LIQUIDATION = 8
+    OFF_BOOK = 16
+    TIME_INFERRED = 32
+
+
+class L2Flag(IntFlag):
+    """What a packet of levels is."""
+
+    SNAPSHOT_FIRST = 1
+    SNAPSHOT = 2
+    SNAPSHOT_LAST = 4
+    GAP_BEFORE = 8
+    TIME_INFERRED = 16
+
+
+class BboFlag(IntFlag):
+    """What is special about a best quote."""
+
+    TIME_INFERRED = 1
+
+
+class BookFlag(IntFlag):
+    """Quality of a derived row: of a book, a bar or a feature."""
+
+    CROSSED = 1
+    STALE = 2
+    GAP = 4
+    FILLED = 8
+    """no trade in the bar: open, high, low and close are the close before"""
+
+
+class StatusKind(IntEnum):
+    """What a status message tells; one is published for every ticker concerned."""
+
+    CONNECTED = 1
+    DISCONNECTED = 2
+    GAP = 3
+    RESYNC = 4
+    SNAPSHOT = 5
+    NOTICE = 6
+    SKEW = 7
+
+
+class Width(NamedTuple):
+    """Element of a column: its NumPy code, and how often a row has one."""
+
+    code: str
+    per: str = "rows"
+
+
+I64, F64 = Width("<i8"), Width("<f8")
+I8, U16, I32 = Width("<i1"), Width("<u2"), Width("<i4")
+
+
+class Header(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
+    """Common to all. `more`: how many messages of the same ticker and flush follow directly."""
+
+    schema: int = SCHEMA
+    exchange: int
+    ticker: str
+    epoch: int
+    message_no: int
+    more: int = 0
+
+    columns: ClassVar[dict[str, Width]] = {}
+
+
+class TradeBatch(Header, tag=1, frozen=True, kw_only=True):
+    """Trades of one ticker; `trade_id` is text as Arrow has it: int32 offsets and bytes."""
+
+    timestamp: bytes
+    rcv_timestamp: bytes
+    packet_id: bytes
+    side: bytes
+    price: bytes
+    qty: bytes
+    flags: bytes
+    trade_id_offsets: bytes
+    trade_id_bytes: bytes
+
+    columns: ClassVar[dict[str, Width]] = {
+        "timestamp": I64,
+        "rcv_timestamp": I64,
+        "packet_id": I64,
+        "side": I8,
+        "price": F64,
+        "qty": F64,
+        "flags": U16,
+        "trade_id_offsets": Width("<i4", "rows+1"),
+        "trade_id_bytes": Width("<i1", "text"),
+    }
+
+
+class L2Batch(Header, tag=2, frozen=True, kw_only=True):
+    """Book updates of one ticker: a row a packet, and below it a row a level."""
+
+    timestamp: bytes
+    engine_timestamp: bytes
+    rcv_timestamp: bytes
+    packet_id: bytes
+    prev_update_id: bytes
+    update_id: bytes
+    flags: bytes
+    levels: bytes
+    side: bytes
+    action: bytes
+    price: bytes
+    qty: bytes
+
+    columns: ClassVar[dict[str, Width]] = {
+        "timestamp": I64,
+        "engine_timestamp": I64,
+        "rcv_timestamp": I64,
+        "packet_id": I64,
+        "prev_update_id": I64,
+        "update_id": I64,
+        "flags": U16,
+        "levels": I32,
+        "side": Width("<i1", "levels"),
+        "action": Width("<i1", "levels"),
+        "price": Width("<f8", "levels"),
+        "qty": Width("<f8", "levels"),
+    }
+
+
+class BboBatch(Header, tag=3, frozen=True, kw_only=True):
+    """Best bid and ask of one ticker, a row a change as the venue sends it."""
+
+    timestamp: bytes
+    engine_timestamp: bytes
+    rcv_timestamp: bytes
+    packet_id: bytes
+    update_id: bytes
+    bid_px: bytes
+    bid_sz: bytes
+    ask_px: bytes
+    ask_sz: bytes
+    flags: bytes
+
+    columns: ClassVar[dict[str, Width]] = {
+        "timestamp": I64,
+        "engine_timestamp": I64,
+        "rcv_timestamp": I64,
+        "packet_id": I64,
+        "update_id": I64,
+        "bid_px": F64,
+        "bid_sz": F64,
+        "ask_px": F64,
+        "ask_sz": F64,
+        "flags": U16,
+    }
+
+
+class Status(Header, tag=8, frozen=True, kw_only=True):
+    """One thing that happened to a ticker's data; a gap names what lies on both sides of it."""
+
+    timestamp: int
+    rcv_timestamp: int
+    packet_id: int
+    kind: int
+    feed: str = ""
+    reason: str = ""
+    from_id: int = ABSENT
+    to_id: int = ABSENT
+    from_timestamp: int = ABSENT
+    to_timestamp: int = ABSENT
+    line: int = 0
+
+
+class BookBatch(Header, tag=9, frozen=True, kw_only=True):
+    """The top `depth` levels of one ticker's book at grid points, best first; 0 where none."""
+
+    interval_ms: int
+    depth: int
+    timestamp: bytes
+    rcv_timestamp: bytes
+    packet_id: bytes
+    update_id: bytes
+    flags: bytes
+    bid_levels: bytes
+    ask_levels: bytes
+    bid_px: bytes
+    bid_sz: bytes
+    ask_px: bytes
+    ask_sz: bytes
+
+    columns: ClassVar[dict[str, Width]] = {
+        "timestamp": I64,
+        "rcv_timestamp": I64,
+        "packet_id": I64,
+        "update_id": I64,
+        "flags": U16,
+        "bid_levels": I32,
+        "ask_levels": I32,
+        "bid_px": Width("<f8", "rows*depth"),
+        "bid_sz": Width("<f8", "rows*depth"),
+        "ask_px": Width("<f8", "rows*depth"),
+        "ask_sz": Width("<f8", "rows*depth"),
+    }
+
+
+class BarBatch(Header, tag=10, frozen=True, kw_only=True):
+    """Trade bars of one ticker; absent prices are NaN (null in Parquet)."""
+
+    interval_ms: int
+    timestamp: bytes
+    end_timestamp: bytes
+    rcv_timestamp: bytes
+    packet_id: bytes
+    open: bytes
+    high: bytes
+    low: bytes
+    close: bytes
+    volume: bytes
+    vwap: bytes
+    trade_count: bytes
+    taker_buy_volume: bytes
+    taker_sell_volume: bytes
+    signed_volume: bytes
+    late_count: bytes
+    late_volume: bytes
+    flags: bytes
+
+    columns: ClassVar[dict[str, Width]] = {
+        "timestamp": I64,
+        "end_timestamp": I64,
+        "rcv_timestamp": I64,
+        "packet_id": I64,
+        "open": F64,
+        "high": F64,
+        "low": F64,
+        "close": F64,
+        "volume": F64,
+        "vwap": F64,
+        "trade_count": I64,
+        "taker_buy_volume": F64,
+        "taker_sell_volume": F64,
+        "signed_volume": F64,
+        "late_count": I64,
+        "late_volume": F64,
+        "flags": U16,
+    }
+
+
+class FeatureBatch(Header, tag=11, frozen=True, kw_only=True):
+    """Named features of one ticker's buckets; NaN is null (warm-up, gap)."""
+
+    interval_ms: int
+    catalogue: str
+    names: list[str]
+    timestamp: bytes
+    end_timestamp: bytes
+    rcv_timestamp: bytes
+    packet_id: bytes
+    flags: bytes
+    values: list[bytes]
+    """one f64 column a name"""
+
+    columns: ClassVar[dict[str, Width]] = {
+        "timestamp": I64,
+        "end_timestamp": I64,
+        "rcv_timestamp": I64,
+        "packet_id": I64,
+        "flags": U16,
+    }
+
+
+class Fence(Header, tag=12, frozen=True, kw_only=True):
+    """A publisher starts: its epoch is the last one + 1, its `message_no` starts at 0 here."""
+
+    timestamp: int
+    owner: str
+    version: str = ""
+
+
+class Clock(Header, tag=13, frozen=True, kw_only=True):
+    """Venue time of a shard: every event received before it lies before it in the log."""
+
+    timestamp: int
+    rcv_timestamp: int
+    packet_id: int
+    final: bool = False
+    """the input has ended: nothing follows in this epoch"""
+
+
+class DeadLetter(Header, tag=14, frozen=True, kw_only=True):
+    """Something refused: a frame by ingest or a message by a reader."""
+
+    timestamp: int
+    packet_id: int
+    service: str
+    reason: str
+    data: bytes
+    size: int
+    """bytes of the whole; `data` holds at most the first 64 KiB"""
+    source: str = ""
+
+
+Message: TypeAlias = (
+    TradeBatch
+    | L2Batch
+    | BboBatch
+    | Status
+    | BookBatch
+    | BarBatch
+    | FeatureBatch
+    | Fence
+    | Clock
+    | DeadLetter
+)
+MESSAGES: tuple[type[Header], ...] = (
+    TradeBatch,
+    L2Batch,
+    BboBatch,
+    Status,
+    BookBatch,
+    BarBatch,
+    FeatureBatch,
+    Fence,
+    Clock,
+    DeadLetter,
+)
+FEED_OF: dict[type[Header], str] = {
+    TradeBatch: "trade",
+    L2Batch: "l2",
+    BboBatch: "bbo",
+    Status: "status",
+}
