@@ -37,6 +37,7 @@ from tickbus_schemas.messages import (
     Header,
     L2Batch,
     Message,
+    Status,
     TradeBatch,
     Width,
 )
@@ -140,7 +141,7 @@ def rows(message: Message) -> int:
 
     Reject unless every column has the length that the others imply.
     """
-    if isinstance(message, Status | Fence | Clock | DeadLetter):
+    if isinstance(message, (Status, Fence, Clock, DeadLetter)):
         return 1
     count = len(message.timestamp) >> 3
     items = {"rows": count}
@@ -170,7 +171,7 @@ def _check_feature_layout(message: FeatureBatch, count: int) -> None:
 
 
 def _check_subject(message: Message, subject: str) -> None:
-    if isinstance(message, Fence | Clock | DeadLetter):
+    if isinstance(message, (Fence, Clock, DeadLetter)):
         return  # their subjects name a shard or a service; the stream they came from says which
     address = _address(subject)
     kind = _KIND_OF.get(type(message), "md")
