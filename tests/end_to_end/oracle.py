@@ -47,6 +47,31 @@ def rows(root: Path, feed: str, ticker: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: row["seq_id"])
 
 
+OUR_OWN = ("seq_id", "packet_id", "rcv_timestamp")
+"""Columns that may differ between two runs over the same frames."""
+
+
+def row_count(root: Path, feed: str) -> int:
+    files = root.glob(f"feed={feed}/**/*.parquet")
+    return sum(pq.read_metadata(path).num_rows for path in files)
+
+
+def content(root: Path, feed: str) -> list[tuple[Any, ...]]:
+    """All rows of a feed but for receive times and our own numbers, in a comparable order."""
+    found = []
+    for path in root.glob(f"feed={feed}/**/*.parquet"):
+        table = pq.ParquetFile(path).read()
+        names = sorted(name for name in table.column_names if name not in OUR_OWN)
+        columns = [table.column(name).to_pylist() for name in names]
+        order = table.column("seq_id").to_pylist()
+        found += [
+            (row[names.index("ticker")], seq, row)
+            for seq, row in zip(order, zip(*columns, strict=True), strict=True)
+        ]
+    found.sort(key=lambda item: item[:2])
+    return [row for _, _, row in found]
+
+
 def trades_differ(root: Path, prefix: Path) -> list[str]:
     """One line for each trade that is missing, extra or different."""
     expected = defaultdict(dict)
@@ -104,7 +129,7 @@ def quotes_differ(root: Path, capture: Path) -> list[str]:
 
 
 def fold(level_rows: list[dict[str, Any]]) -> Book:
-    """The book after all rows: emptied at each first row of a snapshot, absolute sizes, 0 removes."""
+    """The book after all rows: emptied where a snapshot begins, absolute sizes, 0 removes."""
     book: Book = {1: {}, -1: {}}
     snapshot_start = None
     for row in level_rows:
@@ -135,7 +160,9 @@ def levels_differ(root: Path, prefix: Path, *, delta_rows: int | None = None) ->
             wanted = {text(price): text(qty) for price, qty in final[name]}
             if book[side] != wanted:
                 apart = set(book[side].items()) ^ set(wanted.items())
-                wrong.append(f"{ticker} {name}: {len(apart)} levels differ, e.g. {sorted(apart)[:3]}")
+                wrong.append(
+                    f"{ticker} {name}: {len(apart)} levels differ, e.g. {sorted(apart)[:3]}"
+                )
     if delta_rows is not None and deltas != delta_rows:
         wrong.append(f"{delta_rows} delta rows expected, {deltas} stored")
     return wrong
@@ -171,9 +198,8 @@ def common_columns_wrong(root: Path) -> list[str]:
     last: dict[str, int] = {}
     for path in sorted(root.glob("feed=*/**/*.parquet"), key=lambda p: int(p.stem.split("-")[-1])):
         table = pq.ParquetFile(path).read()
-        for name in ("timestamp", "rcv_timestamp", "exchange", "ticker", "seq_id", "packet_id"):
-            if table.column(name).null_count:
-                wrong.append(f"{path.name}: null in {name}")
+        common = ("timestamp", "rcv_timestamp", "exchange", "ticker", "seq_id", "packet_id")
+        wrong += [f"{path.name}: null in {n}" for n in common if table.column(n).null_count]
         sequence = table.column("seq_id").to_pylist()
         folder = str(path.parent.parent)
         if sequence != sorted(set(sequence)) or sequence[0] <= last.get(folder, -1):
