@@ -1,0 +1,1 @@
+"""The commands that the client brings; each is an entry point of `tickbus.commands`."""
