@@ -1,0 +1,188 @@
+"""Every setting of every tickbus process: one TOML file, `TICKBUS_<SECTION>__<KEY>` above it.
+
+Types, limits and meaning stand together at each key; `settings_sources` reads them. Plain msgspec
+structs, since each service pays for its imports at every start (pydantic-settings: 0.3 s each).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+from tickbus_schemas import subjects
+from tickbus_schemas.exchanges import Exchange
+
+MiB = 1024**2
+GiB = 1024**3
+
+Count = Annotated[int, Meta(ge=1)]
+CountOrOff = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+Milliseconds = Annotated[float, Meta(ge=0)]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all sections: immutable, named arguments only."""
+
+
+class NatsSettings(Section, frozen=True, kw_only=True):
+    """Where the bus is, and what `tickbus init` makes of its streams."""
+
+    url: Annotated[str, Meta(description="NATS server, or several with commas between")] = (
+        "nats://127.0.0.1:4222"
+    )
+    user: Annotated[str, Meta(description="user name; empty: none")] = ""
+    password_file: Annotated[str, Meta(description="file that holds the password")] = ""
+    creds_file: Annotated[str, Meta(description="NATS credentials file (JWT and seed)")] = ""
+    replicas: Annotated[Literal[1, 3, 5], Meta(description="copies of each stream")] = 1
+    max_age_h: Annotated[Seconds, Meta(description="hours that a stream keeps its messages")] = 24.0
+    max_bytes: Annotated[Count, Meta(description="bytes of a shard's raw stream at most")] = (
+        20 * GiB
+    )
+    republish: Annotated[bool, Meta(description="send what was stored to live.<subject>")] = True
+    sync_always: Annotated[
+        bool, Meta(description="the server fsyncs each message (its setting)")
+    ] = False
+
+
+class IngestSettings(Section, frozen=True, kw_only=True):
+    """What is fetched from the venue, and how much of it may wait."""
+
+    exchange: Annotated[str, Meta(description="exchange token")] = "binance_usdm"
+    tickers: Annotated[list[str], Meta(description="as the venue spells them; * for all")] = (
+        msgspec.field(default_factory=list)
+    )
+    channels: Annotated[list[str], Meta(description="the venue's channel names")] = msgspec.field(
+        default_factory=lambda: ["trade", "depth@100ms", "bookTicker"]
+    )
+    ws_url: Annotated[str, Meta(description="instead of the venue's WebSocket address")] = ""
+    rest_url: Annotated[str, Meta(description="instead of the venue's REST address")] = ""
+    linger_ms: Annotated[
+        Milliseconds, Meta(description="wait for more frames before a flush; 0: as acks allow")
+    ] = 0.0
+    flush_frames_max: Annotated[Count, Meta(description="frames in one flush at most")] = 2048
+    buffer_frames: Annotated[Count, Meta(description="frames that may wait for the bus")] = 200_000
+    buffer_bytes: Annotated[Count, Meta(description="their bytes")] = 256 * MiB
+    snapshot_interval_s: Annotated[
+        Seconds, Meta(description="a full book into the log this often")
+    ] = 300.0
+    snapshot_limit: Annotated[
+        CountOrOff, Meta(description="levels a side asked of the venue; 0: its most")
+    ] = 0
+    max_frame_bytes: Annotated[Count, Meta(description="a longer frame is refused")] = 4 * MiB
+    raw: Annotated[bool, Meta(description="keep frames as received under <data_dir>/_raw")] = True
+    raw_rotate_s: Annotated[Seconds, Meta(description="a new raw file after this time")] = 3600.0
+    raw_rotate_bytes: Annotated[Count, Meta(description="or after this many bytes of text")] = GiB
+    stop_at_end: Annotated[bool, Meta(description="leave when a capture venue has ended")] = False
+    capture_times: Annotated[
+        bool, Meta(description="take rcv_timestamp from the capture that the venue serves")
+    ] = False
+    websocket_client: Annotated[
+        Literal["auto", "websockets", "picows"], Meta(description="auto: the fastest installed")
+    ] = "auto"
+    silence_s: Annotated[Seconds, Meta(description="reconnect after so long without a frame")] = (
+        30.0
+    )
+    ticker_silence_s: Annotated[
+        Seconds, Meta(description="resubscribe a ticker that is silent for so long")
+    ] = 300.0
+    connection_attempts_per_5min: Annotated[Count, Meta(description="budget of connects")] = 100
+
+
+class BookSettings(Section, frozen=True, kw_only=True):
+    """Books on a time grid."""
+
+    intervals: Annotated[list[str], Meta(description="grids, e.g. 100ms")] = msgspec.field(
+        default_factory=lambda: ["100ms"]
+    )
+    depth: Annotated[int, Meta(ge=1, le=1000, description="levels a side published")] = 10
+    on_change: Annotated[bool, Meta(description="publish each change of the top levels too")] = (
+        False
+    )
+    checkpoint_s: Annotated[Seconds, Meta(description="between checkpoints")] = 10.0
+
+
+class FeatureSettings(Section, frozen=True, kw_only=True):
+    """Bars and features."""
+
+    intervals: Annotated[list[str], Meta(description="bucket lengths")] = msgspec.field(
+        default_factory=lambda: ["100ms", "1s", "1m"]
+    )
+    grace_ms: Annotated[CountOrOff, Meta(description="a bucket waits so long for late events")] = (
+        100
+    )
+    checkpoint_s: Annotated[Seconds, Meta(description="between checkpoints")] = 10.0
+
+
+class WriterSettings(Section, frozen=True, kw_only=True):
+    """The Parquet data set."""
+
+    root: Annotated[str, Meta(description="its folder; empty: data_dir")] = ""
+    block_s: Annotated[
+        Count, Meta(description="a file ends when the server's store time passes a multiple")
+    ] = 3600
+    row_group_rows: Annotated[Count, Meta(description="rows of a row group")] = 262_144
+    zstd_level: Annotated[int, Meta(ge=1, le=22, description="Parquet compression")] = 3
+    memory_rows_max: Annotated[Count, Meta(description="rows kept in memory at most")] = 4_000_000
+    streams: Annotated[
+        list[Literal["md", "book", "bar", "feature"]], Meta(description="kinds that are written")
+    ] = msgspec.field(default_factory=lambda: ["md", "book", "bar", "feature"])
+
+
+class TelemetrySettings(Section, frozen=True, kw_only=True):
+    """Logs and traces."""
+
+    trace_every: Annotated[
+        CountOrOff, Meta(description="trace each n-th packet; 0: none; needs an OTLP endpoint")
+    ] = 10_000
+    log_format: Annotated[
+        Literal["auto", "json", "console"], Meta(description="auto: console on a terminal")
+    ] = "auto"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="the least that is logged")
+    ] = "info"
+
+
+class HealthSettings(Section, frozen=True, kw_only=True):
+    """The HTTP server for probes and metrics."""
+
+    host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="0: a free one, see <data_dir>/_run/<service>.json")] = 0
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """All of them."""
+
+    data_dir: Annotated[str, Meta(description="folder for data, run files and logs")] = "./data"
+    shard: Annotated[str, Meta(description="name of the shard; empty: the exchange token")] = ""
+    nats: NatsSettings = NatsSettings()
+    ingest: IngestSettings = msgspec.field(default_factory=IngestSettings)
+    book: BookSettings = msgspec.field(default_factory=BookSettings)
+    features: FeatureSettings = msgspec.field(default_factory=FeatureSettings)
+    writer: WriterSettings = msgspec.field(default_factory=WriterSettings)
+    telemetry: TelemetrySettings = TelemetrySettings()
+    health: HealthSettings = HealthSettings()
+
+    @property
+    def of_shard(self) -> Shard:
+        """The shard that these settings are about."""
+        exchange = Exchange.from_token(self.ingest.exchange)
+        return Shard(name=self.shard or exchange.token, exchange=exchange)
+
+
+class Shard(msgspec.Struct, frozen=True):
+    """One exchange, or a part of its tickers: one raw stream and what is derived from it."""
+
+    name: str
+    exchange: Exchange
+
+    def stream(self, kind: str) -> str:
+        """Stream of this shard: kind md, book, bar or feature."""
+        return subjects.stream(kind, self.name)
+
+    @property
+    def md(self) -> str:
+        """The raw stream: the log that all else is derived from."""
+        return self.stream("md")

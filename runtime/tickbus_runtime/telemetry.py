@@ -1,0 +1,202 @@
+"""Counters, gauges and latency histograms of one process; cheap enough for every group.
+
+Prometheus reads them at /metrics in its text form; `tickbus up` reads them at /status and adds up
+the lives of a process that was restarted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from tickbus_runtime.names import METRICS, STAGES
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric as PrometheusMetric
+
+STEPS_PER_OCTAVE = 16
+"""Buckets grow by 2**(1/16): a percentile is right within 2.2 %."""
+OCTAVES = 33  # 1 us to 2.4 hours
+BUCKETS = STEPS_PER_OCTAVE * OCTAVES
+
+Key = tuple[str, tuple[tuple[str, str], ...]]
+
+
+class LatencyStatus(TypedDict):
+    """A histogram as /status gives it."""
+
+    count: int
+    sum: float
+    p50: float
+    p99: float
+    max: float
+    buckets: dict[str, int]
+
+
+class Latency:
+    """Geometric histogram of microseconds; below 1 counts as 1."""
+
+    def __init__(self) -> None:
+        self.counts: npt.NDArray[np.int64] = np.zeros(BUCKETS, np.int64)
+        self.sum_us = 0.0
+        self.max_us = 0.0
+
+    def observe(self, us: float) -> None:
+        """Count one value."""
+        us = max(us, 1.0)
+        self.counts[min(int(math.log2(us) * STEPS_PER_OCTAVE), BUCKETS - 1)] += 1
+        self.sum_us += us
+        self.max_us = max(self.max_us, us)
+
+    def observe_many(
+        self, us: npt.NDArray[np.integer[Any]] | npt.NDArray[np.floating[Any]]
+    ) -> None:
+        """Count every value of an array."""
+        if not len(us):
+            return
+        values = np.maximum(us, 1.0)
+        steps = (np.log2(values) * STEPS_PER_OCTAVE).astype(np.int64)
+        self.counts += np.bincount(np.minimum(steps, BUCKETS - 1), minlength=BUCKETS)
+        self.sum_us += float(values.sum())
+        self.max_us = max(self.max_us, float(values.max()))
+
+    @property
+    def count(self) -> int:
+        """How many values."""
+        return int(self.counts.sum())
+
+    def percentile(self, percent: float) -> float:
+        """Microseconds below which `percent` of the values lie; 0 without values."""
+        total = self.count
+        if not total:
+            return 0.0
+        rank = max(math.ceil(total * percent / 100), 1)
+        step = int(np.searchsorted(np.cumsum(self.counts), rank))
+        return min(2 ** ((step + 0.5) / STEPS_PER_OCTAVE), self.max_us)
+
+    def status(self) -> LatencyStatus:
+        """What /status shows; `merge` takes it back."""
+        steps = np.flatnonzero(self.counts)
+        return {
+            "count": self.count,
+            "sum": self.sum_us,
+            "p50": round(self.percentile(50), 1),
+            "p99": round(self.percentile(99), 1),
+            "max": round(self.max_us, 1),
+            "buckets": {str(step): int(self.counts[step]) for step in steps.tolist()},
+        }
+
+    def merge(self, status: LatencyStatus) -> None:
+        """Add another histogram's values."""
+        for step, count in status["buckets"].items():
+            self.counts[int(step)] += count
+        self.sum_us += status["sum"]
+        self.max_us = max(self.max_us, status["max"])
+
+    def octaves(self) -> list[tuple[str, float]]:
+        """Cumulative counts by upper bound in seconds, one an octave: what Prometheus keeps."""
+        cumulative = np.cumsum(self.counts.reshape(OCTAVES, STEPS_PER_OCTAVE).sum(axis=1))
+        bounds = [(str(2 ** (n + 1) / 1e6), float(count)) for n, count in enumerate(cumulative)]
+        return [*bounds, ("+Inf", float(self.count))]
+
+
+class Telemetry:
+    """What a process knows of itself; names are declared in `names`. Per group, never per row."""
+
+    def __init__(self, service: str = "") -> None:
+        self.service = service
+        self.counters: dict[Key, float] = {}
+        self.gauges: dict[Key, float] = {}
+        self.latencies: dict[str, Latency] = {}
+
+    def count(self, name: str, n: float = 1, **labels: str) -> None:
+        """Add `n` to a counter."""
+        key = (name, tuple(sorted(labels.items()))) if labels else (name, ())
+        self.counters[key] = self.counters.get(key, 0) + n
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        self.gauges[name, tuple(sorted(labels.items()))] = value
+
+    def latency(self, stage: str) -> Latency:
+        """The histogram of a stage."""
+        found = self.latencies.get(stage)
+        if found is None:
+            found = self.latencies[stage] = Latency()
+        return found
+
+    def status(self) -> dict[str, Any]:
+        """Counters, gauges and latencies for /status: `{"frames{source=rest}": 3, ...}`."""
+        return {
+            "counters": dict(_flat(self.counters)),
+            "gauges": dict(_flat(self.gauges)),
+            "latency_us": {stage: one.status() for stage, one in self.latencies.items()},
+        }
+
+    def prometheus(self) -> bytes:
+        """Everything in Prometheus' text form."""
+        from prometheus_client import CollectorRegistry, generate_latest  # 70 ms, only if asked
+
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Collector(self))
+        return generate_latest(registry)
+
+
+class _Collector:
+    """Hands the numbers over when Prometheus asks; until then nothing is kept twice."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self.telemetry = telemetry
+
+    def collect(self) -> Iterator[PrometheusMetric]:
+        """One family a metric, as prometheus_client's custom collectors do."""
+        from prometheus_client.core import (
+            CounterMetricFamily,
+            GaugeMetricFamily,
+            HistogramMetricFamily,
+        )
+
+        service = self.telemetry.service
+        for name, series in _families(self.telemetry.counters):
+            family = CounterMetricFamily(f"tickbus_{name}", _meaning(name))
+            for labels, value in series:
+                family.add_sample(f"tickbus_{name}_total", {"service": service, **labels}, value)
+            yield family
+        for name, series in _families(self.telemetry.gauges):
+            gauge = GaugeMetricFamily(f"tickbus_{name}", _meaning(name))
+            for labels, value in series:
+                gauge.add_sample(f"tickbus_{name}", {"service": service, **labels}, value)
+            yield gauge
+        histogram = HistogramMetricFamily(
+            "tickbus_latency_seconds", "latency by stage", labels=["service", "stage"]
+        )
+        for stage, latency in list(self.telemetry.latencies.items()):
+            histogram.add_metric([service, stage], latency.octaves(), latency.sum_us / 1e6)
+        yield histogram
+
+
+def _families(
+    series: Mapping[Key, float],
+) -> Iterable[tuple[str, list[tuple[dict[str, str], float]]]]:
+    families: dict[str, list[tuple[dict[str, str], float]]] = {}
+    for (name, labels), value in list(series.items()):
+        families.setdefault(name, []).append((dict(labels), value))
+    return families.items()
+
+
+def _meaning(name: str) -> str:
+    metric = METRICS.get(name)
+    return f"{metric.unit} {metric.meaning}" if metric else name
+
+
+def _flat(series: Mapping[Key, float]) -> Iterator[tuple[str, float]]:
+    for (name, labels), value in list(series.items()):
+        inner = ",".join(f"{label}={text}" for label, text in labels)
+        yield (f"{name}{{{inner}}}" if inner else name), value
+
+
+__all__ = ["STAGES", "Latency", "LatencyStatus", "Telemetry"]
