@@ -36,7 +36,7 @@ class Exchange(IntEnum):
             return _EXCHANGES[token]
         except KeyError:
             known = ", ".join(sorted(_EXCHANGES))
-            raise Reject(f"unknown exchange {token!r}: one of {known}") from None
+            raise Reject(f"unknown exchange {token[:80]!r}: one of {known}") from None
 
 
 _TOKENS = {exchange: exchange.name.lower() for exchange in Exchange}

@@ -8,9 +8,10 @@ little-endian bytes of its rows, so NumPy, Arrow and JavaScript read it without 
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import Annotated, ClassVar, NamedTuple, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 SCHEMA = 1
 ABSENT = -(2**63)
@@ -18,11 +19,22 @@ ABSENT = -(2**63)
 
 MAX_MESSAGE_BYTES = 256 * 1024
 MAX_ROWS = 65_536
+"""No message can hold more: MAX_MESSAGE_BYTES ends it first (tested), so nothing checks it."""
 MAX_DEPTH = 1_000
+MAX_TEXT = 4_096
+"""Characters of a free text, such as a reason."""
 SEQ_ID_ROWS = 2**20
 """`seq_id` of a row is `stream sequence * SEQ_ID_ROWS + row`."""
 PACKETS_PER_EPOCH = 2**40
 """`packet_id` is `epoch * PACKETS_PER_EPOCH + n`."""
+MAX_EPOCH = 2**63 // PACKETS_PER_EPOCH - 1
+"""So that every `packet_id` is an i64."""
+
+# The decoder holds these bounds for us, in C: what is outside never becomes a message.
+Int64: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Text: TypeAlias = Annotated[str, Meta(max_length=MAX_TEXT)]
+Interval: TypeAlias = Annotated[int, Meta(ge=1, le=86_400_000)]
 
 
 class Side(IntEnum):
@@ -108,10 +120,10 @@ class Header(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
 
     schema: int = SCHEMA
     exchange: int
-    ticker: str
-    epoch: int
-    message_no: int
-    more: int = 0
+    ticker: Annotated[str, Meta(max_length=64)]
+    epoch: Annotated[int, Meta(ge=0, le=MAX_EPOCH)]
+    message_no: Count
+    more: Count = 0
 
     columns: ClassVar[dict[str, Width]] = {}
 
@@ -205,24 +217,26 @@ class BboBatch(Header, tag=3, frozen=True, kw_only=True):
 class Status(Header, tag=8, frozen=True, kw_only=True):
     """One thing that happened to a ticker's data; a gap names what lies on both sides of it."""
 
-    timestamp: int
-    rcv_timestamp: int
-    packet_id: int
-    kind: int
-    feed: str = ""
-    reason: str = ""
-    from_id: int = ABSENT
-    to_id: int = ABSENT
-    from_timestamp: int = ABSENT
-    to_timestamp: int = ABSENT
-    line: int = 0
+    timestamp: Int64
+    rcv_timestamp: Int64
+    packet_id: Int64
+    kind: Annotated[int, Meta(ge=1, le=127)]
+    """a StatusKind; a number that this reader does not know yet is not refused"""
+    feed: Text = ""
+    reason: Text = ""
+    from_id: Int64 = ABSENT
+    to_id: Int64 = ABSENT
+    from_timestamp: Int64 = ABSENT
+    to_timestamp: Int64 = ABSENT
+    line: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
 
 
 class BookBatch(Header, tag=9, frozen=True, kw_only=True):
     """The top `depth` levels of one ticker's book at grid points, best first; 0 where none."""
 
-    interval_ms: int
-    depth: int
+    interval_ms: Annotated[int, Meta(ge=0, le=86_400_000)]
+    """0: on change"""
+    depth: Annotated[int, Meta(ge=1, le=MAX_DEPTH)]
     timestamp: bytes
     rcv_timestamp: bytes
     packet_id: bytes
@@ -253,7 +267,7 @@ class BookBatch(Header, tag=9, frozen=True, kw_only=True):
 class BarBatch(Header, tag=10, frozen=True, kw_only=True):
     """Trade bars of one ticker; absent prices are NaN (null in Parquet)."""
 
-    interval_ms: int
+    interval_ms: Interval
     timestamp: bytes
     end_timestamp: bytes
     rcv_timestamp: bytes
@@ -296,9 +310,9 @@ class BarBatch(Header, tag=10, frozen=True, kw_only=True):
 class FeatureBatch(Header, tag=11, frozen=True, kw_only=True):
     """Named features of one ticker's buckets; NaN is null (warm-up, gap)."""
 
-    interval_ms: int
-    catalogue: str
-    names: list[str]
+    interval_ms: Interval
+    catalogue: Text
+    names: list[Text]
     timestamp: bytes
     end_timestamp: bytes
     rcv_timestamp: bytes
@@ -319,17 +333,17 @@ class FeatureBatch(Header, tag=11, frozen=True, kw_only=True):
 class Fence(Header, tag=12, frozen=True, kw_only=True):
     """A publisher starts: its epoch is the last one + 1, its `message_no` starts at 0 here."""
 
-    timestamp: int
-    owner: str
-    version: str = ""
+    timestamp: Int64
+    owner: Text
+    version: Text = ""
 
 
 class Clock(Header, tag=13, frozen=True, kw_only=True):
     """Venue time of a shard: every event received before it lies before it in the log."""
 
-    timestamp: int
-    rcv_timestamp: int
-    packet_id: int
+    timestamp: Int64
+    rcv_timestamp: Int64
+    packet_id: Int64
     final: bool = False
     """the input has ended: nothing follows in this epoch"""
 
@@ -337,14 +351,14 @@ class Clock(Header, tag=13, frozen=True, kw_only=True):
 class DeadLetter(Header, tag=14, frozen=True, kw_only=True):
     """Something refused: a frame by ingest or a message by a reader."""
 
-    timestamp: int
-    packet_id: int
-    service: str
-    reason: str
+    timestamp: Int64
+    packet_id: Int64
+    service: Text
+    reason: Text
     data: bytes
-    size: int
+    size: Count
     """bytes of the whole; `data` holds at most the first 64 KiB"""
-    source: str = ""
+    source: Text = ""
 
 
 Message: TypeAlias = (

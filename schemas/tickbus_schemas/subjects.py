@@ -15,9 +15,10 @@ from tickbus_schemas.exchanges import Exchange
 FEEDS = ("trade", "l2", "bbo", "ticker", "derivative", "liquidation", "instrument", "status")
 MAX_TICKER_BYTES = 64
 
+_DERIVED = ("book", "bar", "feature")
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 _TOKEN = re.compile(r"(?:[A-Za-z0-9_-]|%[0-9A-F]{2})+")
-_SHARD = re.compile(r"[a-z][a-z0-9_]{0,47}")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _INTERVAL = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h)")
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 _DAY_MS = 86_400_000
@@ -62,17 +63,19 @@ def interval_ms(text: str) -> int:
 
 
 def interval_token(length_ms: int) -> str:
-    """The shortest name of an interval: 60000 is `1m`."""
+    """The one name of an interval in subjects: 60000 is `1m`; Reject as `interval_ms`."""
+    if length_ms <= 0 or _DAY_MS % length_ms:
+        raise Reject(f"interval of {length_ms} ms: it must divide a day")
     for unit in ("h", "m", "s"):
         if length_ms % _UNIT_MS[unit] == 0:
             return f"{length_ms // _UNIT_MS[unit]}{unit}"
     return f"{length_ms}ms"
 
 
-def _checked_shard(shard: str) -> str:
-    if not _SHARD.fullmatch(shard):
-        raise Reject(f"shard {shard!r}: lower case letters, digits and _ only")
-    return shard
+def _checked(what: str, name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise Reject(f"{what} {name[:80]!r}: lower case letters, digits and _, at most 48")
+    return name
 
 
 def md(exchange: Exchange, ticker: str, feed: str) -> str:
@@ -84,28 +87,54 @@ def md(exchange: Exchange, ticker: str, feed: str) -> str:
 
 def derived(kind: str, exchange: Exchange, ticker: str, length_ms: int) -> str:
     """`<book|bar|feature>.<exchange>.<ticker>.<interval>`; length 0 is the book on `change`."""
-    interval = interval_token(length_ms) if length_ms else "change"
+    if kind not in _DERIVED:
+        raise Reject(f"unknown kind {kind!r}: one of {', '.join(_DERIVED)}")
+    interval = interval_token(length_ms) if length_ms or kind != "book" else "change"
     return f"{kind}.{exchange.token}.{escape(ticker)}.{interval}"
 
 
 def fence(shard: str) -> str:
     """Where a shard's publishers announce themselves."""
-    return f"fence.{_checked_shard(shard)}"
+    return f"fence.{_checked('shard', shard)}"
 
 
 def clock(shard: str) -> str:
     """Where a shard's venue time is announced."""
-    return f"clock.{_checked_shard(shard)}"
+    return f"clock.{_checked('shard', shard)}"
 
 
 def dead_letter(service: str, exchange: Exchange) -> str:
     """Where a service keeps what it refused."""
-    return f"dlq.{service}.{exchange.token}"
+    return f"dlq.{_checked('service', service)}.{exchange.token}"
+
+
+def live(subject: str) -> str:
+    """Where the server repeats what it stored on `subject`."""
+    return f"live.{subject}"
+
+
+def replay(job: str, subject: str) -> str:
+    """Where the replay `job` publishes what once stood on `subject`."""
+    return f"replay.{_checked('job', job)}.{subject}"
+
+
+def bare(subject: str) -> str:
+    """The subject without `live.` or `replay.<job>.` in front."""
+    head, _, rest = subject.partition(".")
+    if head == "live":
+        return rest
+    if head == "replay":
+        job, _, rest = rest.partition(".")
+        _checked("job", job)
+        return rest
+    return subject
 
 
 def stream(kind: str, shard: str) -> str:
     """Stream of a shard: kind `md`, `book`, `bar` or `feature`; `MD_BINANCE_USDM`."""
-    return f"{kind}_{_checked_shard(shard)}".upper()
+    if kind not in ("md", *_DERIVED):
+        raise Reject(f"unknown kind {kind!r}: one of md, {', '.join(_DERIVED)}")
+    return f"{kind}_{_checked('shard', shard)}".upper()
 
 
 class Address(NamedTuple):
@@ -120,18 +149,17 @@ class Address(NamedTuple):
 
 
 def parse(subject: str) -> Address:
-    """The address of a four-token subject (`live.` and `replay.<job>.` in front are dropped)."""
-    tokens = subject.split(".")
-    if tokens[0] == "live":
-        tokens = tokens[1:]
-    elif tokens[0] == "replay":
-        tokens = tokens[2:]
-    if len(tokens) != 4 or tokens[0] not in ("md", "book", "bar", "feature"):
+    """The address of a four-token subject (`live.` and `replay.<job>.` in front are dropped).
+
+    Reject for any other subject, and for one that says in another way what ours say in one.
+    """
+    tokens = bare(subject).split(".")
+    if len(tokens) != 4 or tokens[0] not in ("md", *_DERIVED):
         raise Reject(f"{subject[:120]!r} is not <md|book|bar|feature>.<exchange>.<ticker>.<leaf>")
     kind, exchange, ticker, leaf = tokens
     if kind == "md":
         if leaf not in FEEDS:
-            raise Reject(f"{subject[:120]!r}: unknown feed {leaf!r}")
-    elif not (kind == "book" and leaf == "change"):
-        interval_ms(leaf)
+            raise Reject(f"{subject[:120]!r}: unknown feed {leaf[:40]!r}")
+    elif not (kind == "book" and leaf == "change") and interval_token(interval_ms(leaf)) != leaf:
+        raise Reject(f"{subject[:120]!r}: write {interval_token(interval_ms(leaf))}, not {leaf}")
     return Address(kind, Exchange.from_token(exchange), unescape(ticker), leaf)
