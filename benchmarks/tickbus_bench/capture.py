@@ -1,0 +1,71 @@
+"""The input of every benchmark: the frames of a real capture, in memory."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+from tickbus_schemas.errors import Fatal
+
+DEFAULT = "frames/binance_usdm/btcusdt_20240808.jsonl.gz"
+
+
+class _Line(msgspec.Struct):
+    ts: int
+    dir: str
+    data: str
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A capture's frames as bytes, in order, and its REST bodies."""
+
+    path: Path
+    wire: list[bytes]
+    bodies: list[bytes]
+
+    @property
+    def text_bytes(self) -> int:
+        return sum(map(len, self.wire)) + sum(map(len, self.bodies))
+
+    def of(self, channel: bytes) -> list[bytes]:
+        """The frames of one channel, e.g. `@depth`."""
+        return [frame for frame in self.wire if channel in frame[:60]]
+
+
+def find(path: str | None) -> Path:
+    """The capture named, else the default one in TICKBUS_CAPTURES or beside the project."""
+    if path:
+        return Path(path)
+    folder = os.environ.get("TICKBUS_CAPTURES") or str(
+        Path(__file__).resolve().parents[3] / "shared" / "captures"
+    )
+    found = Path(folder) / DEFAULT
+    if not found.exists():
+        raise Fatal(
+            "no capture to measure with: name one with --capture FILE, or set TICKBUS_CAPTURES "
+            "to the folder that holds frames/"
+        )
+    return found
+
+
+@lru_cache(maxsize=2)
+def load(path: Path) -> Frames:
+    """All frames of a `.jsonl.gz` capture."""
+    decode = msgspec.json.Decoder(_Line).decode
+    wire, bodies = [], []
+    try:
+        with gzip.open(path, "rb") as lines:
+            for text in lines:
+                line = decode(text)
+                if line.dir == "in":
+                    wire.append(line.data.encode())
+                elif line.dir == "http" and "lastUpdateId" in line.data[:40]:
+                    bodies.append(line.data.encode())
+    except (OSError, msgspec.MsgspecError) as error:
+        raise Fatal(f"cannot read the capture {path}: {error}") from None
+    return Frames(path, wire, bodies)

@@ -1,0 +1,71 @@
+"""`tickbus bench`: every promise of speed, measured beside its limit and its peer."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable
+
+from tickbus_schemas.errors import Fatal
+
+from tickbus_bench.capture import find
+from tickbus_bench.target import Target, machine
+
+help = "measure each speed target beside a limit and a peer of the same run"
+
+# In order of cost; each module has `measure(capture, quick) -> list[Target]`.
+BENCHMARKS = {
+    "book": "message bytes to books, per level",
+    "writer": "message bytes to committed Parquet, rows/s and bytes",
+    "ingest": "WebSocket to JetStream-acked, frames/s",
+    "replay": "the log to books and features, rows/s and messages/s",
+    "latency": "socket read to a subscriber's hands",
+    "path": "the whole path of a capture against the same job by hand",
+    "cost": "CPU per row as load grows, tickers a shard, memory, start-up",
+    "telemetry": "what metrics and traces cost",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "example: tickbus bench --quick book writer"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    listing = "\n".join(f"  {name:10} {text}" for name, text in BENCHMARKS.items())
+    parser.description = f"{help}\n\nbenchmarks:\n{listing}"
+    parser.add_argument("name", nargs="*", metavar="NAME", help="which ones (default: all)")
+    parser.add_argument("--capture", metavar="FILE", help="capture to measure with (.jsonl.gz)")
+    parser.add_argument("--quick", action="store_true", help="fewer runs: all within 50 s")
+    parser.add_argument("--json", action="store_true", help="one JSON object at the end")
+
+
+def run(args: argparse.Namespace) -> int:
+    unknown = [name for name in args.name if name not in BENCHMARKS]
+    if unknown:
+        raise Fatal(f"no benchmark {', '.join(unknown)}: one of {', '.join(BENCHMARKS)}")
+    capture = find(args.capture)
+    targets: list[Target] = []
+    for name in args.name or BENCHMARKS:
+        measure: Callable[..., list[Target]]
+        measure = importlib.import_module(f"tickbus_bench.{name}").measure
+        started = time.perf_counter()
+        found = measure(capture, args.quick)
+        took_s = time.perf_counter() - started
+        if not args.json:
+            print(f"{name} ({took_s:.1f} s)", *map(line, found), sep="\n", flush=True)
+        targets += found
+    if args.json:
+        result = {"machine": machine(), "targets": [target.as_json() for target in targets]}
+        json.dump(result, sys.stdout)
+        print()
+    return 0 if all(target.passes for target in targets) else 1
+
+
+def line(target: Target) -> str:
+    """One target for a person."""
+    bound = f"{'>=' if target.at_least else '<='} {target.target:g}"
+    spread = f" [{target.spread[0]:.4g}..{target.spread[1]:.4g}]" if target.spread else ""
+    beside = "; ".join(text for text in (target.limit, target.peer) if text)
+    verdict = "pass" if target.passes else "MISS"
+    return f"  {verdict} {target.name}: {target.value:.4g} {target.unit}{spread} ({bound}) {beside}"
