@@ -1,0 +1,73 @@
+"""A service's connection to NATS: patient at the start, probed while it lasts."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+from tickbus.connection import connect as connect_client
+from tickbus_schemas.errors import Fatal, Retry
+
+from tickbus_runtime.settings import NatsSettings, Settings
+from tickbus_runtime.settings_sources import redact
+from tickbus_runtime.telemetry import Telemetry
+
+RETRY_S = 0.5
+PROBE_SUBJECT = "ckpt.probe"
+"""`<this>.<service>`: the one stored message of each service's probe, in the stream CKPT."""
+
+
+async def connect(
+    name: str, settings: Settings, telemetry: Telemetry, stopping: asyncio.Event, log: Any
+) -> Client | None:
+    """Connect, for as long as it takes; None when told to stop before. Fatal if turned away."""
+    announced = False
+    while not stopping.is_set():
+        try:
+            return await connect_client(
+                settings.nats.url,
+                name=f"tickbus-{name}",
+                user=settings.nats.user,
+                password=password(settings.nats),
+                creds_file=settings.nats.creds_file,
+                data_dir=settings.data_dir,
+                count=lambda kind: telemetry.count("bus_errors", kind=kind),
+            )
+        except (Retry, OSError, nats.errors.Error) as error:
+            if not announced:
+                log.warning(
+                    "waiting for NATS", url=redact(settings.nats.url), reason=redact(str(error))
+                )
+                announced = True
+        try:
+            await asyncio.wait_for(stopping.wait(), RETRY_S)
+        except TimeoutError:
+            continue
+    return None
+
+
+def password(settings: NatsSettings) -> str:
+    """The password from its file; Fatal when that cannot be read."""
+    if not settings.password_file:
+        return ""
+    try:
+        return Path(settings.password_file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise Fatal(f"nats.password_file {settings.password_file}: {error.strerror}") from None
+
+
+async def probe(nc: Client, name: str) -> bool:
+    """Whether the server stores a message within the caller's patience: disk full shows here."""
+    answer = await nc.request(f"{PROBE_SUBJECT}.{name}", b"", timeout=2.0)
+    return b'"error"' not in answer.data
+
+
+async def close(nc: Client) -> None:
+    """Send what is buffered and leave, without waiting for a server that is gone."""
+    try:
+        await asyncio.wait_for(nc.close(), 2.0)
+    except (TimeoutError, nats.errors.Error, OSError):
+        return

@@ -1,0 +1,45 @@
+"""No process outlives the one that started it, even when that one is killed.
+
+Linux tells the kernel (prctl PR_SET_PDEATHSIG, man 2 prctl); elsewhere a supervised Python process
+notices that its standard input, a pipe held by its parent, has closed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+
+SUPERVISED = "TICKBUS_SUPERVISED"
+"""Environment variable: process id of the supervisor, whose pipe is our standard input."""
+
+_PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+
+def die_with_parent() -> None:
+    """For a child between fork and exec: the kernel kills it when its parent dies (Linux only)."""
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def hold() -> None:
+    """For a supervised process at its start: leave when the supervisor has gone."""
+    supervisor = os.environ.get(SUPERVISED)
+    if supervisor is None:
+        return
+    die_with_parent()
+    if os.getppid() != int(supervisor):  # it died before the kernel was told
+        os._exit(1)
+    threading.Thread(target=_watch_stdin, daemon=True, name="leash").start()
+
+
+def _watch_stdin() -> None:
+    try:
+        while os.read(0, 1024):
+            pass
+    except OSError:
+        return  # no readable standard input: nothing to watch
+    os._exit(1)

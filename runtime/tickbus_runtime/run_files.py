@@ -1,0 +1,51 @@
+"""Where a running process can be reached: `<data_dir>/_run/<service>.json`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from tickbus_schemas.errors import Fatal
+
+
+class RunFile(msgspec.Struct, frozen=True):
+    """Written when a process's health server listens, removed when it leaves in order."""
+
+    service: str
+    pid: int
+    health_url: str
+
+
+@contextlib.contextmanager
+def announced(data_dir: Path, service: str, health_url: str) -> Iterator[None]:
+    """Announce this process while the block runs. Fatal when the folder cannot be written."""
+    path = data_dir / "_run" / f"{service}.json"
+    content = msgspec.json.encode(RunFile(service, os.getpid(), health_url))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(f".{os.getpid()}.tmp")
+        fresh.write_bytes(content)
+        fresh.replace(path)
+    except OSError as error:
+        raise Fatal(
+            f"cannot write {path.parent}: {error.strerror or error}; "
+            "set data_dir to a folder of yours"
+        ) from None
+    try:
+        yield
+    finally:
+        if path.is_file() and path.read_bytes() == content:  # not the one of a successor
+            path.unlink(missing_ok=True)
+
+
+def read(data_dir: Path, service: str) -> RunFile | None:
+    """The announcement of a service, if there is one; the process may have died since."""
+    try:
+        return msgspec.json.decode(
+            (data_dir / "_run" / f"{service}.json").read_bytes(), type=RunFile
+        )
+    except (OSError, msgspec.MsgspecError):
+        return None
