@@ -1,0 +1,27 @@
+"""The venues: one file each, found by name; the contract is `contract.Venue`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from tickbus_schemas.errors import Fatal
+
+from tickbus_ingest.exchanges.contract import Venue
+
+
+def names() -> list[str]:
+    """Tokens of the exchanges that have a file here."""
+    return sorted(
+        module.name
+        for module in pkgutil.iter_modules(__path__)
+        if not module.name.startswith("_") and module.name != "contract"
+    )
+
+
+def load(token: str) -> type[Venue]:
+    """The venue of an exchange token; Fatal with the known ones when there is no such file."""
+    if token not in names():
+        raise Fatal(f"no ingest for exchange {token!r} yet: one of {', '.join(names())}")
+    venue: type[Venue] = importlib.import_module(f"{__name__}.{token}").Venue
+    return venue

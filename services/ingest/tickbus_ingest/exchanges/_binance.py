@@ -1,0 +1,409 @@
+"""What Binance's markets share: the envelope, the wire types, prices as decimal text.
+
+https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
+https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Meta, Raw, UnsetType, field
+from tickbus_schemas.errors import Fatal, Reject
+from tickbus_schemas.messages import ABSENT, Side, TradeFlag
+
+from tickbus_ingest.exchanges import _binance_scan as wire
+from tickbus_ingest.exchanges.contract import (
+    Control,
+    Decoded,
+    Depth,
+    Get,
+    Ignored,
+    Kind,
+    Parsed,
+    Quote,
+    Snapshot,
+    Stream,
+    Trade,
+    Venue,
+)
+
+DecimalText = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$", max_length=64)]
+Ms = Annotated[int, Meta(ge=0, le=2**43)]  # in us it still fits a signed 64-bit integer
+Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Level = tuple[DecimalText, DecimalText]
+
+# Trades that no order book saw; the venue's own feed for others leaves them out.
+# https://github.com/tardis-dev/tardis-node (mappers/binance.ts), field X undocumented
+OFF_BOOK = frozenset({"INSURANCE_FUND", "ADL", "NA"})
+LONG_DIGITS = 15  # up to here the shortest text of the nearest double is the venue's number again
+SUBSCRIBE_MAX = 100  # names in one frame: a frame stays small, and few frames stay in the limits
+
+
+class Envelope(msgspec.Struct):
+    """Any frame: combined stream, bare event, or answer to a request."""
+
+    stream: str | UnsetType = UNSET
+    data: Raw | UnsetType = UNSET
+    e: str | UnsetType = UNSET
+    s: str | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+    code: Raw | UnsetType = UNSET
+
+
+class WireTrade(msgspec.Struct):
+    E: Ms
+    T: Ms
+    s: str
+    t: Id
+    p: DecimalText
+    q: DecimalText
+    m: bool
+    X: str = "MARKET"
+
+
+class WireAggTrade(msgspec.Struct):
+    E: Ms
+    T: Ms
+    s: str
+    a: Id
+    p: DecimalText
+    q: DecimalText
+    m: bool
+
+
+class WireDepth(msgspec.Struct):
+    E: Ms
+    s: str
+    U: Id
+    u: Id
+    b: list[Level]
+    a: list[Level]
+    T: Ms = 0
+    pu: Id | UnsetType = UNSET
+
+
+class WireQuote(msgspec.Struct):
+    u: Id
+    s: str
+    b: DecimalText
+    B: DecimalText
+    a: DecimalText
+    A: DecimalText
+    E: Ms | UnsetType = UNSET
+    T: Ms | UnsetType = UNSET
+
+
+class WireBook(msgspec.Struct):
+    last_update_id: Id = field(name="lastUpdateId")
+    bids: Raw
+    asks: Raw
+    E: Ms | UnsetType = UNSET
+    T: Ms | UnsetType = UNSET
+
+
+class WireInstrument(msgspec.Struct):
+    symbol: str
+    status: str = ""
+
+
+class WireInstruments(msgspec.Struct):
+    symbols: list[WireInstrument]
+
+
+Wire = TypeVar("Wire")
+_envelope = msgspec.json.Decoder(Envelope)
+_trade = msgspec.json.Decoder(WireTrade)
+_agg_trade = msgspec.json.Decoder(WireAggTrade)
+_depth = msgspec.json.Decoder(WireDepth)
+_quote = msgspec.json.Decoder(WireQuote)
+_book = msgspec.json.Decoder(WireBook)
+_levels = msgspec.json.Decoder(list[Level])
+_instruments = msgspec.json.Decoder(WireInstruments)
+
+_COMMON = wire.SAW_s | wire.SAW_E
+_TRADE = _COMMON | wire.SAW_e | wire.SAW_T | wire.SAW_p | wire.SAW_q | wire.SAW_m
+_QUOTE = wire.SAW_s | wire.SAW_u | wire.SAW_b | wire.SAW_B | wire.SAW_ask | wire.SAW_A
+_DEPTH = _COMMON | wire.SAW_e | wire.SAW_U | wire.SAW_u | wire.SAW_bids | wire.SAW_asks
+_EVENT_OF = {"trade": "trade", "aggTrade": "aggTrade", "bookTicker": "bookTicker"}
+
+
+def decoded(decoder: msgspec.json.Decoder[Wire], data: bytes | Raw) -> Wire:
+    """The wire type in `data`; Reject with the decoder's reason."""
+    try:
+        return decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise Reject(f"{str(error)[:200] or type(error).__name__}") from None
+
+
+def number(text: str) -> float:
+    """The nearest double; Reject beyond its range."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise Reject(f"number out of range: {text[:40]}")
+    return value
+
+
+def is_long(text: str) -> bool:
+    """Whether a number has more significant digits than a double gives back."""
+    digits = text.lower().partition("e")[0]
+    if "." in digits:
+        digits = digits.rstrip("0")
+    return len(digits.replace(".", "").lstrip("0")) > LONG_DIGITS
+
+
+def levels(texts: list[Level]) -> tuple[list[tuple[float, float]], int]:
+    """Prices and sizes as doubles, and how many had too many digits."""
+    long = sum(is_long(price) + is_long(qty) for price, qty in texts)
+    return [(number(price), number(qty)) for price, qty in texts], long
+
+
+class Binance(Venue):
+    """Parsing that is the same on every Binance market; the venue's file says what differs."""
+
+    depth_speeds: ClassVar[tuple[str, ...]]
+    ignored_channels: ClassVar[tuple[str, ...]]
+    """prefixes of channels that are known and no feed of ours"""
+    links_by_pu: ClassVar[bool]
+    """USD-M says which update an update follows; Spot counts without holes: U - 1"""
+    quotes_have_times: ClassVar[bool]
+
+    def __init__(self, tickers: Sequence[str], channels: Sequence[str]) -> None:
+        super().__init__(tickers, channels)
+        kinds = [self.kind_of(channel) for channel in self.channels]
+        for kind in (Kind.TRADE, Kind.DEPTH, Kind.QUOTE):
+            if kinds.count(kind) > 1:
+                same = [name for name, k in zip(self.channels, kinds, strict=True) if k == kind]
+                raise Fatal(f"ingest.channels: {' and '.join(same)} are one feed; choose one")
+        self.streams: list[Stream] = [
+            Stream(f"{ticker.lower()}@{channel}", ticker, channel, kind)
+            for channel, kind in zip(self.channels, kinds, strict=True)
+            for ticker in self.tickers
+        ]
+        self._by_name = {stream.name: stream for stream in self.streams}
+        self._by_event = {
+            (_event_text(stream), stream.ticker): stream for stream in self.streams
+        }
+        self._table = _table(self.streams, self._required, self._allowed)
+        self._kinds = np.array([stream.kind for stream in self.streams], np.int8)
+        self._tickers = np.array(
+            [self.index[stream.ticker] for stream in self.streams], np.int32
+        )
+        self._aggregates = np.array(
+            [stream.channel == "aggTrade" for stream in self.streams], np.bool_
+        )
+
+    def kind_of(self, channel: str) -> Kind:
+        """What a channel carries; Fatal for one that the venue does not have."""
+        if channel in ("trade", "aggTrade"):
+            return Kind.TRADE
+        if channel == "bookTicker":
+            return Kind.QUOTE
+        if channel == "depth" or channel.removeprefix("depth@") in self.depth_speeds:
+            return Kind.DEPTH
+        if channel.startswith(self.ignored_channels):
+            return Kind.IGNORED
+        raise Fatal(
+            f"ingest.channels: {self.exchange.token} has no {channel!r}: use trade or aggTrade, "
+            f"bookTicker, depth@{' or depth@'.join(self.depth_speeds)}"
+        )
+
+    def _required(self, stream: Stream) -> int:
+        if stream.kind == Kind.TRADE:
+            return _TRADE | (wire.SAW_a if stream.channel == "aggTrade" else wire.SAW_t)
+        if stream.kind == Kind.QUOTE:
+            times = wire.SAW_E | wire.SAW_T | wire.SAW_e
+            return _QUOTE | (times if self.quotes_have_times else 0)
+        link = wire.SAW_T | wire.SAW_pu
+        return _DEPTH | (link if self.links_by_pu else 0)
+
+    def _allowed(self, stream: Stream) -> int:
+        extra = wire.SAW_X if stream.kind == Kind.TRADE else 0
+        return self._required(stream) | extra
+
+    def subscribe(self, streams: Sequence[Stream]) -> Iterable[bytes]:
+        """SUBSCRIBE frames; the id only tells the answers apart."""
+        names = [stream.name for stream in streams]
+        for n in range(0, len(names), SUBSCRIBE_MAX):
+            yield msgspec.json.encode(
+                {"method": "SUBSCRIBE", "params": names[n : n + SUBSCRIBE_MAX], "id": n + 1}
+            )
+
+    def decode(self, frames: list[bytes]) -> Decoded:
+        """Columns of all frames that the fast reader understands (see `_binance_scan`)."""
+        count = len(frames)
+        text = np.frombuffer(b"".join(frames), np.uint8)
+        ends = np.zeros(count + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, frames), np.int64, count), out=ends[1:])
+        room = len(text) // 10 + 1
+        out = Decoded(count)
+        stream = np.empty(count, np.int64)
+        ints = np.zeros((count, wire.INTS), np.int64)
+        level_ends = np.zeros(count + 1, np.int64)
+        side, price, qty = np.empty(room, np.int8), np.empty(room), np.empty(room)
+        maker = np.zeros(count, np.int8)
+        out.long_decimals = wire.scan(
+            text, ends, self._table, stream, ints, out.values, maker, level_ends, side, price, qty
+        )
+        out.kind = self._kinds[stream]
+        out.ticker = self._tickers[stream]
+        out.event_us = ints[:, wire.EVENT] * 1000
+        out.engine_us = ints[:, wire.ENGINE] * 1000
+        is_trade = out.kind == Kind.TRADE
+        out.update_id = np.where(is_trade, ints[:, wire.TRADE_ID], ints[:, wire.LAST_ID])
+        out.prev_update_id = (
+            ints[:, wire.PREV_ID] if self.links_by_pu else ints[:, wire.FIRST_ID] - 1
+        )
+        out.side = 1 - 2 * maker
+        out.flags = np.where(self._aggregates[stream], np.uint16(TradeFlag.AGGREGATE), np.uint16(0))
+        out.level_start = level_ends[:-1]
+        out.level_count = np.diff(level_ends).astype(np.int32)
+        filled = level_ends[-1]
+        out.level_side, out.level_price, out.level_qty = side[:filled], price[:filled], qty[:filled]
+        out.kind[stream < 0] = -1
+        return out
+
+    def parse(self, frame: bytes) -> Parsed:
+        """What one frame means, decoded in full."""
+        envelope = decoded(_envelope, frame)
+        if isinstance(envelope.data, Raw) and isinstance(envelope.stream, str):
+            if envelope.stream == "!serverShutdown":
+                return Control("serverShutdown", closing=True)
+            stream = self._by_name.get(envelope.stream)
+            if stream is None:
+                raise Reject(f"stream {envelope.stream[:80]!r} was not asked for")
+            return self._event(stream, envelope.data)
+        if isinstance(envelope.e, str):
+            if envelope.e == "serverShutdown":
+                return Control("serverShutdown", closing=True)
+            ticker = envelope.s if isinstance(envelope.s, str) else ""
+            stream = self._by_event.get((envelope.e, ticker))
+            if stream is None:
+                raise Reject(f"event {envelope.e[:40]!r} of {ticker[:40]!r} was not asked for")
+            return self._event(stream, frame)
+        if envelope.error is not UNSET or envelope.code is not UNSET:
+            return Control(frame[:200].decode(errors="replace"), error=True)
+        if envelope.result is not UNSET:
+            return Control("answer")
+        raise Reject("neither an event nor an answer")
+
+    def _event(self, stream: Stream, data: bytes | Raw) -> Parsed:
+        if stream.kind == Kind.IGNORED:
+            return Ignored(stream.channel)
+        parsed: Trade | Depth | Quote
+        if stream.kind == Kind.DEPTH:
+            parsed = self._depth(decoded(_depth, data))
+        elif stream.kind == Kind.QUOTE:
+            parsed = self._quote(decoded(_quote, data))
+        elif stream.channel == "aggTrade":
+            agg = decoded(_agg_trade, data)
+            parsed = _as_trade(agg, agg.a, TradeFlag.AGGREGATE)
+        else:
+            trade = decoded(_trade, data)
+            off_book = TradeFlag.OFF_BOOK if trade.X in OFF_BOOK else TradeFlag(0)
+            parsed = _as_trade(trade, trade.t, off_book)
+        if parsed.ticker != stream.ticker:
+            raise Reject(f"{parsed.ticker[:40]!r} in the stream {stream.name}")
+        return parsed
+
+    def _depth(self, raw: WireDepth) -> Depth:
+        if self.links_by_pu:
+            if raw.pu is UNSET:
+                raise Reject("depth update without pu")
+            prev = raw.pu
+        else:
+            prev = raw.U - 1
+        bids, long_bids = levels(raw.b)
+        asks, long_asks = levels(raw.a)
+        return Depth(
+            raw.s, raw.E * 1000, raw.T * 1000, prev, raw.u, bids, asks, long_bids + long_asks
+        )
+
+    def _quote(self, raw: WireQuote) -> Quote:
+        if self.quotes_have_times and (raw.E is UNSET or raw.T is UNSET):
+            raise Reject("bookTicker without its times")
+        texts = (raw.b, raw.B, raw.a, raw.A)
+        event_us = 0 if raw.E is UNSET else raw.E * 1000
+        engine_us = 0 if raw.T is UNSET else raw.T * 1000
+        bid_px, bid_sz, ask_px, ask_sz = map(number, texts)
+        return Quote(
+            raw.s, event_us, engine_us, raw.u, bid_px, bid_sz, ask_px, ask_sz,
+            sum(map(is_long, texts)),
+        )  # fmt: skip
+
+    def parse_snapshot(self, body: bytes) -> Snapshot:
+        """A REST book; E and T on USD-M, no time on Spot."""
+        raw = decoded(_book, body)
+        bids, asks = (np.frombuffer(bytes(part), np.uint8) for part in (raw.bids, raw.asks))
+        room = (len(bids) + len(asks)) // 10 + 1
+        side, price, qty = np.empty(room, np.int8), np.empty(room), np.empty(room)
+        filled, longs = wire.read_levels(bids, asks, side, price, qty)
+        event_us = ABSENT if raw.E is UNSET else raw.E * 1000
+        engine_us = 0 if raw.T is UNSET else raw.T * 1000
+        if filled >= 0:
+            parts = (side[:filled], price[:filled], qty[:filled])
+            return Snapshot(raw.last_update_id, event_us, engine_us, *parts, longs)
+        bid_levels, long_bids = levels(decoded(_levels, raw.bids))
+        ask_levels, long_asks = levels(decoded(_levels, raw.asks))
+        columns = np.array([*bid_levels, *ask_levels], np.float64).reshape(-1, 2)
+        side = np.repeat(np.array((1, -1), np.int8), (len(bid_levels), len(ask_levels)))
+        longs = long_bids + long_asks
+        return Snapshot(
+            raw.last_update_id, event_us, engine_us, side, columns[:, 0], columns[:, 1], longs
+        )
+
+    @classmethod
+    def parse_instruments(cls, body: bytes) -> list[str]:
+        """Symbols whose status is TRADING."""
+        return [one.symbol for one in decoded(_instruments, body).symbols if one.status == "TRADING"]
+
+    @abstractmethod
+    def snapshot_request(self, ticker: str, limit: int) -> Get: ...
+
+
+def _as_trade(raw: WireTrade | WireAggTrade, trade_id: int, flags: int) -> Trade:
+    # m: the buyer was the maker, so the taker sold
+    side = Side.SELL if raw.m else Side.BUY
+    long = is_long(raw.p) + is_long(raw.q)
+    return Trade(
+        raw.s, raw.E * 1000, raw.T * 1000, trade_id, side, number(raw.p), number(raw.q), flags, long
+    )
+
+
+def _event_text(stream: Stream) -> str:
+    """What the key `e` says in the events of a stream."""
+    return "depthUpdate" if stream.kind == Kind.DEPTH else _EVENT_OF.get(stream.channel, "")
+
+
+def _joined(texts: list[bytes]) -> tuple[wire.U8, wire.I64]:
+    ends = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum([len(text) for text in texts], out=ends[1:])
+    return np.frombuffer(b"".join(texts), np.uint8), ends
+
+
+def _table(
+    streams: list[Stream], required: Callable[[Stream], int], allowed: Callable[[Stream], int]
+) -> wire.Table:
+    """The scanner's table; ignored channels are left out, so that `parse` sees them."""
+    slots = np.full(1 << (2 * len(streams) + 2).bit_length(), -1, np.int64)
+    for number_, stream in enumerate(streams):
+        if stream.kind == Kind.IGNORED:
+            continue
+        slot = wire.name_hash(stream.name.encode()) & (len(slots) - 1)
+        while slots[slot] >= 0:
+            slot = (slot + 1) & (len(slots) - 1)
+        slots[slot] = number_
+    names, name_ends = _joined([stream.name.encode() for stream in streams])
+    tickers, ticker_ends = _joined([stream.ticker.encode() for stream in streams])
+    events, event_ends = _joined([_event_text(stream).encode() for stream in streams])
+    needs = np.array([required(stream) for stream in streams], np.int64)
+    forbidden: Any = ~np.array([allowed(stream) for stream in streams], np.int64)
+    return wire.Table(
+        slots, names, name_ends, tickers, ticker_ends, events, event_ends, needs, forbidden
+    )

@@ -1,0 +1,398 @@
+"""The hot path of Binance's frames: JSON text to columns without a Python object a row.
+
+The reader takes only frames that it understands to the last byte: the combined-stream envelope of
+a subscribed stream, known keys once each, plain decimal text that is exact as a double. It says
+nothing about any other frame; `parse` of the venue decides those with a full JSON decoder, and the
+two are compared by tests on every captured frame and on mutated ones.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+I64 = npt.NDArray[np.int64]
+F64 = npt.NDArray[np.float64]
+I8 = npt.NDArray[np.int8]
+U8 = npt.NDArray[np.uint8]
+
+# Columns of the integers and of the values that a frame may hold.
+EVENT, ENGINE, TRADE_ID, FIRST_ID, LAST_ID, PREV_ID = range(6)
+INTS = 6
+VALUES = 4
+# Which keys were seen, as bits: what a kind of frame needs is a mask of them.
+SAW_E, SAW_T, SAW_t, SAW_a, SAW_U, SAW_u, SAW_pu = (1 << n for n in range(7))
+SAW_s, SAW_e, SAW_m, SAW_X = (1 << n for n in range(7, 11))
+SAW_p, SAW_q, SAW_b, SAW_B, SAW_ask, SAW_A, SAW_bids, SAW_asks = (1 << n for n in range(11, 19))
+
+_OPENING = np.frombuffer(b'{"stream":"', np.uint8)
+_BETWEEN = np.frombuffer(b'","data":{', np.uint8)
+_MARKET = np.frombuffer(b"MARKET", np.uint8)
+_TEN = 10.0 ** np.arange(23)
+_EXACT = 2**53  # below it an integer, and its quotient by 10**22 or less, is the nearest double
+_DIGITS_MAX = 18
+_LONG = 10**15  # from here on a number has more than 15 significant digits
+
+QUOTE, BACKSLASH, MINUS, DOT, COMMA, COLON = 34, 92, 45, 46, 44, 58
+ZERO, NINE, OPEN_LIST, CLOSE_LIST, CLOSE = 48, 57, 91, 93, 125
+
+
+class Table(NamedTuple):
+    """The subscribed streams: an open-addressing table of their names, and what each carries."""
+
+    slots: I64
+    """stream number or -1; a power of two long"""
+    names: U8
+    name_ends: I64
+    tickers: U8
+    """ticker text of each stream, as the key `s` must say it"""
+    ticker_ends: I64
+    events: U8
+    """event text of each stream, as the key `e` must say it where it stands"""
+    event_ends: I64
+    required: I64
+    """bits that a frame of the stream must have shown"""
+    forbidden: I64
+    """bits that belong to another kind"""
+
+
+@njit(cache=True, nogil=True)
+def _hash(text: U8, start: int, end: int) -> int:
+    """FNV-1a in 32 bits."""
+    value = np.uint64(2166136261)
+    for at in range(start, end):
+        value = ((value ^ np.uint64(text[at])) * np.uint64(16777619)) & np.uint64(0xFFFFFFFF)
+    return np.int64(value)
+
+
+@njit(cache=True, nogil=True)
+def _same(text: U8, start: int, end: int, other: U8, other_start: int, other_end: int) -> bool:
+    if end - start != other_end - other_start:
+        return False
+    for n in range(end - start):
+        if text[start + n] != other[other_start + n]:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _stream(text: U8, start: int, end: int, table: Table) -> int:
+    """Number of the stream of this name, -1 when there is none."""
+    slot = _hash(text, start, end) & (len(table.slots) - 1)
+    while table.slots[slot] >= 0:
+        stream = table.slots[slot]
+        if _same(
+            text, start, end, table.names, table.name_ends[stream], table.name_ends[stream + 1]
+        ):
+            return stream
+        slot = (slot + 1) & (len(table.slots) - 1)
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _string_end(text: U8, at: int, end: int) -> int:
+    """Where the string that begins at `at` (after its quote) ends; -1 unless plain ASCII."""
+    while at < end:
+        byte = text[at]
+        if byte == QUOTE:
+            return at
+        if byte == BACKSLASH or byte < 32 or byte > 126:
+            return -1
+        at += 1
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _integer(text: U8, at: int, end: int) -> tuple[int, int]:
+    """An unsigned integer and the position behind it; position -1 when it is none of ours."""
+    start = at
+    value = np.int64(0)
+    while at < end and ZERO <= text[at] <= NINE:
+        value = value * 10 + (text[at] - ZERO)
+        at += 1
+    digits = at - start
+    if digits == 0 or digits > _DIGITS_MAX or (digits > 1 and text[start] == ZERO):
+        return value, -1
+    return value, at
+
+
+@njit(cache=True, nogil=True)
+def _decimal(text: U8, at: int, end: int) -> tuple[float, int, int]:
+    """A quoted decimal from behind its quote: value, position behind the closing quote, is_long.
+
+    Position -1 when the text is not `digits[.digits]` or not exact by one division.
+    """
+    start = at
+    value = np.int64(0)
+    while at < end and ZERO <= text[at] <= NINE:
+        value = value * 10 + (text[at] - ZERO)
+        at += 1
+    whole = at - start
+    fraction = 0
+    if at < end and text[at] == DOT:
+        at += 1
+        while at < end and ZERO <= text[at] <= NINE:
+            value = value * 10 + (text[at] - ZERO)
+            at += 1
+        fraction = at - start - whole - 1
+        if fraction == 0:
+            return 0.0, -1, 0
+    if whole == 0 or (whole > 1 and text[start] == ZERO) or whole + fraction > _DIGITS_MAX:
+        return 0.0, -1, 0
+    if at >= end or text[at] != QUOTE:
+        return 0.0, -1, 0
+    is_long = 0
+    if value >= _LONG:
+        while fraction > 0 and value % 10 == 0:
+            value //= 10
+            fraction -= 1
+        if value >= _EXACT:
+            return 0.0, -1, 0
+        is_long = 1 if value >= _LONG else 0
+    return value / _TEN[fraction], at + 1, is_long
+
+
+@njit(cache=True, nogil=True)
+def _levels(
+    text: U8, at: int, end: int, is_bid: bool, filled: int, side: I8, price: F64, qty: F64
+) -> tuple[int, int, int]:
+    """Levels `[["p","q"],...]` from their first bracket: position behind, rows filled, long ones.
+
+    Position -1 when anything else stands there.
+    """
+    at += 1
+    longs = 0
+    if at < end and text[at] == CLOSE_LIST:
+        return at + 1, filled, 0
+    while True:
+        if at + 1 >= end or text[at] != OPEN_LIST or text[at + 1] != QUOTE:
+            return -1, filled, 0
+        first, at, is_long = _decimal(text, at + 2, end)
+        if at < 0 or at + 1 >= end or text[at] != COMMA or text[at + 1] != QUOTE:
+            return -1, filled, 0
+        second, at, other_long = _decimal(text, at + 2, end)
+        if at < 0 or at + 1 >= end or text[at] != CLOSE_LIST or filled >= len(side):
+            return -1, filled, 0
+        longs += is_long + other_long
+        side[filled] = 1 if is_bid else -1
+        price[filled] = first
+        qty[filled] = second
+        filled += 1
+        at += 1
+        if text[at] == CLOSE_LIST:
+            return at + 1, filled, longs
+        if text[at] != COMMA:
+            return -1, filled, 0
+        at += 1
+
+
+@njit(cache=True, nogil=True)
+def read_levels(
+    bids: U8, asks: U8, side: I8, price: F64, qty: F64
+) -> tuple[int, int]:
+    """Both lists of a REST book into columns: rows filled (-1: not understood), long decimals."""
+    at, filled, longs = _levels(bids, 0, len(bids), True, 0, side, price, qty)
+    if at != len(bids):
+        return -1, 0
+    at, filled, more = _levels(asks, 0, len(asks), False, filled, side, price, qty)
+    if at != len(asks):
+        return -1, 0
+    return filled, longs + more
+
+
+@njit(cache=True, nogil=True)
+def _int_column(key: int) -> tuple[int, int]:
+    """Column and bit of a key whose value is an integer; column -1 for any other key."""
+    if key == ord("E"):
+        return EVENT, SAW_E
+    if key == ord("T"):
+        return ENGINE, SAW_T
+    if key == ord("t"):
+        return TRADE_ID, SAW_t
+    if key == ord("a"):
+        return TRADE_ID, SAW_a
+    if key == ord("U"):
+        return FIRST_ID, SAW_U
+    if key == ord("u"):
+        return LAST_ID, SAW_u
+    return -1, 0
+
+
+@njit(cache=True, nogil=True)
+def _value_column(key: int) -> tuple[int, int]:
+    """Column and bit of a key whose value is decimal text; column -1 for any other key."""
+    if key == ord("b"):
+        return 0, SAW_b
+    if key == ord("B"):
+        return 1, SAW_B
+    if key == ord("a"):
+        return 2, SAW_ask
+    if key == ord("A"):
+        return 3, SAW_A
+    if key == ord("p"):
+        return 0, SAW_p
+    if key == ord("q"):
+        return 1, SAW_q
+    return -1, 0
+
+
+@njit(cache=True, nogil=True)
+def scan(
+    text: U8,
+    ends: I64,
+    table: Table,
+    stream: I64,
+    ints: I64,
+    values: F64,
+    maker: I8,
+    level_ends: I64,
+    side: I8,
+    price: F64,
+    qty: F64,
+) -> int:
+    """Read the frames `text[ends[i]:ends[i+1]]` into row i of the columns; count long decimals.
+
+    `stream[i]` is the stream's number, -1 for a frame not understood. `maker[i]` is 1 where the
+    buyer was the maker. The levels of frame i end at `level_ends[i + 1]`. The columns must be
+    filled with zeros, and the level columns long enough for a level in each 10 bytes of text.
+    """
+    filled = 0
+    longs = 0
+    for n in range(len(ends) - 1):
+        found, end_filled, frame_longs = _frame(
+            text, ends[n], ends[n + 1], table, ints[n], values[n], maker, n, filled, side, price, qty
+        )
+        stream[n] = found
+        if found >= 0:
+            filled = end_filled
+            longs += frame_longs
+        level_ends[n + 1] = filled
+    return longs
+
+
+@njit(cache=True, nogil=True)
+def _frame(
+    text: U8,
+    at: int,
+    end: int,
+    table: Table,
+    ints: I64,
+    values: F64,
+    maker: I8,
+    row: int,
+    filled: int,
+    side: I8,
+    price: F64,
+    qty: F64,
+) -> tuple[int, int, int]:
+    """One frame: its stream's number (-1: not understood), rows of levels filled, long decimals."""
+    refused = (-1, filled, 0)
+    name = at + len(_OPENING)
+    if not _same(text, at, min(name, end), _OPENING, 0, len(_OPENING)):
+        return refused
+    name_end = _string_end(text, name, end)
+    if name_end < 0:
+        return refused
+    stream = _stream(text, name, name_end, table)
+    at = name_end + len(_BETWEEN)
+    if stream < 0 or not _same(text, name_end, min(at, end), _BETWEEN, 0, len(_BETWEEN)):
+        return refused
+    seen = 0
+    longs = 0
+    while True:
+        if at >= end or text[at] != QUOTE:
+            return refused
+        key_end = _string_end(text, at + 1, end)
+        length = key_end - at - 1
+        if length < 1 or key_end + 2 >= end or text[key_end + 1] != COLON:
+            return refused
+        key = np.int64(text[at + 1]) if length == 1 else 0
+        is_pu = length == 2 and text[at + 1] == ord("p") and text[at + 2] == ord("u")
+        at = key_end + 2
+        byte = text[at]
+        bit = 0
+        if byte == QUOTE:
+            column, bit = _value_column(key)
+            if column >= 0:
+                value, at, is_long = _decimal(text, at + 1, end)
+                if at < 0:
+                    return refused
+                values[column] = value
+                longs += is_long
+            else:
+                start = at + 1
+                at = _string_end(text, start, end)
+                if at < 0:
+                    return refused
+                if key == ord("s"):
+                    bit = SAW_s
+                    if not _same(
+                        text, start, at,
+                        table.tickers, table.ticker_ends[stream], table.ticker_ends[stream + 1],
+                    ):  # fmt: skip
+                        return refused
+                elif key == ord("e"):
+                    bit = SAW_e
+                    if not _same(
+                        text, start, at,
+                        table.events, table.event_ends[stream], table.event_ends[stream + 1],
+                    ):  # fmt: skip
+                        return refused
+                elif key == ord("X"):
+                    bit = SAW_X
+                    if not _same(text, start, at, _MARKET, 0, len(_MARKET)):
+                        return refused  # a trade off the book: `parse` flags it
+                at += 1
+        elif ZERO <= byte <= NINE:
+            number, at = _integer(text, at, end)
+            if at < 0:
+                return refused
+            column, bit = _int_column(key)
+            if is_pu:
+                column, bit = PREV_ID, SAW_pu
+            if column >= 0:
+                ints[column] = number
+        elif byte == OPEN_LIST:
+            if key != ord("b") and key != ord("a"):
+                return refused
+            bit = SAW_bids if key == ord("b") else SAW_asks
+            at, filled, level_longs = _levels(
+                text, at, end, key == ord("b"), filled, side, price, qty
+            )
+            if at < 0:
+                return refused
+            longs += level_longs
+        else:
+            is_true = end - at > 4 and text[at] == ord("t") and text[at + 1] == ord("r")
+            is_true = is_true and text[at + 2] == ord("u") and text[at + 3] == ord("e")
+            is_false = end - at > 5 and text[at] == ord("f") and text[at + 1] == ord("a")
+            is_false = is_false and text[at + 2] == ord("l") and text[at + 3] == ord("s")
+            is_false = is_false and text[at + 4] == ord("e")
+            if not (is_true or is_false):
+                return refused
+            at += 4 if is_true else 5
+            if key == ord("m"):
+                bit = SAW_m
+                maker[row] = 1 if is_true else 0
+        if bit & seen:
+            return refused
+        seen |= bit
+        if at >= end:
+            return refused
+        if text[at] == CLOSE:
+            break
+        if text[at] != COMMA:
+            return refused
+        at += 1
+    complete = seen & table.required[stream] == table.required[stream]
+    if not complete or seen & table.forbidden[stream] or at + 2 != end or text[at + 1] != CLOSE:
+        return refused
+    return stream, filled, longs
+
+
+def name_hash(name: bytes) -> int:
+    """The table's hash of a stream name."""
+    return int(_hash(np.frombuffer(name, np.uint8), 0, len(name)))

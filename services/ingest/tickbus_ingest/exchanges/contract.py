@@ -1,0 +1,262 @@
+"""What a venue's file says of itself: the whole contract between one exchange and the session.
+
+A venue module defines one class named `Venue`. Adding a venue is adding its file: it is found by
+its name, which is the exchange's token.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from typing import ClassVar
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from tickbus_schemas.exchanges import Exchange
+from tickbus_schemas.messages import ABSENT
+
+I64 = npt.NDArray[np.int64]
+I32 = npt.NDArray[np.int32]
+I8 = npt.NDArray[np.int8]
+U16 = npt.NDArray[np.uint16]
+F64 = npt.NDArray[np.float64]
+
+
+class Kind(IntEnum):
+    """What a channel carries; the value orders the feeds of a ticker within a flush."""
+
+    TRADE = 0
+    DEPTH = 1
+    QUOTE = 2
+    IGNORED = 3
+    """a known channel that is not a feed of ours: counted, not published"""
+
+
+class Trade(msgspec.Struct, frozen=True):
+    """One trade; times in us UTC, `side` the taker's, `flags` of TradeFlag."""
+
+    ticker: str
+    event_us: int
+    match_us: int
+    trade_id: int
+    side: int
+    price: float
+    qty: float
+    flags: int = 0
+    long_decimals: int = 0
+
+
+class Depth(msgspec.Struct, frozen=True):
+    """One book update: absolute sizes, 0 removes; which update it follows is already normal."""
+
+    ticker: str
+    event_us: int
+    engine_us: int
+    prev_update_id: int
+    update_id: int
+    bids: Sequence[tuple[float, float]]
+    asks: Sequence[tuple[float, float]]
+    long_decimals: int = 0
+
+
+class Quote(msgspec.Struct, frozen=True):
+    """The best quotes; `event_us` and `engine_us` are 0 where the venue sends no time."""
+
+    ticker: str
+    event_us: int
+    engine_us: int
+    update_id: int
+    bid_px: float
+    bid_sz: float
+    ask_px: float
+    ask_sz: float
+    long_decimals: int = 0
+
+
+class Ignored(msgspec.Struct, frozen=True):
+    """A frame of a known channel that is not a feed of ours."""
+
+    channel: str
+
+
+class Control(msgspec.Struct, frozen=True):
+    """A frame without market data: an answer, a notice. `closing`: the venue will hang up."""
+
+    text: str
+    error: bool = False
+    closing: bool = False
+
+
+Parsed = Trade | Depth | Quote | Ignored | Control
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A full book from REST, bids first. `event_us` is ABSENT where the venue sends no time."""
+
+    update_id: int
+    event_us: int
+    engine_us: int
+    side: I8
+    price: F64
+    qty: F64
+    long_decimals: int = 0
+
+
+class Get(msgspec.Struct, frozen=True):
+    """A REST request as data: path below the REST address, and its weight in the venue's budget."""
+
+    path: str
+    weight: int
+    ticker: str = ""
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """One subscription: the venue's name for it, and what it carries."""
+
+    name: str
+    ticker: str
+    channel: str
+    kind: Kind
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One WebSocket connection to be held: its path below the WebSocket address, its streams."""
+
+    path: str
+    streams: tuple[Stream, ...]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What the venue tolerates; each figure with its source in the venue's file."""
+
+    connection_attempts_per_5min: int
+    connection_life_s: float
+    """a connection is replaced before it is this old"""
+    request_weight_per_min: int
+    control_messages_per_s: float
+    streams_per_connection: int
+
+
+class Decoded:
+    """A batch of frames as columns, one entry a frame, in order of arrival.
+
+    `kind` is -1 for a frame that the fast reader did not take: `Venue.parse` must decide. Times in
+    us. `values` [n, 4]: price, qty of a trade; bid px, bid sz, ask px, ask sz of a quote. Levels of
+    frame i are `level_*[level_start[i] : level_start[i] + level_count[i]]`.
+    """
+
+    __slots__ = (
+        "engine_us", "event_us", "flags", "kind", "level_count", "level_price", "level_qty",
+        "level_side", "level_start", "long_decimals", "prev_update_id", "side",
+        "ticker", "update_id", "values",
+    )  # fmt: skip
+
+    def __init__(self, count: int) -> None:
+        self.kind: I8 = np.full(count, -1, np.int8)
+        self.ticker: I32 = np.zeros(count, np.int32)
+        self.event_us: I64 = np.zeros(count, np.int64)
+        self.engine_us: I64 = np.zeros(count, np.int64)
+        """match time of a trade, engine time of a book update or quote; 0: not sent"""
+        self.update_id: I64 = np.zeros(count, np.int64)
+        """trade id of a trade"""
+        self.prev_update_id: I64 = np.zeros(count, np.int64)
+        self.values: F64 = np.zeros((count, 4), np.float64)
+        self.side: I8 = np.zeros(count, np.int8)
+        self.flags: U16 = np.zeros(count, np.uint16)
+        self.level_start: I64 = np.zeros(count, np.int64)
+        self.level_count: I32 = np.zeros(count, np.int32)
+        self.level_side: I8 = np.zeros(0, np.int8)
+        self.level_price: F64 = np.zeros(0, np.float64)
+        self.level_qty: F64 = np.zeros(0, np.float64)
+        self.long_decimals = 0
+
+    def put(self, at: int, ticker: int, parsed: Trade | Depth | Quote) -> None:
+        """Enter one frame that `parse` decoded."""
+        self.ticker[at] = ticker
+        self.long_decimals += parsed.long_decimals
+        self.event_us[at] = parsed.event_us
+        if isinstance(parsed, Trade):
+            self.kind[at] = Kind.TRADE
+            self.engine_us[at] = parsed.match_us
+            self.update_id[at] = parsed.trade_id
+            self.values[at, :2] = (parsed.price, parsed.qty)
+            self.side[at] = parsed.side
+            self.flags[at] = parsed.flags
+            return
+        self.engine_us[at] = parsed.engine_us
+        self.update_id[at] = parsed.update_id
+        if isinstance(parsed, Quote):
+            self.kind[at] = Kind.QUOTE
+            self.values[at] = (parsed.bid_px, parsed.bid_sz, parsed.ask_px, parsed.ask_sz)
+            return
+        self.kind[at] = Kind.DEPTH
+        self.prev_update_id[at] = parsed.prev_update_id
+        self._put_levels(at, parsed)
+
+    def _put_levels(self, at: int, depth: Depth) -> None:
+        levels = [*depth.bids, *depth.asks]
+        columns = np.array(levels, np.float64).reshape(-1, 2)
+        side = np.repeat(np.array((1, -1), np.int8), (len(depth.bids), len(depth.asks)))
+        self.level_start[at] = len(self.level_side)
+        self.level_count[at] = len(levels)
+        self.level_side = np.concatenate((self.level_side, side))
+        self.level_price = np.concatenate((self.level_price, columns[:, 0]))
+        self.level_qty = np.concatenate((self.level_qty, columns[:, 1]))
+
+
+class Venue(ABC):
+    """One exchange's market. State it keeps is what it was told to subscribe, nothing more."""
+
+    exchange: ClassVar[Exchange]
+    ws_url: ClassVar[str]
+    rest_url: ClassVar[str]
+    limits: ClassVar[Limits]
+    drop_equal: ClassVar[bool] = False
+    """the first update after a snapshot is dropped when it ends exactly at the snapshot"""
+
+    def __init__(self, tickers: Sequence[str], channels: Sequence[str]) -> None:
+        self.tickers = list(tickers)
+        self.channels = list(channels)
+        self.index = {ticker: n for n, ticker in enumerate(self.tickers)}
+
+    @classmethod
+    @abstractmethod
+    def instruments_request(cls) -> Get:
+        """Where the list of instruments is."""
+
+    @classmethod
+    @abstractmethod
+    def parse_instruments(cls, body: bytes) -> list[str]:
+        """Tickers that are traded now, as the venue spells them; Reject for another body."""
+
+    @abstractmethod
+    def lines(self) -> list[Line]:
+        """The connections that the wanted channels need; Fatal for an unknown channel."""
+
+    @abstractmethod
+    def subscribe(self, streams: Sequence[Stream]) -> Iterable[bytes]:
+        """Frames to send once connected, or when silent streams are asked for again."""
+
+    @abstractmethod
+    def parse(self, frame: bytes) -> Parsed:
+        """What one frame means, fully checked; Reject with the reason for anything else."""
+
+    def decode(self, frames: list[bytes]) -> Decoded:
+        """Columns of a batch; the default leaves every frame to `parse`."""
+        return Decoded(len(frames))
+
+    @abstractmethod
+    def snapshot_request(self, ticker: str, limit: int) -> Get:
+        """Where the full book of a ticker is; limit 0 is the most the venue gives."""
+
+    @abstractmethod
+    def parse_snapshot(self, body: bytes) -> Snapshot:
+        """The book in a REST body; Reject for anything else."""
+
+
+__all__ = [
+    "ABSENT", "Control", "Decoded", "Depth", "Get", "Ignored", "Kind", "Limits", "Line", "Parsed",
+    "Quote", "Snapshot", "Stream", "Trade", "Venue",
+]  # fmt: skip
