@@ -1,0 +1,58 @@
+"""Read along in the log file of a child process: what a person should see, and its last error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+IMPORTANT = frozenset({"warning", "error", "critical"})
+_ABOUT = frozenset({"level", "timestamp", "service", "event", "exception", "fatal"})
+
+
+class LogTail:
+    """What was added to a log file since the last look; lines of earlier runs are left out."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = path.stat().st_size if path.exists() else 0
+        self._last_error = ""
+
+    def new_lines(self) -> list[str]:
+        """Whole lines that came since the last call; the important ones, for a person."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except OSError:
+            return []
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        shown = []
+        for line in whole.decode(errors="replace").splitlines():
+            level, text = _read(line)
+            if level in ("error", "critical") or (level == "" and text.strip()):
+                self._last_error = text
+            if level in IMPORTANT:
+                shown.append(text)
+        return shown
+
+    def last_error(self) -> str:
+        """The last line that tells of an error; of lines that are not ours, the last one."""
+        self.new_lines()
+        return self._last_error
+
+
+def _read(line: str) -> tuple[str, str]:
+    """Level and text of a log line; level "" for a line that is not ours (a traceback's)."""
+    try:
+        event: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return "", line
+    facts = [f"{key}={value}" for key, value in event.items() if key not in _ABOUT]
+    text = " ".join([str(event.get("event", "")), *facts])
+    exception = str(event.get("exception", "")).strip().splitlines()
+    if exception:
+        text += f": {exception[-1]}"
+    return str(event.get("level", "")), text
