@@ -73,7 +73,7 @@ def decode(data: bytes, subject: str | None = None, *, values: bool = True) -> M
     if message.exchange not in _EXCHANGES:
         raise Reject(f"unknown exchange code {message.exchange}")
     rows(message)
-    if subject is not None and not _agrees(message, _home(subject)):
+    if subject is not None and not _agrees(message, home(subject)):
         raise Reject(
             f"payload ({type(message).__name__} of {message.ticker!r}) is not of {subject[:120]}"
         )
@@ -82,7 +82,7 @@ def decode(data: bytes, subject: str | None = None, *, values: bool = True) -> M
     return message
 
 
-class _Home(NamedTuple):
+class Home(NamedTuple):
     """What a message must be to stand on a subject; None where the subject does not say."""
 
     kind: type[Header]
@@ -92,20 +92,21 @@ class _Home(NamedTuple):
 
 
 @lru_cache(maxsize=65_536)  # a subject is parsed once, not once a message
-def _home(subject: str) -> _Home:
+def home(subject: str) -> Home:
+    """What a message on this subject must be; Reject for a subject that is none of ours."""
     head, *rest = subjects.bare(subject).split(".")
     if head in _OF_SHARD and rest:
-        return _Home(_OF_SHARD[head])
+        return Home(_OF_SHARD[head])
     address = subjects.parse(subject)
     if address.kind != "md":
         length_ms = 0 if address.leaf == "change" else subjects.interval_ms(address.leaf)
-        return _Home(_DERIVED[address.kind], int(address.exchange), address.ticker, length_ms)
+        return Home(_DERIVED[address.kind], int(address.exchange), address.ticker, length_ms)
     if address.leaf not in _OF_FEED:
         raise Reject(f"{subject[:120]}: this reader knows no message of feed {address.leaf}")
-    return _Home(_OF_FEED[address.leaf], int(address.exchange), address.ticker)
+    return Home(_OF_FEED[address.leaf], int(address.exchange), address.ticker)
 
 
-def _agrees(message: Message, home: _Home) -> bool:
+def _agrees(message: Message, home: Home) -> bool:
     kind, exchange, ticker, interval_ms = home
     return kind is type(message) and (
         exchange is None
@@ -133,4 +134,4 @@ def _why_undecodable(data: bytes, error: Exception) -> str:
     return f"not a message: {error}"
 
 
-__all__ = ["MESSAGES", "check_values", "column", "decode", "encode", "rows"]
+__all__ = ["MESSAGES", "Home", "check_values", "column", "decode", "encode", "home", "rows"]
