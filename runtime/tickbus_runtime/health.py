@@ -62,7 +62,9 @@ class Readiness:
         return all(self.checks(now_s).values())
 
 
-async def keep_probing(readiness: Readiness, probe: Callable[[], Awaitable[bool]]) -> None:
+async def keep_probing(
+    readiness: Readiness, probe: Callable[[], Awaitable[bool]], *, retry_s: float = 1.0
+) -> None:
     """Probe the bus for ever; a probe that raises counts as no answer."""
     while True:
         try:
@@ -70,7 +72,7 @@ async def keep_probing(readiness: Readiness, probe: Callable[[], Awaitable[bool]
         except Exception:  # whatever it is, the bus did not answer
             ok = False
         readiness.bus_answered(ok)
-        await asyncio.sleep(PROBE_EVERY_S if ok else 1.0)
+        await asyncio.sleep(PROBE_EVERY_S if ok else retry_s)
 
 
 class HealthServer:

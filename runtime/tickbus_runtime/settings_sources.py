@@ -20,7 +20,9 @@ from tickbus_schemas.exchanges import Exchange
 from tickbus_runtime.settings import Section, Settings
 
 PREFIX = "TICKBUS_"
-NOT_SETTINGS = frozenset({"TICKBUS_CONFIG", "TICKBUS_CAPTURES", "TICKBUS_SUPERVISED"})
+NOT_SETTINGS = frozenset(
+    {"TICKBUS_CONFIG", "TICKBUS_CAPTURES", "TICKBUS_SUPERVISED", "TICKBUS_DEBUG"}
+)
 """Environment variables that begin alike and mean something else."""
 
 Overrides = Mapping[str, Any]

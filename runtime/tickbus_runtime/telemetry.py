@@ -47,7 +47,7 @@ class Latency:
 
     def observe(self, us: float) -> None:
         """Count one value."""
-        us = max(us, 1.0)
+        us = min(max(us, 1.0), 2.0**OCTAVES)
         self.counts[min(int(math.log2(us) * STEPS_PER_OCTAVE), BUCKETS - 1)] += 1
         self.sum_us += us
         self.max_us = max(self.max_us, us)
@@ -58,7 +58,7 @@ class Latency:
         """Count every value of an array."""
         if not len(us):
             return
-        values = np.maximum(us, 1.0)
+        values = np.clip(us, 1.0, 2.0**OCTAVES)
         steps = (np.log2(values) * STEPS_PER_OCTAVE).astype(np.int64)
         self.counts += np.bincount(np.minimum(steps, BUCKETS - 1), minlength=BUCKETS)
         self.sum_us += float(values.sum())

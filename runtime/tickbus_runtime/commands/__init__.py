@@ -1,0 +1,1 @@
+"""Commands of `tickbus` that run processes; found through the entry points `tickbus.commands`."""
