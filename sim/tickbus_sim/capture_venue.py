@@ -1,0 +1,136 @@
+"""Serves a capture: carries out on real sockets what the play-out decides."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from tickbus_sim.capture import Capture
+from tickbus_sim.dialect import Topic
+from tickbus_sim.faults import Faults
+from tickbus_sim.instruments import listings
+from tickbus_sim.pace import Wait
+from tickbus_sim.playout import End, Playout, Send
+from tickbus_sim.rest import RestBody
+from tickbus_sim.snapshots import Answer, AnswerBook
+from tickbus_sim.venue import Serving, Venue
+
+
+class CaptureVenue(Venue):
+    """Serves a capture."""
+
+    def __init__(self, capture: Capture, serving: Serving, faults: Faults | None) -> None:
+        super().__init__(capture.dialect, capture.topics, listings(capture), serving, faults)
+        self._capture = capture
+        self._received_ns = capture.received_ns.tolist()
+        self._playout = Playout(
+            capture,
+            speed=serving.speed,
+            subscribe_wait_s=serving.subscribe_wait_s,
+            stops=faults.stops(capture.received_ns) if faults else (),
+            snapshot_delay_s=faults.snapshot_delay_s if faults else lambda body: 0.0,
+        )
+        self._waiting: dict[int, asyncio.Future[RestBody]] = {}
+        self._limits: dict[int, int] = {}
+
+    def facts(self) -> dict[str, Any]:
+        return capture_facts(self._capture)
+
+    def summary(self) -> dict[str, Any]:
+        counts = self._playout.snapshots.counts
+        return super().summary() | {
+            "position": self._playout.position,
+            "frames": len(self._capture.texts),
+            "rest_bodies": counts.fetched,
+            "rest_own_books": counts.own_books,
+            "rest_unsubscribed": counts.unsubscribed,
+            "rest_not_fetched": counts.not_fetched,
+            "bad_lines": self._capture.bad_lines,
+        }
+
+    async def play(self) -> None:
+        """Carries out the play-out's steps, and answers at the desk, until it is cancelled."""
+        playout = self._playout
+        while True:
+            match playout.step(time.monotonic_ns()):
+                case Send(start, stop):
+                    await self._play_run(start, stop)
+                    await asyncio.sleep(0)  # requests and answers have their turn
+                case Wait() as wait:
+                    await self._wait(wait)
+                case End():
+                    await self._end()  # the desk stays open
+                case reply:
+                    await self._reply(reply)
+
+    async def depth(self, ticker: str, limit: int) -> tuple[RestBody, int]:
+        ticket = self._playout.snapshots.request(ticker)
+        self._limits[ticket] = limit
+        future = self._waiting[ticket] = asyncio.get_running_loop().create_future()
+        self._changed.set()
+        try:
+            return await future, ticket
+        except asyncio.CancelledError:
+            self._playout.snapshots.withdraw(ticket)
+            raise
+        finally:
+            del self._waiting[ticket], self._limits[ticket]
+
+    def settle(self, ticket: int, ticker: str, *, reached: bool) -> None:
+        if reached:
+            self._playout.snapshots.fetched(ticket, ticker)
+        else:
+            self._playout.snapshots.withdraw(ticket)
+        self._changed.set()
+
+    def exchange_info(self) -> RestBody:
+        recorded = self.other("exchangeInfo", "")
+        names_all = recorded is not None and all(
+            f'"{ticker}"'.encode() in recorded.text for ticker in self.tickers()
+        )
+        return recorded if recorded is not None and names_all else super().exchange_info()
+
+    def other(self, resource: str, ticker: str) -> RestBody | None:
+        body = self._playout.snapshots.recorded.get((resource, ticker))
+        return None if body is None else RestBody(body.text, body.received_ns)
+
+    def _subscribed(self, audience: frozenset[Topic], joined: frozenset[Topic]) -> None:
+        self._playout.subscribed(audience, joined, time.monotonic_ns())
+        super()._subscribed(audience, joined)
+
+    async def _play_run(self, start: int, stop: int) -> None:
+        capture = self._capture
+        await self._send(
+            capture.texts[start:stop],
+            capture.topic_ids[start:stop],
+            self._received_ns[start:stop],
+            start,
+        )
+        if self._faults is not None and stop < len(capture.texts):
+            refuse_s = self._faults.cut_s(stop, self._received_ns[stop])
+            if refuse_s is not None:
+                await self._cut(refuse_s)
+
+    async def _reply(self, reply: Answer | AnswerBook) -> None:
+        await self._lobby.flushed()  # every frame before the body is on its way
+        future = self._waiting.get(reply.ticket)
+        if future is None or future.done():
+            self._playout.snapshots.withdraw(reply.ticket)
+        elif isinstance(reply, Answer):
+            future.set_result(RestBody(reply.body.text, reply.body.received_ns))
+        else:
+            book = self._playout.snapshots.books.at(reply.ticker, reply.position)
+            last = self._received_ns[max(0, reply.position - 1)] if self._received_ns else None
+            future.set_result(RestBody(book.body(self._limits[reply.ticket]), last))
+
+
+def capture_facts(capture: Capture) -> dict[str, Any]:
+    """What a capture holds, for the ready line and `--describe`."""
+    return {
+        "tickers": capture.tickers,
+        "channels": capture.channels,
+        "frames": len(capture.texts),
+        "rest_bodies": len(capture.bodies),
+        "bad_lines": capture.bad_lines,
+    }

@@ -1,0 +1,279 @@
+"""Faults as data on a schedule: a pure stage between a source of frames and the sockets.
+
+Every applied fault is reported with the frames it touched, so that a test knows the truth.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from tickbus_schemas.errors import Fatal
+
+from tickbus_sim.capture import Body
+from tickbus_sim.dialect import Topic
+
+SECOND = 1_000_000_000
+REPORTED_FRAMES_MAX = 1000  # a report names so many frames of a fault; its count goes on
+_IDS = ("U", "u", "pu", "t", "a", "E")
+_NUMBER = re.compile(rb'"\d+(\.\d+)?"')
+
+Kind = Literal[
+    "drop",
+    "repeat",
+    "reorder",
+    "corrupt",
+    "silence",
+    "disconnect",
+    "late_snapshot",
+    "oversize",
+    "nan",
+]
+
+
+class Fault(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """One entry of the schedule.
+
+    `at`: a whole number is a frame number (the first frame is 0), a decimal number is seconds
+    after the first frame, in the source's time. It touches the first `count` frames (disconnect
+    and silence: none, late_snapshot: bodies) from there on that match `ticker` and `channel`.
+    """
+
+    kind: Kind
+    at: int | float = 0
+    count: int = 1
+    length_s: float = 1.0  # of a silence, of a refusal to connect, of a snapshot's delay
+    ticker: str = ""
+    channel: str = ""
+    value: str = "NaN"  # kind nan: what stands where the first number was
+    size_bytes: int = 10_000_000  # kind oversize
+
+    def __post_init__(self) -> None:
+        if self.at < 0 or self.count < 1 or self.length_s < 0 or self.size_bytes < 1:
+            raise ValueError("at, length_s >= 0 and count, size_bytes >= 1")
+
+
+class Schedule(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What `--faults` reads."""
+
+    faults: list[Fault]
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame on its way to the sockets."""
+
+    number: int  # place in the source
+    text: bytes
+    topic_id: int
+    received_ns: int
+
+
+def read_schedule(source: str) -> Schedule:
+    """A schedule from a TOML file, a JSON file or JSON text; a bare JSON list holds the faults.
+
+    Errors: Fatal with what is wrong in it.
+    """
+    try:
+        parsed: Any
+        if source.lstrip().startswith(("{", "[")):
+            parsed = msgspec.json.decode(source)
+        elif source.endswith(".json"):
+            parsed = msgspec.json.decode(Path(source).read_bytes())
+        else:
+            parsed = tomllib.loads(Path(source).read_text())
+        return msgspec.convert({"faults": parsed} if isinstance(parsed, list) else parsed, Schedule)
+    except OSError as error:
+        raise Fatal(f"--faults {source}: {error.strerror}") from None
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Fatal(f"--faults: {error}") from None
+
+
+@dataclass
+class _Armed:
+    """A fault with what is left of it."""
+
+    fault: Fault
+    left: int
+    touched: int = 0
+    started: bool = False
+    end_ns: int | None = None
+    window: list[Frame] = field(default_factory=list)
+    frames: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Faults:
+    """Carries out a schedule on frames that come in order."""
+
+    def __init__(self, schedule: Schedule, topics: list[Topic], start_ns: int) -> None:
+        """`start_ns`: the source's time from which seconds are counted."""
+        self._armed = [_Armed(fault, fault.count) for fault in schedule.faults]
+        self._topics = topics
+        self._start_ns = start_ns
+        self._random = random.Random(schedule.seed)
+
+    def stops(self, received_ns: npt.NDArray[np.int64]) -> tuple[int, ...]:
+        """Positions in a recorded source before which connections are cut."""
+        cuts = [armed.fault for armed in self._armed if armed.fault.kind == "disconnect"]
+        return tuple(
+            fault.at
+            if isinstance(fault.at, int)
+            else int(np.searchsorted(received_ns, self._start_ns + int(fault.at * SECOND)))
+            for fault in cuts
+        )
+
+    def cut_s(self, number: int, received_ns: int) -> float | None:
+        """Whether all connections break before frame `number`; for how long none is accepted."""
+        for armed in self._armed:
+            fault = armed.fault
+            if fault.kind != "disconnect" or not armed.left:
+                continue
+            if self._reached(fault, number, received_ns):
+                armed.left = 0
+                armed.touched += 1
+                armed.frames.append({"frame": number})
+                return fault.length_s
+        return None
+
+    def apply(self, frames: Iterable[Frame]) -> list[Frame]:
+        """What becomes of frames; kept back are those that wait for others to be reordered with."""
+        outcome: list[Frame] = []
+        for frame in frames:
+            passing = [frame]
+            for armed in self._armed:
+                if self._is_on(armed, frame):
+                    passing = [out for one in passing for out in self._touch(armed, one)]
+            outcome += passing
+        return outcome
+
+    def flush(self) -> list[Frame]:
+        """Frames still kept back, in their own order: the source pauses or has ended."""
+        kept = [frame for armed in self._armed for frame in armed.window]
+        for armed in self._armed:
+            armed.window = []
+        return kept
+
+    def snapshot_delay_s(self, body: Body) -> float:
+        """By how much a depth answer is late."""
+        for armed in self._armed:
+            fault = armed.fault
+            if fault.kind != "late_snapshot" or not armed.left:
+                continue
+            if fault.ticker not in ("", body.ticker):
+                continue
+            if self._reached(fault, body.position, body.received_ns):
+                armed.left -= 1
+                armed.touched += 1
+                armed.frames.append({"frame": body.position, "ticker": body.ticker})
+                return fault.length_s
+        return 0.0
+
+    def report(self) -> list[dict[str, Any]]:
+        """What was done, a fault an entry, in the schedule's order."""
+        return [
+            {"kind": a.fault.kind, "at": a.fault.at, "touched": a.touched, "frames": a.frames}
+            for a in self._armed
+        ]
+
+    def _reached(self, fault: Fault, number: int, received_ns: int) -> bool:
+        if isinstance(fault.at, int):
+            return number >= fault.at
+        return received_ns >= self._start_ns + int(fault.at * SECOND)
+
+    def _is_on(self, armed: _Armed, frame: Frame) -> bool:
+        """Whether the fault has begun and is not over, whatever the frame is."""
+        if not armed.left or armed.fault.kind in ("disconnect", "late_snapshot"):
+            return False
+        if not armed.started and self._reached(armed.fault, frame.number, frame.received_ns):
+            armed.started = True
+            armed.end_ns = frame.received_ns + int(armed.fault.length_s * SECOND)
+        return armed.started
+
+    def _touch(self, armed: _Armed, frame: Frame) -> list[Frame]:
+        fault = armed.fault
+        if fault.kind == "silence":
+            assert armed.end_ns is not None
+            if frame.received_ns >= armed.end_ns:
+                armed.left = 0
+                return [frame]
+        if not armed.left or not self._matches(fault, frame):
+            return [frame]
+        self._record(armed, frame)
+        if fault.kind != "silence":
+            armed.left -= 1
+        return self._change(armed, frame)
+
+    def _change(self, armed: _Armed, frame: Frame) -> list[Frame]:
+        fault = armed.fault
+        match fault.kind:
+            case "repeat":
+                return [frame, frame]
+            case "reorder":
+                armed.window.append(frame)
+                return [] if armed.left else self._shuffled(armed)
+            case "corrupt":
+                return [_with_text(frame, corrupted(frame.text, self._random))]
+            case "nan":
+                value = f'"{fault.value}"'.encode()
+                text = _NUMBER.sub(lambda _: value, frame.text, count=1)
+                return [_with_text(frame, text)]
+            case "oversize":
+                return [_with_text(frame, padded(frame.text, fault.size_bytes)), frame]
+            case _:  # drop, silence
+                return []
+
+    def _shuffled(self, armed: _Armed) -> list[Frame]:
+        window, armed.window = armed.window, []
+        order = list(window)
+        while len(order) > 1 and order == window:
+            self._random.shuffle(order)
+        return order
+
+    def _matches(self, fault: Fault, frame: Frame) -> bool:
+        topic = self._topics[frame.topic_id]
+        if fault.ticker not in ("", topic.ticker):
+            return False
+        return fault.channel.partition("@")[0] in ("", topic.family)
+
+    def _record(self, armed: _Armed, frame: Frame) -> None:
+        armed.touched += 1
+        if len(armed.frames) < REPORTED_FRAMES_MAX:
+            armed.frames.append({"frame": frame.number} | _identity(frame.text))
+
+
+def corrupted(text: bytes, rng: random.Random) -> bytes:
+    """A frame that is no JSON any more: cut short, or with a piece of garbage in it."""
+    cut = rng.randrange(1, max(2, len(text)))
+    if rng.random() < 0.5:
+        return text[:cut]
+    return text[:cut] + b"\x01garbage{" + text[cut:]
+
+
+def padded(text: bytes, size_bytes: int) -> bytes:
+    """The same frame grown to `size_bytes` by a member that no venue sends."""
+    body = text.rstrip().removesuffix(b"}")
+    room = size_bytes - len(body) - len(b',"pad":""}')
+    return body + b',"pad":"' + b"x" * max(0, room) + b'"}'
+
+
+def _with_text(frame: Frame, text: bytes) -> Frame:
+    return Frame(frame.number, text, frame.topic_id, frame.received_ns)
+
+
+def _identity(text: bytes) -> dict[str, Any]:
+    """Stream and ids of a frame, as far as it has them."""
+    try:
+        parsed = msgspec.json.decode(text)
+        data = parsed.get("data", parsed)
+        return {"stream": parsed.get("stream", "")} | {k: data[k] for k in _IDS if k in data}
+    except (msgspec.MsgspecError, AttributeError, TypeError):
+        return {}

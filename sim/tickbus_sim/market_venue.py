@@ -1,0 +1,121 @@
+"""Serves a synthetic market, which once open goes on whether anybody listens or not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from tickbus_sim.capture import Body
+from tickbus_sim.dialect import Topic
+from tickbus_sim.faults import Faults
+from tickbus_sim.instruments import Listing
+from tickbus_sim.market import CHANNELS, Market
+from tickbus_sim.pace import SECOND, Gate, Pace, Wait
+from tickbus_sim.rest import RestBody
+from tickbus_sim.venue import Serving, Venue
+
+SLICE_NS = SECOND // 200  # of market time played at once
+
+
+class MarketVenue(Venue):
+    """Serves a market from its first subscriber on."""
+
+    def __init__(
+        self,
+        market: Market,
+        serving: Serving,
+        faults: Faults | None,
+        *,
+        duration_s: float | None = None,
+        start_ms: int | None = None,
+    ) -> None:
+        """`start_ms`: the market's opening time (UTC); None: when the first subscriber is there."""
+        listed = [
+            Listing(one.ticker, one.price_decimals, one.qty_decimals) for one in market.instruments
+        ]
+        super().__init__(market.dialect, market.topics, listed, serving, faults)
+        self._market = market
+        self._end_ns = None if duration_s is None else int(duration_s * SECOND)
+        self._start_ms = start_ms
+        self._time_ns = 0
+        self._number = 0
+        self._bodies = 0
+        self._tickets = 0
+        self._gate = Gate(
+            topics=frozenset(market.topics[1:]),
+            route_of=market.dialect.route_of,
+            wait_ns=int(serving.subscribe_wait_s * SECOND),
+        )
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "tickers": self.tickers(),
+            "channels": list(CHANNELS),
+            "frames": None,
+            "rest_bodies": None,
+        }
+
+    def summary(self) -> dict[str, Any]:
+        return super().summary() | {
+            "frames": self._number,
+            "rest_bodies": self._bodies,
+            "bad_lines": 0,
+        }
+
+    async def play(self) -> None:
+        """Plays slices of the market as their time comes, for ever or for its duration."""
+        while (wait := self._gate.shut(time.monotonic_ns())) is not None:
+            await self._wait(wait)
+        self._market.open(self._opening_ms())
+        pace = None if self._serving.speed is None else Pace(self._serving.speed)
+        while self._end_ns is None or self._time_ns < self._end_ns:
+            following_ns = self._time_ns + SLICE_NS
+            if pace is not None and pace.source_ns(time.monotonic_ns(), 0) < following_ns:
+                await self._wait(Wait(pace.wall_ns(following_ns), "the market"))
+                continue
+            await self._play_until(following_ns)
+            await asyncio.sleep(0)
+        await self._end()
+
+    async def depth(self, ticker: str, limit: int) -> tuple[RestBody, int]:
+        self._tickets += 1
+        received_ns = self._received_ns(self._time_ns)
+        body = RestBody(self._market.snapshot(ticker, limit), received_ns)
+        if self._faults is not None:
+            fact = Body(self._number, "depth", ticker, received_ns, body.text)
+            await asyncio.sleep(self._faults.snapshot_delay_s(fact))
+        return body, self._tickets
+
+    def settle(self, ticket: int, ticker: str, *, reached: bool) -> None:
+        self._bodies += reached
+
+    def _subscribed(self, audience: frozenset[Topic], joined: frozenset[Topic]) -> None:
+        self._gate.change(audience, time.monotonic_ns())
+        super()._subscribed(audience, joined)
+
+    async def _play_until(self, until_ns: int) -> None:
+        frames = self._market.advance(until_ns)
+        self._time_ns = until_ns
+        number, self._number = self._number, self._number + len(frames)
+        await self._send(
+            [frame.text for frame in frames],
+            [frame.topic_id for frame in frames],
+            [self._received_ns(frame.time_ns) for frame in frames],
+            number,
+        )
+        if self._faults is not None:
+            refuse_s = self._faults.cut_s(self._number, self._received_ns(until_ns))
+            if refuse_s is not None:
+                await self._cut(refuse_s)
+
+    def _received_ns(self, time_ns: int) -> int:
+        return self._market.start_ms * 1_000_000 + time_ns
+
+    def _opening_ms(self) -> int:
+        if self._start_ms is not None:
+            return self._start_ms
+        now_ms = time.time_ns() // 1_000_000
+        # As fast as possible: the end, not the start, is now, so that no time is in the future.
+        ahead_ns = self._end_ns if self._serving.speed is None and self._end_ns is not None else 0
+        return now_ms - ahead_ns // 1_000_000

@@ -1,0 +1,266 @@
+"""The venue's WebSocket side: accepts connections, sends frames to those that subscribed.
+
+Server frames are not masked, so a run of frames is one write of headers and payloads (RFC 6455,
+5.2); back-pressure is the transport's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import chain
+
+import msgspec
+from picows import (
+    WSAutoPingStrategy,
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    WSUpgradeRequest,
+    ws_create_server,
+)
+from tickbus_schemas.errors import Fatal
+
+from tickbus_sim.capture import Envelope
+from tickbus_sim.control import Line, Refusal, open_line
+from tickbus_sim.dialect import Dialect, Topic
+
+END_OF_INPUT = 4900
+POLICY_VIOLATION = 1008
+_BUFFER_HIGH = 1 << 20  # bytes waiting in a transport before the play-out pauses
+_CLOSE_WAIT_S = 5.0
+_FRAME_MAX = 1 << 20  # of what clients send
+
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
+_headers: dict[int, bytes] = {}
+
+
+def _header(size: int) -> bytes:
+    """Header of an unmasked text frame in one piece."""
+    if size < 126:
+        header = bytes((0x81, size))
+    elif size < 1 << 16:
+        header = b"\x81\x7e" + size.to_bytes(2, "big")
+    else:
+        return b"\x81\x7f" + size.to_bytes(8, "big")
+    _headers[size] = header
+    return header
+
+
+def encode_frames(payloads: Sequence[bytes]) -> bytes:
+    """All payloads as WebSocket text frames, one after the other."""
+    headers = [_headers.get(size) or _header(size) for size in map(len, payloads)]
+    return b"".join(chain.from_iterable(zip(headers, payloads, strict=True)))
+
+
+def unwrap(text: bytes) -> bytes:
+    """What a raw stream (`/ws`) sends of an enveloped frame."""
+    try:
+        return bytes(_decode_envelope(text).data)
+    except msgspec.MsgspecError:
+        return text
+
+
+class Connection(WSListener):
+    """One client's socket and what waits to be sent to it."""
+
+    def __init__(self, lobby: Lobby, line: Line | Refusal) -> None:
+        self.line = line
+        self.texts: list[bytes] = []
+        self.received_ns: list[int] = []
+        self.is_paused = False
+        self.closed_well = False
+        self.transport: WSTransport | None = None
+        self._lobby = lobby
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.transport = transport
+        if isinstance(self.line, Refusal):
+            self.close(POLICY_VIOLATION, self.line.reason)
+            return
+        transport.underlying_transport.set_write_buffer_limits(high=_BUFFER_HIGH)
+        self._lobby.entered(self)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.CLOSE:
+            self.closed_well = True
+            if not transport.is_close_frame_sent:
+                transport.send_close(frame.get_close_code(), b"")
+            transport.disconnect()
+        elif frame.msg_type == WSMsgType.TEXT and isinstance(self.line, Line):
+            before = self.line.topics()
+            self.flush()  # an answer never overtakes a frame
+            transport.send(WSMsgType.TEXT, self.line.answer(frame.get_payload_as_bytes()))
+            self._lobby.changed(self.line.topics() - before)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self.transport = None
+        self._lobby.left(self)
+
+    def pause_writing(self) -> None:
+        self.is_paused = True
+
+    def resume_writing(self) -> None:
+        self.is_paused = False
+        self._lobby.drained.set()
+
+    def flush(self) -> None:
+        """Writes what `Lobby.deliver` has queued."""
+        texts, self.texts = self.texts, []
+        times, self.received_ns = self.received_ns, []
+        if not texts or self.transport is None or not isinstance(self.line, Line):
+            return
+        if not self.line.combined:
+            texts = [unwrap(text) for text in texts]
+        if self.line.with_times:
+            texts = [b"%d %b" % pair for pair in zip(times, texts, strict=True)]
+        self.transport.underlying_transport.write(encode_frames(texts))
+
+    def unsent_bytes(self) -> int:
+        """Bytes that the transport has not given to the kernel."""
+        if self.transport is None:
+            return 0
+        return int(self.transport.underlying_transport.get_write_buffer_size())
+
+    def close(self, code: int, reason: str) -> None:
+        """Says goodbye after everything queued; the client's answer ends the connection."""
+        self.flush()
+        if self.transport is not None:
+            # Its type lists the codes of the RFC only; any number is sent.
+            self.transport.send_close(code, reason[:120].encode())  # type: ignore[arg-type]
+
+    def cut(self) -> None:
+        """Ends the connection as a broken network does."""
+        if self.transport is not None:
+            self.transport.disconnect(graceful=False)
+
+
+class Lobby:
+    """All connections, and who gets which topic."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        topics: Sequence[Topic],
+        on_change: Callable[[frozenset[Topic], frozenset[Topic]], None],
+        *,
+        has_times: bool = False,
+    ) -> None:
+        """`topics[0]` stands for frames without a topic: they go to the first route.
+
+        `on_change` is told all topics with a subscriber, and those just subscribed.
+        """
+        self.connections: set[Connection] = set()
+        self.drained = asyncio.Event()
+        self.sent = 0
+        self.unsubscribed = 0
+        self.refuses = False  # while a fault keeps the venue away
+        self.has_vanished = False  # the last client to leave did so without closing
+        self._dialect = dialect
+        self._topics = topics
+        self._targets: list[tuple[Connection, ...]] = [()] * len(topics)
+        self._on_change = on_change
+        self._has_times = has_times
+        self._server: asyncio.Server | None = None
+
+    async def listen(self, port: int, *, pings: bool, ping_interval_s: float | None) -> int:
+        """Starts to accept; returns the port. Fatal when the port is taken."""
+        try:
+            self._server = await ws_create_server(
+                self._accept,
+                "127.0.0.1",
+                port,
+                enable_auto_ping=pings,
+                auto_ping_strategy=WSAutoPingStrategy.PING_PERIODICALLY,
+                auto_ping_idle_timeout=ping_interval_s or self._dialect.ping_interval_s,
+                auto_ping_reply_timeout=self._dialect.pong_deadline_s,
+                max_frame_size=_FRAME_MAX,
+            )
+        except OSError as error:
+            raise Fatal(f"port {port}: {error.strerror}; choose another --port") from None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def entered(self, connection: Connection) -> None:
+        """A client is connected."""
+        self.connections.add(connection)
+        assert isinstance(connection.line, Line)
+        self.changed(connection.line.topics())
+
+    def left(self, connection: Connection) -> None:
+        """A client is gone."""
+        if connection in self.connections:
+            self.has_vanished = not connection.closed_well
+        self.connections.discard(connection)
+        self.changed(frozenset())
+        self.drained.set()
+
+    def changed(self, joined: frozenset[Topic]) -> None:
+        """Works out anew who gets what."""
+        lines = {c: c.line for c in self.connections if isinstance(c.line, Line)}
+        heard = {connection: line.topics() for connection, line in lines.items()}
+        first = self._dialect.routes[0]
+        self._targets = [
+            tuple(c for c, line in lines.items() if line.route == first),
+            *(tuple(c for c in lines if topic in heard[c]) for topic in self._topics[1:]),
+        ]
+        self._on_change(frozenset().union(*heard.values()), joined)
+
+    def deliver(
+        self, texts: Sequence[bytes], topic_ids: Sequence[int], received_ns: Sequence[int]
+    ) -> None:
+        """Queues and writes frames to everyone who subscribed to them."""
+        targets = self._targets
+        unheard = 0
+        for text, topic_id, time_ns in zip(texts, topic_ids, received_ns, strict=True):
+            listeners = targets[topic_id]
+            if not listeners:
+                unheard += 1
+            for connection in listeners:
+                connection.texts.append(text)
+                connection.received_ns.append(time_ns)
+        self.unsubscribed += unheard
+        self.sent += len(texts) - unheard
+        for connection in self.connections:
+            connection.flush()
+
+    async def room(self) -> None:
+        """Returns when every connection takes more; a slow reader holds up the venue."""
+        while any(connection.is_paused for connection in self.connections):
+            self.drained.clear()
+            await self.drained.wait()
+
+    async def flushed(self) -> None:
+        """Returns when the kernel has every byte."""
+        # A transport tells when it is below a mark, not when it is empty.
+        while any(connection.unsent_bytes() for connection in self.connections):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+    def close_all(self, code: int, reason: str) -> None:
+        """Closes every connection properly."""
+        for connection in list(self.connections):
+            connection.close(code, reason)
+
+    async def cut_all(self) -> None:
+        """Breaks every connection; returns when all are gone."""
+        while self.connections:
+            for connection in list(self.connections):
+                connection.cut()
+            self.drained.clear()
+            await self.drained.wait()
+
+    async def stop(self) -> None:
+        """Stops accepting and waits for the connections to end, not for ever."""
+        if self._server is not None:
+            self._server.close()
+        for _ in range(int(_CLOSE_WAIT_S / 0.01)):
+            if not self.connections:
+                return
+            await asyncio.sleep(0.01)
+        await self.cut_all()
+
+    def _accept(self, request: WSUpgradeRequest) -> Connection | None:
+        if self.refuses:
+            return None
+        line = open_line(self._dialect, request.path.decode("latin-1"), has_times=self._has_times)
+        return Connection(self, line)

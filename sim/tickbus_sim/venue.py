@@ -1,0 +1,199 @@
+"""What every running venue does: its sockets, its REST desk, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tickbus_sim.dialect import Dialect, Topic
+from tickbus_sim.faults import Faults, Frame
+from tickbus_sim.instruments import Listing, exchange_info
+from tickbus_sim.pace import SECOND, Wait
+from tickbus_sim.rest import RestBody, RestServer
+from tickbus_sim.sockets import END_OF_INPUT, Lobby
+
+_LINGER_S = 2.0  # REST outlives the last client by this
+_VANISHED_LINGER_S = 10.0  # and by this when it left without a word: it may have been killed
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How a venue is run, whatever it plays."""
+
+    port: int = 0
+    rest_port: int = 0
+    speed: float | None = 1.0  # None: as fast as the reader takes it
+    subscribe_wait_s: float = 5.0
+    has_times: bool = False
+    ping_interval_s: float | None = None  # None: the venue's own
+
+
+class Venue(ABC):
+    """Sockets and REST around one source of frames. It is the REST server's desk."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        topics: list[Topic],
+        listed: list[Listing],
+        serving: Serving,
+        faults: Faults | None,
+    ) -> None:
+        self.dialect = dialect
+        self.done = False
+        self._listed = listed
+        self._serving = serving
+        self._faults = faults
+        self._waiting_for = ""
+        self._changed = asyncio.Event()
+        self._lobby = Lobby(dialect, topics, self._subscribed, has_times=serving.has_times)
+        self._rest = RestServer(dialect, self, has_times=serving.has_times)
+
+    async def open(self) -> dict[str, Any]:
+        """Listens; returns the facts of the ready line."""
+        ws_port = await self._lobby.listen(
+            self._serving.port,
+            pings=self._serving.speed is not None,
+            ping_interval_s=self._serving.ping_interval_s,
+        )
+        try:
+            rest_port = await self._rest.listen(self._serving.rest_port)
+        except BaseException:
+            await self._lobby.stop()
+            raise
+        return {
+            "event": "ready",
+            "exchange": self.dialect.exchange.token,
+            "ws": f"ws://127.0.0.1:{ws_port}",
+            "rest": f"http://127.0.0.1:{rest_port}",
+        } | self.facts()
+
+    async def run(self) -> None:
+        """Plays to the end, then serves REST until every client has gone."""
+        play = asyncio.create_task(self.play())
+        gone = asyncio.create_task(self._all_gone())
+        try:
+            await asyncio.wait((play, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not gone.done():
+                await play  # raises what went wrong, if anything did
+                await gone
+        finally:
+            for task in (play, gone):
+                task.cancel()
+            await asyncio.gather(play, gone, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Ends the servers."""
+        self._lobby.close_all(1001, "venue stops")
+        await self._lobby.stop()
+        await self._rest.stop()
+
+    def summary(self) -> dict[str, Any]:
+        """The facts of the end line."""
+        return {
+            "event": "end",
+            "sent": self._lobby.sent,
+            "unsubscribed": self._lobby.unsubscribed,
+            "faults": self._faults.report() if self._faults else [],
+        }
+
+    def status(self) -> Mapping[str, Any]:
+        """For the supervisor: counts so far, and what is waited for."""
+        return self.summary() | {
+            "event": "status",
+            "done": self.done,
+            "connections": len(self._lobby.connections),
+            "waiting_for": self._waiting_for,
+        }
+
+    def tickers(self) -> list[str]:
+        """All tickers, as the venue spells them."""
+        return [listing.ticker for listing in self._listed]
+
+    def exchange_info(self) -> RestBody:
+        """The instrument list."""
+        return RestBody(exchange_info(self.dialect, self._listed, time.time_ns() // 1_000_000))
+
+    def other(self, resource: str, ticker: str) -> RestBody | None:
+        """Any other recorded body."""
+        return None
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What is played: tickers, channels, frames, REST bodies."""
+
+    @abstractmethod
+    async def play(self) -> None:
+        """Plays everything."""
+
+    @abstractmethod
+    async def depth(self, ticker: str, limit: int) -> tuple[RestBody, int]:
+        """A snapshot and the ticket to settle it by."""
+
+    @abstractmethod
+    def settle(self, ticket: int, ticker: str, *, reached: bool) -> None:
+        """Whether a snapshot reached whoever asked."""
+
+    def _subscribed(self, audience: frozenset[Topic], joined: frozenset[Topic]) -> None:
+        self._changed.set()
+        if self.done and audience:
+            # Came back after the end (a restarted ingest): nothing more will follow.
+            self._lobby.close_all(END_OF_INPUT, "end of input")
+
+    async def _wait(self, wait: Wait) -> None:
+        """Sleeps until the wait is over or an input has changed something."""
+        self._waiting_for = wait.reason
+        if wait.until_ns is None:
+            await self._changed.wait()
+        else:
+            delay_s = max(0, wait.until_ns - time.monotonic_ns()) / SECOND
+            try:
+                async with asyncio.timeout(delay_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+        self._changed.clear()
+        self._waiting_for = ""
+
+    async def _send(
+        self, texts: list[bytes], topic_ids: list[int], received_ns: list[int], number: int
+    ) -> None:
+        """Puts frames on the sockets, through the faults if there are any."""
+        if self._faults is not None:
+            columns = enumerate(zip(texts, topic_ids, received_ns, strict=True), start=number)
+            frames = self._faults.apply(Frame(n, *column) for n, column in columns)
+            texts = [frame.text for frame in frames]
+            topic_ids = [frame.topic_id for frame in frames]
+            received_ns = [frame.received_ns for frame in frames]
+        self._lobby.deliver(texts, topic_ids, received_ns)
+        await self._lobby.room()
+
+    async def _cut(self, refuse_s: float) -> None:
+        """Breaks all connections and stays away for a while."""
+        await self._lobby.flushed()
+        self._lobby.refuses = True
+        await self._lobby.cut_all()
+        asyncio.get_running_loop().call_later(refuse_s, self._accept_again)
+
+    def _accept_again(self) -> None:
+        self._lobby.refuses = False
+
+    async def _end(self) -> None:
+        """All input is played: every byte out, then the close that says so."""
+        for frame in self._faults.flush() if self._faults else ():
+            self._lobby.deliver([frame.text], [frame.topic_id], [frame.received_ns])
+        await self._lobby.flushed()
+        self.done = True
+        self._lobby.close_all(END_OF_INPUT, "end of input")
+
+    async def _all_gone(self) -> None:
+        """Returns when the end was played and no client is left that could come back."""
+        quiet_s = 0.0
+        while quiet_s < (_VANISHED_LINGER_S if self._lobby.has_vanished else _LINGER_S):
+            await asyncio.sleep(0.05)
+            busy = not self.done or self._lobby.connections or self._rest.requests_open
+            quiet_s = 0.0 if busy else quiet_s + 0.05
