@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import nats.errors
-from nats.aio.client import Client
+from tickbus.connection import Connection
 from tickbus.connection import connect as connect_client
 from tickbus_schemas.errors import Fatal, Retry
 
@@ -22,12 +22,12 @@ PROBE_SUBJECT = "ckpt.probe"
 
 async def connect(
     name: str, settings: Settings, telemetry: Telemetry, stopping: asyncio.Event, log: Any
-) -> Client | None:
+) -> Connection | None:
     """Connect, for as long as it takes; None when told to stop before. Fatal if turned away."""
     announced = False
     while not stopping.is_set():
         try:
-            return await connect_client(
+            nc = await connect_client(
                 settings.nats.url,
                 name=f"tickbus-{name}",
                 user=settings.nats.user,
@@ -36,11 +36,11 @@ async def connect(
                 data_dir=settings.data_dir,
                 count=lambda kind: telemetry.count("bus_errors", kind=kind),
             )
-        except (Retry, OSError, nats.errors.Error) as error:
+            nc.on_reconnect(lambda: telemetry.count("bus_reconnects"))
+            return nc
+        except Retry as error:
             if not announced:
-                log.warning(
-                    "waiting for NATS", url=redact(settings.nats.url), reason=redact(str(error))
-                )
+                log.warning("waiting for NATS", reason=redact(str(error)))
                 announced = True
         try:
             await asyncio.wait_for(stopping.wait(), RETRY_S)
@@ -59,13 +59,13 @@ def password(settings: NatsSettings) -> str:
         raise Fatal(f"nats.password_file {settings.password_file}: {error.strerror}") from None
 
 
-async def probe(nc: Client, name: str) -> bool:
+async def probe(nc: Connection, name: str) -> bool:
     """Whether the server stores a message within the caller's patience: disk full shows here."""
     answer = await nc.request(f"{PROBE_SUBJECT}.{name}", b"", timeout=2.0)
     return b'"error"' not in answer.data
 
 
-async def close(nc: Client) -> None:
+async def close(nc: Connection) -> None:
     """Send what is buffered and leave, without waiting for a server that is gone."""
     try:
         await asyncio.wait_for(nc.close(), 2.0)

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from tickbus_schemas.errors import Fatal
@@ -47,5 +48,21 @@ def read(data_dir: Path, service: str) -> RunFile | None:
         return msgspec.json.decode(
             (data_dir / "_run" / f"{service}.json").read_bytes(), type=RunFile
         )
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def leave_last(data_dir: Path, service: str, status: dict[str, Any]) -> None:
+    """Keep the last /status of a process that leaves in order, for whoever adds up."""
+    path = data_dir / "_run" / f"{service}.last.json"
+    with contextlib.suppress(OSError):  # the work is done; only its tally would be missing
+        path.write_bytes(msgspec.json.encode(status, enc_hook=str))
+
+
+def last(data_dir: Path, service: str) -> dict[str, Any] | None:
+    """The last /status of the process that left most recently."""
+    try:
+        content = (data_dir / "_run" / f"{service}.last.json").read_bytes()
+        return msgspec.json.decode(content, type=dict[str, Any])
     except (OSError, msgspec.MsgspecError):
         return None

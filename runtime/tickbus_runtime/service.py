@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from nats.aio.client import Client
+from tickbus.connection import Connection
 from tickbus_schemas.errors import Fatal
 
 from tickbus_runtime import bus, leash, logs, run_files
@@ -55,7 +55,7 @@ class Context:
         """Set at the first signal: finish what is begun, then return."""
         self.status: dict[str, Any] = {}
         """Further facts for /status."""
-        self.nc: Client
+        self.nc: Connection
         """Connected before `serve` begins."""
         self._positions: dict[str, int] = {}
         self._committed: dict[str, int] = {}
@@ -158,6 +158,7 @@ async def _main(name: str, settings: Settings, log: Any, serve: Serve) -> None:
                 await _serve_until_drained(context, serve)
             finally:
                 probing.cancel()
+                run_files.leave_last(Path(settings.data_dir), name, context.show())
                 await bus.close(connected)
                 await context.tracing.close()
     finally:
