@@ -46,6 +46,8 @@ class Group:
     epoch: int = -1
     """of the last message with a number; with `message_no` what the next group must follow"""
     message_no: int = -1
+    numbers: Int64s = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    """(messages, 2): epoch and message_no of each; -1 for an unreadable one"""
 
     @property
     def first_seq(self) -> int:
@@ -130,6 +132,7 @@ class Assembler:
         if self._numbering:
             group.breaks = self._numbering.judge(group.seqs, messages)
             group.epoch, group.message_no = self._numbering.epoch, self._numbering.message_no
+            group.numbers = self._numbering.numbers
         Sorting(group, stored, messages, self._reasons).run()
         self._reasons = {}
         return group

@@ -29,6 +29,8 @@ class Numbering:
         self.epoch = -1
         """of the last message; -1 before the first, which may have any number"""
         self.message_no = -1
+        self.numbers: Int64s = np.zeros((0, 2), np.int64)
+        """epoch and message_no of each message last judged; -1 for an unreadable one"""
 
     def resume(self, epoch: int, message_no: int) -> None:
         """Go on after this message (from a checkpoint)."""
@@ -37,14 +39,17 @@ class Numbering:
     def judge(self, seqs: Int64s, messages: Sequence[Header | None]) -> list[Break]:
         """Breaks among the next messages in order; None stands for one that is unreadable."""
         numbered = [(message.epoch, message.message_no) for message in messages if message]
+        self.numbers = np.full((len(messages), 2), -1, np.int64)
         if not numbered:
             return []
         breaks: list[Break] = []
         if len(numbered) < len(messages):
+            self.numbers[[message is not None for message in messages]] = numbered
             breaks = self._judge_with_unreadable(seqs, messages)
         else:
             before = (self.epoch, self.message_no) if self.epoch >= 0 else None
             found = np.array([before, *numbered] if before else numbered, np.int64)
+            self.numbers = found[1:] if before else found
             steps = np.diff(found, axis=0)
             follows = (steps[:, 0] == 0) & (steps[:, 1] == 1)
             follows |= (steps[:, 0] > 0) & (found[1:, 1] == 0)
