@@ -1,0 +1,167 @@
+"""Connection to NATS that never gives up, and hands whole bursts of messages to a reader.
+
+nats-py as it is, with two additions: `pour` delivers the messages of a subscription straight from
+the parser (nats-py's own path, a queue and a task per subscription with headers parsed for each
+message, takes several times as long), and reconnects are announced to whoever asks.
+https://nats-io.github.io/nats.py/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+from tickbus_schemas.errors import Fatal, Retry
+
+DEFAULT_URL = "nats://127.0.0.1:4222"
+URL_VARIABLE = "TICKBUS_NATS__URL"
+CONNECT_TIMEOUT_S = 5
+PING_INTERVAL_S = 5
+RECONNECT_WAIT_S = 0.1
+PENDING_BYTES = 1024 * 1024
+"""nats-py forces a flush of its send buffer beyond this; while disconnected nothing is kept."""
+
+Sink: TypeAlias = Callable[[bytes, bytes, bytes, bytes | None], None]
+"""Takes subject, reply, payload and header block of one message, as they came."""
+
+
+class Connection(Client):
+    """A NATS client of tickbus; made by `connect`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sinks: dict[int, Sink] = {}
+        self._listeners: list[Callable[[], None]] = []
+
+    async def open(
+        self,
+        servers: list[str],
+        name: str,
+        count: Callable[[str], None] | None,
+        options: dict[str, Any],
+    ) -> None:
+        """Connect once, to the first of these servers; a later loss is repaired for ever."""
+
+        async def failed(error: Exception) -> None:
+            if count is not None:
+                count(type(error).__name__)
+
+        async def reconnected() -> None:
+            for listener in list(self._listeners):
+                listener()
+
+        await self.connect(
+            servers,
+            name=name,
+            error_cb=failed,
+            reconnected_cb=reconnected,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            allow_reconnect=False,  # so that a failure shows at once
+            dont_randomize=True,
+            max_reconnect_attempts=-1,
+            ping_interval=PING_INTERVAL_S,
+            max_outstanding_pings=2,
+            pending_size=PENDING_BYTES,
+            **options,
+        )
+        self.options["allow_reconnect"] = True
+
+    def on_reconnect(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` after each reconnect; returns what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def pour(self, subject: str, sink: Sink) -> Subscription:
+        """Subscribe; each message goes to `sink` as soon as it is parsed. End it with `stop`.
+
+        The sink must not block or raise: nothing stands between it and the socket.
+        """
+        subscription = await self.subscribe(subject)
+        self._sinks[subscription._id] = sink
+        return subscription
+
+    async def stop(self, subscription: Subscription) -> None:
+        """End a subscription of `pour`."""
+        self._sinks.pop(subscription._id, None)
+        try:
+            await subscription.unsubscribe()
+        except (nats.errors.Error, OSError):
+            return  # the connection is gone, and the subscription with it
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
+    ) -> None:
+        # Called by nats-py's parser for each message (2.x); test_connection holds it to that.
+        sink = self._sinks.get(sid)
+        if sink is None:
+            await super()._process_msg(sid, subject, reply, data, headers or b"")
+        else:
+            sink(subject, reply, data, headers)
+
+
+async def connect(
+    url: str | None = None,
+    *,
+    name: str = "tickbus",
+    user: str = "",
+    password: str = "",
+    creds_file: str = "",
+    data_dir: str | Path = "data",
+    count: Callable[[str], None] | None = None,
+) -> Connection:
+    """Connect to a bus; once connected it reconnects for ever by itself.
+
+    `url`: default is the environment's TICKBUS_NATS__URL, else the server that `tickbus up` runs
+    for `data_dir` (its `_run/nats.json`), else nats://127.0.0.1:4222. That file also gives user
+    and password where none are given for its server. `count` is called with the class of each
+    error that the client reports. Retry when no server answers, Fatal when it turns us away.
+    """
+    run_file = _run_file(Path(data_dir))
+    url = url or os.environ.get(URL_VARIABLE) or run_file.get("url") or DEFAULT_URL
+    if not (user or creds_file) and url == run_file.get("url"):
+        user, password = run_file.get("user", ""), run_file.get("password", "")
+    options: dict[str, Any] = {"reconnect_time_wait": RECONNECT_WAIT_S}
+    if user:
+        options |= {"user": user, "password": password}
+    if creds_file:
+        options["user_credentials"] = creds_file
+    servers = [part.strip() for part in url.split(",")]
+    for first in range(len(servers)):
+        client = Connection()
+        try:
+            await client.open([*servers[first:], *servers[:first]], name, count, options)
+            return client
+        except (OSError, TimeoutError, nats.errors.Error) as error:
+            await client.close()  # nats-py leaves the socket open when it is turned away
+            reason = str(error) or type(error).__name__
+            # By its text: nats-py has a class for it, but raises the general one as well.
+            if "authorization" in reason.lower() or isinstance(error, FileNotFoundError):
+                raise Fatal(
+                    f"NATS at {redacted(url)} turns us away ({reason}): check user and password"
+                ) from None
+    raise Retry(
+        f"no NATS server at {redacted(url)} ({reason}); is 'tickbus up' or a server running?"
+    )
+
+
+def _run_file(data_dir: Path) -> dict[str, str]:
+    """What the embedded server wrote about itself; empty where there is none."""
+    try:
+        found = json.loads((data_dir / "_run" / "nats.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def redacted(url: str) -> str:
+    """The URL without credentials, for people and logs."""
+    return ",".join(
+        f"{scheme}{separator}{rest.rpartition('@')[2]}"
+        for scheme, separator, rest in (part.strip().rpartition("://") for part in url.split(","))
+    )
