@@ -1,0 +1,242 @@
+"""The target that is a folder on a disk: the only file of the writer that touches one.
+
+Temporary files of a writer lie in `_tmp/<writer>/`, which holds a locked file as long as the writer
+lives; a folder whose lock can be taken belongs to a dead one. A name is given with link(2), which
+never replaces. https://man7.org/linux/man-pages/man2/link.2.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+from tickbus import rowhash
+from tickbus_schemas.errors import Fatal
+
+from tickbus_writer.target import Seen
+
+TEMPORARY = "_tmp"
+_LOCK = "lock"
+_INTENT = "intent.json"
+_CHUNK_BYTES = 4 << 20
+
+
+class LocalTarget:
+    """Files below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._made = 0
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            self._folder, self._lock = _own_folder(root / TEMPORARY)
+        except OSError as error:
+            raise Fatal(f"cannot write to {root}: {error.strerror}; name another folder") from None
+
+    def close(self) -> None:
+        """Leave nothing behind, unless a commit was cut short."""
+        if not (self._folder / _INTENT).exists():
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._lock.close()
+
+    def temporary(self) -> str:
+        """See Target."""
+        self._made += 1
+        return str(self._folder / f"{self._made}.tmp")
+
+    def seal(self, temporary: str) -> None:
+        """See Target."""
+        _fsync(Path(temporary))
+
+    def see(self, path: str) -> Seen | None:
+        """See Target."""
+        whole = self.root / path
+        try:
+            with pq.ParquetFile(whole, memory_map=True) as file:
+                metadata = file.metadata
+            first, last = _seq_ids(metadata)
+        except (OSError, pa.ArrowException, ValueError):
+            return None
+        stream_range = (metadata.metadata or {}).get(b"tickbus.range", b"").decode()
+        size, checksum = _checksum(whole)
+        return Seen(metadata.num_rows, size, checksum, first, last, stream_range)
+
+    def row_hash(self, path: str) -> str:
+        """See Target."""
+        return rowhash.of_file(self.root / path)
+
+    def intend(self, paths: Iterable[str]) -> None:
+        """See Target."""
+        intended = list(paths)
+        if intended:
+            self._write(self._folder / _INTENT, msgspec.json.encode(intended))
+            _fsync(self._folder)
+        else:
+            self.discard(str(self._folder / _INTENT))
+
+    def intended(self) -> list[str]:
+        """See Target."""
+        return _intent(self._folder)
+
+    def place(self, temporary: str, path: str, *, replace: bool = False) -> bool:
+        """See Target."""
+        whole = self.root / path
+        self._make_folder(whole.parent)
+        if replace:
+            os.replace(temporary, whole)
+            return True
+        try:
+            os.link(temporary, whole)
+        except FileExistsError:
+            return False
+        os.unlink(temporary)
+        return True
+
+    def sync_folders(self, paths: Iterable[str]) -> None:
+        """See Target."""
+        for folder in sorted({(self.root / path).parent for path in paths}):
+            _fsync(folder)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """See Target."""
+        whole = self.root / path
+        self._make_folder(whole.parent)
+        temporary = Path(self.temporary())
+        self._write(temporary, data)
+        try:
+            os.link(temporary, whole)
+        except FileExistsError:
+            return False
+        finally:
+            os.unlink(temporary)
+        _fsync(whole.parent)
+        return True
+
+    def read(self, path: str) -> bytes | None:
+        """See Target."""
+        try:
+            return (self.root / path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def names(self, folder: str) -> list[str]:
+        """See Target."""
+        try:
+            with os.scandir(self.root / folder) as found:
+                return [entry.name for entry in found if entry.is_file()]
+        except FileNotFoundError:
+            return []
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """See Target."""
+        folders = set()
+        for path in paths:
+            whole = self.root / path
+            with contextlib.suppress(FileNotFoundError):
+                whole.unlink()
+                folders.add(whole.parent)
+        for folder in folders:
+            _fsync(folder)
+
+    def discard(self, temporary: str) -> None:
+        """See Target."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+    def abandoned(self) -> list[tuple[str, list[str]]]:
+        """See Target."""
+        return [
+            (folder.name, _intent(folder))
+            for folder in sorted((self.root / TEMPORARY).iterdir())
+            if folder != self._folder and _is_dead(folder)
+        ]
+
+    def settle(self, writer: str) -> None:
+        """See Target."""
+        shutil.rmtree(self.root / TEMPORARY / writer, ignore_errors=True)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make it and its parents, each name durable."""
+        missing = []
+        while not folder.is_dir():
+            missing.append(folder)
+            folder = folder.parent
+        for made in reversed(missing):
+            made.mkdir(exist_ok=True)
+            _fsync(made.parent)
+
+    @staticmethod
+    def _write(path: Path, data: bytes) -> None:
+        with open(path, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _own_folder(parent: Path) -> tuple[Path, IO[bytes]]:
+    """A new folder of this writer, with its lock held."""
+    parent.mkdir(exist_ok=True)
+    while True:
+        folder = parent / f"{os.getpid()}-{secrets.token_hex(4)}"
+        folder.mkdir()
+        lock = open(folder / _LOCK, "wb")  # noqa: SIM115  held as long as the writer lives
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another writer just looks whether this one is dead
+            lock.close()
+            continue
+        return folder, lock
+
+
+def _is_dead(folder: Path) -> bool:
+    """Whether the writer of a temporary folder no longer holds its lock."""
+    try:
+        with open(folder / _LOCK, "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    except FileNotFoundError:
+        return False  # just being made, or just being removed by another
+    except OSError:
+        return False
+
+
+def _intent(folder: Path) -> list[str]:
+    try:
+        return msgspec.json.decode((folder / _INTENT).read_bytes(), type=list[str])
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return []  # cut while it was written: then nothing was placed
+
+
+def _seq_ids(metadata: pq.FileMetaData) -> tuple[int, int]:
+    """Least and greatest `seq_id` of a file, from the statistics of its row groups."""
+    names = [metadata.schema.column(n).name for n in range(metadata.num_columns)]
+    at = names.index("seq_id")
+    groups = [metadata.row_group(n).column(at).statistics for n in range(metadata.num_row_groups)]
+    return min(group.min for group in groups), max(group.max for group in groups)
+
+
+def _checksum(path: Path) -> tuple[int, str]:
+    size, state = 0, xxhash.xxh3_128()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            state.update(chunk)
+            size += len(chunk)
+    return size, state.hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
