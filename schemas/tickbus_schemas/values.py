@@ -34,11 +34,12 @@ FINITE: dict[type[Header], tuple[str, ...]] = {
     L2Batch: ("price", "qty"),
     BboBatch: ("bid_px", "bid_sz", "ask_px", "ask_sz"),
     BookBatch: ("bid_px", "bid_sz", "ask_px", "ask_sz"),
+    BarBatch: ("volume", "taker_buy_volume", "taker_sell_volume", "signed_volume", "late_volume"),
 }
 """f8 columns without NaN and infinities."""
 
 FINITE_OR_NULL: dict[type[Header], tuple[str, ...]] = {
-    BarBatch: tuple(name for name, width in BarBatch.columns.items() if width.code == "<f8"),
+    BarBatch: ("open", "high", "low", "close", "vwap"),
     FeatureBatch: ("values",),
 }
 """f8 columns whose NaN is null; infinities are refused."""

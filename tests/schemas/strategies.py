@@ -25,7 +25,9 @@ from tickbus_schemas.values import CODES, FINITE
 
 STRUCT_CODES = {"<i8": "q", "<f8": "d", "<i4": "i", "<u2": "H", "<i1": "b"}
 
-int64 = st.integers(-(2**63), 2**63 - 1)
+int64 = st.integers(ABSENT + 1, 2**63 - 1)
+int64_or_absent = int64 | st.just(ABSENT)
+NULLABLE = ("prev_update_id", "update_id")
 counts = st.integers(0, 2**63 - 1)
 texts = st.text(max_size=12)
 tickers = st.text(min_size=1, max_size=16)
@@ -50,7 +52,7 @@ def _values(kind: type[Header], name: str, width: Width) -> st.SearchStrategy[An
         return st.floats(allow_infinity=False, allow_nan=not finite)
     if width.code == "<u2":
         return st.integers(0, 2**16 - 1)
-    return int64
+    return int64_or_absent if name in NULLABLE else int64
 
 
 @st.composite
@@ -101,10 +103,10 @@ _PLAIN: dict[str, st.SearchStrategy[Any]] = {
     "kind": st.integers(1, 127),
     "feed": texts,
     "reason": texts,
-    "from_id": int64 | st.just(ABSENT),
-    "to_id": int64 | st.just(ABSENT),
-    "from_timestamp": int64,
-    "to_timestamp": int64,
+    "from_id": int64_or_absent,
+    "to_id": int64_or_absent,
+    "from_timestamp": int64_or_absent,
+    "to_timestamp": int64_or_absent,
     "line": st.integers(0, 2**31 - 1),
     "interval_ms": intervals_ms,
     "catalogue": texts,

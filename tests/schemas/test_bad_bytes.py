@@ -19,6 +19,7 @@ from tickbus_schemas.errors import Reject
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import (
     MAX_EPOCH,
+    MESSAGES,
     BarBatch,
     BboBatch,
     BookBatch,
@@ -28,6 +29,7 @@ from tickbus_schemas.messages import (
     Message,
     TradeBatch,
 )
+from tickbus_schemas.values import FINITE, FINITE_OR_NULL
 
 from tests.schemas import strategies
 from tests.schemas.strategies import pack
@@ -313,6 +315,7 @@ def test_the_messages_that_are_spoilt_below_are_sound_themselves(message: Messag
         (BOOK, {"depth": 2**40}, "Expected `int` <= 1000"),
         (BOOK, {"interval_ms": 7}, "does not divide a day"),
         (BAR, {"close": INFINITE}, "close: an infinite value"),
+        (BAR, {"volume": NAN}, "volume: .* not finite"),
         (BAR, {"interval_ms": 0}, "Expected `int` >= 1"),
         (FEATURE, {"values": [pack("<f8", [1.0])]}, "one column for each name"),
         (FEATURE, {"names": ["mid", "mid"]}, "each name once"),
@@ -353,3 +356,10 @@ def test_values_are_left_to_readers_that_check_whole_columns() -> None:
     short = msgspec.structs.replace(TRADE, price=b"")
     with pytest.raises(Reject):
         codec.decode(codec.encode(short), values=False)
+
+
+def test_every_f8_column_has_a_rule() -> None:
+    for kind in MESSAGES:
+        f8 = [name for name, width in kind.columns.items() if width.code == "<f8"]
+        ruled = [*FINITE.get(kind, ()), *FINITE_OR_NULL.get(kind, ())]
+        assert sorted(f8) == sorted(name for name in ruled if name in kind.columns)

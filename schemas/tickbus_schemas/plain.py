@@ -1,0 +1,57 @@
+"""The decoded form of a message: plain values, as `json-schema.json` describes them.
+
+For people, JSON and tests. It visits every value in Python; programs read the columns.
+"""
+
+from __future__ import annotations
+
+import itertools
+from base64 import b64encode
+from math import isnan
+from typing import Any
+
+from tickbus_schemas.messages import ABSENT, BookBatch, FeatureBatch, Header, TradeBatch
+from tickbus_schemas.values import column
+
+
+def plain(message: Header) -> dict[str, Any]:
+    """Fields by name: columns as lists, absent values as None, trade ids as text, bytes as base64.
+
+    The columns must have been checked (`codec.decode`).
+    """
+    fields: dict[str, Any] = {"type": type(message).__name__}
+    for name in message.__struct_fields__:
+        value = getattr(message, name)
+        width = message.columns.get(name)
+        if width is None:
+            fields[name] = b64encode(value).decode() if isinstance(value, bytes) else _known(value)
+        elif width.per in ("rows", "levels", "rows*depth"):
+            fields[name] = _values(value, width.code)
+    if isinstance(message, TradeBatch):
+        fields["trade_id"] = trade_ids(message)
+    elif isinstance(message, FeatureBatch):
+        fields["values"] = [_values(values, "<f8") for values in message.values]
+    elif isinstance(message, BookBatch):
+        for name in ("bid_px", "bid_sz", "ask_px", "ask_sz"):
+            fields[name] = _by_row(fields[name], message.depth)
+    return fields
+
+
+def trade_ids(message: TradeBatch) -> list[str]:
+    """The id of each trade."""
+    ends = column(message.trade_id_offsets, "<i4").tolist()
+    text = message.trade_id_bytes.decode("ascii")
+    return [text[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def _values(data: bytes, code: str) -> list[Any]:
+    return [_known(value) for value in column(data, code).tolist()]
+
+
+def _known(value: Any) -> Any:
+    absent = value == ABSENT or (isinstance(value, float) and isnan(value))
+    return None if absent else value
+
+
+def _by_row(values: list[Any], depth: int) -> list[list[Any]]:
+    return [values[start : start + depth] for start in range(0, len(values), depth)]
