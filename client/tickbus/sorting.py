@@ -175,6 +175,7 @@ class Sorting:
             message_seq=self.group.seqs[places],
             message_rows=stack.message_rows[first:last],
             message_levels=stack.message_levels[first:last],
+            message_more=stack.message_more[first:last],
             interval_ms=home.interval_ms or 0,
             depth=stack.depth,
             catalogue=stack.catalogue,

@@ -49,6 +49,9 @@ class _Plan(NamedTuple):
     columns: tuple[_Column, ...]
 
 
+_more_of = attrgetter("more")
+
+
 def _plan(kind: type[Header]) -> _Plan:
     columns = tuple(
         _Column(name, np.dtype("u1" if width.per == "text" else width.code), width.per)
@@ -71,6 +74,7 @@ class Stack:
         self.depth: int = messages[0].depth if kind is BookBatch else 0
         self.catalogue: str = messages[0].catalogue if kind is FeatureBatch else ""
         self.message_rows = np.fromiter(map(self._plan.rows_of, messages), np.int64, len(messages))
+        self.message_more = np.fromiter(map(_more_of, messages), np.int64, len(messages))
         if not self.message_rows.all():
             raise Unsound
         fields = zip(*map(self._plan.fields_of, messages), strict=True)

@@ -34,6 +34,8 @@ class Table:
     """rows of each message; of an L2Batch its packets"""
     message_levels: Int64s
     """level rows of each L2 message; empty for other kinds"""
+    message_more: Int64s
+    """how many messages of its ticker and flush follow directly behind each message"""
     interval_ms: int = 0
     depth: int = 0
     catalogue: str = ""
