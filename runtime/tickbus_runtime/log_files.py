@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-IMPORTANT = frozenset({"warning", "error", "critical"})
+IMPORTANT = frozenset({"warning", "error"})
+"""Levels that are shown as they come; the last words of a process (critical) end the run."""
+_PROGRAM = re.compile(r"^tickbus-[a-z]+: ")
 _ABOUT = frozenset({"level", "timestamp", "service", "event", "exception", "fatal"})
 
 
@@ -49,7 +52,7 @@ def _read(line: str) -> tuple[str, str]:
     try:
         event: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
     except msgspec.MsgspecError:
-        return "", line
+        return "", _PROGRAM.sub("", line)
     facts = [f"{key}={value}" for key, value in event.items() if key not in _ABOUT]
     text = " ".join([str(event.get("event", "")), *facts])
     exception = str(event.get("exception", "")).strip().splitlines()

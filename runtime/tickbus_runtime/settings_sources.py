@@ -108,12 +108,13 @@ def _take_environment(
         if key not in KEYS:
             mistakes.append(_unknown(key, name))
             continue
-        given[key] = Given(_from_text(text, _plain(KEYS[key].type)), name)
+        given[key] = Given(from_text(key, text), name)
 
 
-def _from_text(text: str, kind: types.Type) -> Any:
-    """What an environment variable says: lists with commas or as JSON, the rest as it stands."""
-    if not isinstance(kind, types.ListType):
+def from_text(key: str, text: str) -> Any:
+    """A value as text: a list has commas or is JSON, the rest stands as it is."""
+    field = KEYS.get(key)
+    if field is None or not isinstance(_plain(field.type), types.ListType):
         return text
     if text.lstrip().startswith("["):
         try:

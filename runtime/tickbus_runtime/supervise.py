@@ -59,7 +59,8 @@ class Restarts:
     | anything else | give up: it crashes again and again |
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fatal_codes: frozenset[int] = FATAL_CODES) -> None:
+        self._fatal_codes = fatal_codes
         self._exits = 0
         self._crashes = 0
 
@@ -67,7 +68,7 @@ class Restarts:
         """What to do after an exit with this code (negative: the signal that killed it)."""
         if code == 0:
             return Finished()
-        if code in FATAL_CODES:
+        if code in self._fatal_codes:
             return GiveUp("cannot go on")
         if uptime_s >= STABLE_S:
             self._exits = self._crashes = 0
@@ -96,6 +97,12 @@ class Program(NamedTuple):
     environment: Mapping[str, str]
     on_line: Callable[[str], None] | None = None
     """gets each line of its standard output; None: that goes to the log too"""
+    on_start: Callable[[int], None] | None = None
+    """gets the process id at each start"""
+    fatal_codes: frozenset[int] = FATAL_CODES
+    """exit codes that another start would only repeat"""
+    restart: bool = True
+    """whether it is started again at all"""
 
 
 class Child:
@@ -132,6 +139,8 @@ class Child:
                 preexec_fn=leash.die_with_parent,
             )
         self.starts += 1
+        if program.on_start is not None:
+            program.on_start(self.process.pid)
 
     async def read_lines(self) -> None:
         """Hand over what the present process prints, until it ends."""
@@ -146,6 +155,11 @@ class Child:
         if self.pid is not None and self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once, for good."""
+        self.stopping = True
+        self.send(signal.SIGKILL)
 
 
 class Supervisor:
@@ -184,8 +198,7 @@ class Supervisor:
     def kill(self) -> None:
         """End everything at once."""
         for child in self.children.values():
-            child.stopping = True
-            child.send(signal.SIGKILL)
+            child.kill()
 
     async def close(self) -> None:
         """Kill what still runs and wait until it is gone."""
@@ -198,7 +211,7 @@ class Supervisor:
             self.failed.cancel()
 
     async def _keep(self, child: Child) -> None:
-        restarts = Restarts()
+        restarts = Restarts(child.program.fatal_codes)
         name = child.program.name
         try:
             while True:
@@ -213,6 +226,9 @@ class Supervisor:
                         return
                     case GiveUp(reason):
                         self._fail(child, reason)
+                        return
+                    case Again() if not child.program.restart:
+                        self._fail(child, f"was {describe(code)}")
                         return
                     case Again(after_s):
                         self._say(f"{name} was {describe(code)}: started again")

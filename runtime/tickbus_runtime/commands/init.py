@@ -1,0 +1,69 @@
+"""`tickbus init`: create the streams of the configured shard, or bring them up to date."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from typing import Any
+
+from tickbus.connection import connect
+from tickbus_schemas.errors import Fatal, Retry
+
+from tickbus_runtime import bus
+from tickbus_runtime.settings import Settings
+from tickbus_runtime.settings_sources import from_text, load
+from tickbus_runtime.streams import ensure
+
+help = "create the streams of a shard; safe to repeat"
+
+_EXAMPLES = """\
+examples:
+  tickbus init --nats nats://127.0.0.1:4222 --exchange binance_usdm
+  tickbus init --config tickbus.toml --json
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.epilog = _EXAMPLES
+    parser.add_argument("--config", metavar="FILE", help="settings (TOML)")
+    parser.add_argument("--exchange", metavar="NAME", help="e.g. binance_usdm")
+    parser.add_argument("--tickers", metavar="A,B", help="only these; default: every ticker")
+    parser.add_argument("--nats", metavar="URL", help="the server")
+    parser.add_argument("--data", metavar="DIR", help="data folder of a running 'tickbus up'")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when every stream is as declared."""
+    given = {"ingest.exchange": args.exchange, "nats.url": args.nats, "data_dir": args.data}
+    settings = load(args.config, overrides={k: v for k, v in given.items() if v is not None})
+    tickers = from_text("ingest.tickers", args.tickers) if args.tickers else None
+    # Without an address the data folder's own server is looked for, as every client does.
+    url = settings.nats.url if args.nats or args.config else None
+    made = asyncio.run(_ensure(settings, url, tickers))
+    if args.json:
+        print(json.dumps({"streams": made}))
+    else:
+        for name, what in made.items():
+            print(f"{name:<28} {what}")
+    return 0
+
+
+async def _ensure(settings: Settings, url: str | None, tickers: list[str] | None) -> Any:
+    try:
+        nc = await connect(
+            url,
+            name="tickbus-init",
+            user=settings.nats.user,
+            password=bus.password(settings.nats),
+            creds_file=settings.nats.creds_file,
+            data_dir=settings.data_dir,
+        )
+    except Retry as error:
+        raise Fatal(str(error)) from None
+    try:
+        return await ensure(nc.jetstream(), settings, settings.of_shard, tickers)
+    finally:
+        await bus.close(nc)

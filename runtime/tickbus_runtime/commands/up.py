@@ -1,0 +1,129 @@
+"""`tickbus up`: the whole system on this machine, from one command."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tickbus_schemas.errors import Fatal
+
+from tickbus_runtime.local_run import local_run
+from tickbus_runtime.outcome import summary
+from tickbus_runtime.settings import NatsSettings
+from tickbus_runtime.settings_sources import from_text, load
+from tickbus_runtime.stack import Plan
+
+help = "run everything on this machine: NATS, ingest, book, features, writer"
+
+_EXAMPLES = """\
+examples:
+  tickbus up --exchange binance_usdm --tickers BTCUSDT,ETHUSDT --data ./data
+  tickbus up --exchange binance_spot --tickers BTCUSDT --duration 60 --json
+  tickbus up --capture btcusdt.jsonl.gz --speed max --data ./out --json
+  tickbus up --config tickbus.toml --nats nats://127.0.0.1:4222
+
+Ctrl-C drains: everything that was received is stored and written first. A second Ctrl-C leaves at
+once. With --json the last line of standard output is one JSON object; logs of all processes are in
+<data>/_log. OTEL_EXPORTER_OTLP_ENDPOINT turns traces on (see 'tickbus trace').
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.epilog = _EXAMPLES
+    add = parser.add_argument
+    add("--config", metavar="FILE", help="settings (TOML)")
+    add("--exchange", metavar="NAME", help="e.g. binance_usdm, binance_spot")
+    add("--tickers", metavar="A,B", help="as the venue spells them; * for all")
+    add("--capture", metavar="FILE", nargs="+", help="serve recordings instead of the real venue")
+    add("--speed", metavar="N|max", default="1", help="of the capture (1: as it was recorded)")
+    add("--capture-times", action="store_true", help="keep the capture's receive times")
+    add("--nats", metavar="URL", help="use this server instead of starting one")
+    add("--nats-port", metavar="PORT", type=int, default=0, help="port of our own (0: a free one)")
+    add("--health-port", metavar="PORT", type=int, help="first of the services' ports (0: free)")
+    add("--data", metavar="DIR", help="folder for everything that is written (./data)")
+    add("--duration", metavar="S", type=float, help="stop, and drain, after so many seconds")
+    add("--set", metavar="KEY=VALUE", action="append", default=[], help="any setting")
+    add("--json", action="store_true", help="end with one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when the run ended as it should; 130 after Ctrl-C, everything drained."""
+    plan = plan_of(args)
+    result, interrupted = asyncio.run(local_run(plan, duration_s=args.duration, say=say))
+    if result is not None:
+        if args.json:
+            print(json.dumps(result), flush=True)
+        else:
+            print("\n".join(summary(result)), flush=True)
+    return 130 if interrupted else 0
+
+
+def say(line: str) -> None:
+    """One line for the person in front of the terminal; standard output is for results."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def plan_of(args: argparse.Namespace) -> Plan:
+    """What the arguments ask for; Fatal when they cannot be obeyed."""
+    overrides = _overrides(args)
+    settings = load(args.config, overrides=overrides)
+    overrides["data_dir"] = str(Path(settings.data_dir).absolute())
+    return Plan(
+        settings=lambda values: load(args.config, overrides=values),
+        config=args.config,
+        embedded=settings.nats.url == NatsSettings().url,
+        nats_port=args.nats_port,
+        venue=_venue(args),
+        venue_ends=True,
+        overrides=overrides,
+    )
+
+
+def _overrides(args: argparse.Namespace) -> dict[str, Any]:
+    overrides: dict[str, Any] = {}
+    for pair in args.set:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise Fatal(f"--set {pair}: write KEY=VALUE, e.g. --set ingest.linger_ms=5")
+        overrides[key.strip()] = from_text(key.strip(), text)
+    given = {
+        "ingest.exchange": args.exchange,
+        "ingest.tickers": args.tickers and from_text("ingest.tickers", args.tickers),
+        "nats.url": args.nats,
+        "health.port": args.health_port,
+        "data_dir": args.data,
+        "ingest.capture_times": args.capture_times or None,
+    }
+    return overrides | {key: value for key, value in given.items() if value is not None}
+
+
+def _venue(args: argparse.Namespace) -> list[str]:
+    """Arguments of the simulated venue that serves the captures, if any are named."""
+    if not args.capture:
+        if args.capture_times:
+            raise Fatal("--capture-times needs --capture FILE")
+        return []
+    for name in args.capture:
+        if not Path(name).exists():
+            raise Fatal(f"no such capture: {name}")
+    _check_speed(args.speed)
+    arguments = ["--capture", *args.capture, "--speed", args.speed]
+    if args.exchange:
+        arguments += ["--exchange", args.exchange]
+    return arguments + (["--capture-times"] if args.capture_times else [])
+
+
+def _check_speed(text: str) -> None:
+    if text == "max":
+        return
+    try:
+        good = 0 < float(text) < float("inf")
+    except ValueError:
+        good = False
+    if not good:
+        raise Fatal(f"--speed {text}: a number above 0, or max")

@@ -1,0 +1,235 @@
+"""The whole system on one machine, as processes: NATS, a venue if asked for, and the services.
+
+`tickbus up` and `tickbus demo` run it. Order at the start: NATS, streams, venue, services; at the
+end: ingest, book and features, writer, NATS, each when everything before it has arrived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from tickbus import manifest
+from tickbus.connection import Connection
+from tickbus_schemas.errors import Fatal
+
+from tickbus_runtime import bus
+from tickbus_runtime.data_folder import DataFolder
+from tickbus_runtime.nats_server import EmbeddedServer
+from tickbus_runtime.outcome import Outcome, outcome
+from tickbus_runtime.programs import FOLDS, SERVICES, VENUE, nats_program, service, venue_program
+from tickbus_runtime.settings import Settings
+from tickbus_runtime.settings_sources import Overrides
+from tickbus_runtime.status_poller import StatusPoller
+from tickbus_runtime.streams import ensure
+from tickbus_runtime.supervise import Program, Supervisor
+from tickbus_runtime.telemetry import Telemetry
+
+READY_WITHIN_S = 120.0
+STUCK_S = 60.0
+"""A reader that has not moved for so long will not move any more."""
+
+Result = TypeVar("Result")
+
+
+class Plan(NamedTuple):
+    """What to run."""
+
+    settings: Callable[[Overrides], Settings]
+    """settings with these values above all others"""
+    config: str | None
+    """settings file, for the services too"""
+    embedded: bool
+    """with a NATS server of our own"""
+    nats_port: int
+    venue: Sequence[str]
+    """arguments of the simulated venue; none: the real one"""
+    venue_ends: bool
+    """the venue ends by itself: its input is finite"""
+    overrides: Overrides
+
+
+class Stack:
+    """Starts, watches and ends the processes of one data folder."""
+
+    def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
+        self.plan = plan
+        self.settings = plan.settings(plan.overrides)
+        self.say = say
+        self.folder = DataFolder(Path(self.settings.data_dir))
+        self.supervisor = Supervisor(say)
+        self.poller = StatusPoller(self.folder.path, self.supervisor, say)
+        self.began_s = time.monotonic()
+        self.ready_s = 0.0
+        self._overrides = dict(plan.overrides)
+        self._nc: Connection | None = None
+        self._seqs_before: dict[str, int] = {}
+        self._entries_before: set[tuple[str, str]] = set()
+
+    async def start(self) -> None:
+        """Everything up and ready; Fatal when something cannot be."""
+        self.folder.take()
+        if self.plan.embedded:
+            await self._start_nats()
+        if self.plan.venue:  # it reads its capture while the streams are made
+            await self._start_venue()
+        self.settings = self.plan.settings(self._overrides)
+        if not self.settings.ingest.tickers:
+            raise Fatal("no tickers: name them with --tickers BTCUSDT,ETHUSDT (or * for all)")
+        await self._connect()
+        self._seqs_before = await self.last_seqs()
+        self._entries_before = {key for key, _ in self._entries()}
+        for index, name in enumerate(SERVICES):
+            await self.supervisor.start(self._service(name, index))
+        self.poller.start(SERVICES)
+        await self.watch(self.poller.all_started(READY_WITHIN_S))
+        self.ready_s = time.monotonic()
+        self.say(f"ready after {self.ready_s - self.began_s:.1f} s: {', '.join(SERVICES)}")
+
+    async def watch(self, work: Awaitable[Result]) -> Result:
+        """The result of `work`, or the Fatal of the first process that gave up meanwhile."""
+        task: asyncio.Future[Result] = asyncio.ensure_future(work)
+        waiting: set[asyncio.Future[Any]] = {task, self.supervisor.failed}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if self.supervisor.failed.done():
+                self.supervisor.failed.result()
+            return await task
+        finally:
+            task.cancel()  # no effect where it is done
+
+    async def ended(self, duration_s: float | None) -> None:
+        """Wait until ingest has left by itself, having stored everything, or so many seconds."""
+        left = self.supervisor.children["ingest"].finished.wait()
+        try:
+            await self.watch(asyncio.wait_for(left, duration_s))
+        except TimeoutError:
+            return
+
+    async def finish(self) -> Outcome:
+        """Let everything arrive, stop in order, and say what the run came to."""
+        await self.watch(self.supervisor.stop(["ingest"]))
+        shard = self.settings.of_shard
+        self.poller.hurry()
+        log = {shard.md: (await self.last_seqs())[shard.md]}
+        await self.watch(asyncio.gather(*(self._caught_up(name, log) for name in FOLDS)))
+        seqs = await self.last_seqs()
+        await self.watch(self._caught_up("writer", seqs))
+        await self.watch(self.supervisor.stop([*FOLDS, "writer"]))
+        ended_s = time.monotonic()
+        await self.supervisor.stop([VENUE])
+        await self.poller.close()
+        return outcome(
+            self.poller.lives,
+            [entry for key, entry in self._entries() if key not in self._entries_before],
+            {name: seq - self._seqs_before[name] for name, seq in seqs.items()},
+            data_dir=self.folder.path,
+            startup_seconds=self.ready_s - self.began_s,
+            elapsed_seconds=ended_s - self.ready_s,
+            restarts=sum(child.starts - 1 for child in self.supervisor.children.values()),
+        )
+
+    async def close(self) -> None:
+        """End whatever still runs: NATS in order, the rest at once."""
+        await self.poller.close()
+        if self._nc is not None:
+            await bus.close(self._nc)
+        rest = [name for name in self.supervisor.children if name != "nats"]
+        for name in rest:
+            self.supervisor.children[name].kill()
+        await self.supervisor.stop(["nats"], patience_s=10.0)
+        await self.supervisor.close()
+        self.folder.release()
+
+    async def last_seqs(self) -> dict[str, int]:
+        """The last sequence of each stream that the writer reads, by name."""
+        assert self._nc is not None
+        shard, manager = self.settings.of_shard, self._nc.jsm()
+        names = [shard.stream(kind) for kind in ("md", "book", "bar", "feature")]
+        return {name: (await manager.stream_info(name)).state.last_seq for name in names}
+
+    def _service(self, name: str, index: int) -> Program:
+        return service(name, index, self.settings, self.plan.config, self._overrides)
+
+    async def _start_nats(self) -> None:
+        server = EmbeddedServer(
+            self.folder.path,
+            port=self.plan.nats_port,
+            sync_always=self.settings.nats.sync_always,
+        )
+        server.prepare()
+        child = await self.supervisor.start(nats_program(server))
+        await self.watch(server.ready(lambda: child.pid is not None))
+        self._overrides |= {"nats.url": server.url}
+        self.say(f"nats at {server.url}, data in {self.folder.path}")
+
+    async def _start_venue(self) -> None:
+        ready: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
+
+        def printed(line: str) -> None:
+            if not ready.done():
+                ready.set_result(msgspec.json.decode(line))
+
+        await self.supervisor.start(venue_program(self.plan.venue, self.folder.path, printed))
+        facts = await self.watch(asyncio.wait_for(ready, READY_WITHIN_S))
+        self._overrides |= {
+            "ingest.exchange": facts["exchange"],
+            "ingest.tickers": list(facts["tickers"]),
+            "ingest.channels": list(facts["channels"]),
+            "ingest.ws_url": facts["ws"],
+            "ingest.rest_url": facts["rest"],
+            "ingest.stop_at_end": self.plan.venue_ends,
+        }
+        self.say(f"venue {facts['exchange']} at {facts['ws']}: {', '.join(facts['tickers'])}")
+
+    async def _connect(self) -> None:
+        stopping = asyncio.Event()
+        log = _SayingLog(self.say)
+        nc = await self.watch(
+            asyncio.wait_for(
+                bus.connect("up", self.settings, Telemetry("up"), stopping, log), READY_WITHIN_S
+            )
+        )
+        assert nc is not None
+        self._nc = nc
+        shard = self.settings.of_shard
+        await ensure(nc.jetstream(), self.settings, shard, None)
+
+    def _entries(self) -> list[tuple[tuple[str, str], manifest.Entry]]:
+        root = Path(self.settings.writer.root or self.folder.path)
+        return [
+            ((stream, entry.name), entry)
+            for stream in manifest.streams(root)
+            for entry in manifest.entries(root, stream)
+        ]
+
+    async def _caught_up(self, name: str, seqs: Mapping[str, int]) -> None:
+        """Wait until a reader has done everything up to `seqs`; Fatal when it stands still."""
+        best = -1
+        moved_s = time.monotonic()
+        while True:
+            done = {stream: self.poller.lives.position(name, stream) for stream in seqs}
+            if all(done[stream] >= seq for stream, seq in seqs.items()):
+                return
+            total = sum(done.values())
+            if total != best:
+                best, moved_s = total, time.monotonic()
+            if time.monotonic() - moved_s > STUCK_S:
+                behind = ", ".join(f"{s} {done[s]} of {seqs[s]}" for s in seqs if done[s] < seqs[s])
+                raise Fatal(f"{name} stands still at {behind}; see {self.folder.log(name)}")
+            await self.poller.next_look()
+
+
+class _SayingLog:
+    """What the bus reports while `up` connects, as lines for its user."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def warning(self, event: str, **facts: object) -> None:
+        """One line."""
+        self._say(" ".join([event, *map(str, facts.values())]))
