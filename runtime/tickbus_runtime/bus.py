@@ -36,7 +36,7 @@ async def connect(
                 data_dir=settings.data_dir,
                 count=lambda kind: telemetry.count("bus_errors", kind=kind),
             )
-            nc.on_reconnect(lambda: telemetry.count("bus_reconnects"))
+            nc.on_change(lambda: telemetry.gauge("bus_losses", nc.losses))
             return nc
         except Retry as error:
             if not announced:

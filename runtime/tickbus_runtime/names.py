@@ -57,7 +57,7 @@ METRICS: dict[str, Metric] = {
     "publish_refused": _counter("messages", "refused by the server", "code"),
     "flushes": _counter("flushes", "each waits once for the server's answers"),
     "bus_errors": _counter("errors", "reported by the NATS client", "kind"),
-    "bus_reconnects": _counter("times", "the connection to NATS was made again"),
+    "bus_losses": _gauge("times", "the connection to NATS was lost"),
     # readers
     "messages_read": _counter("messages", "taken from the log", "stream"),
     "bytes_read": _counter("bytes", "of their payloads", "stream"),
