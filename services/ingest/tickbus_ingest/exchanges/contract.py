@@ -35,11 +35,11 @@ class Kind(IntEnum):
 
 
 class Trade(msgspec.Struct, frozen=True):
-    """One trade; times in us UTC, `side` the taker's, `flags` of TradeFlag."""
+    """One trade; `engine_us` is the match time, `side` the taker's, `flags` of TradeFlag."""
 
     ticker: str
     event_us: int
-    match_us: int
+    engine_us: int
     trade_id: int
     side: int
     price: float
@@ -177,15 +177,14 @@ class Decoded:
         self.ticker[at] = ticker
         self.long_decimals += parsed.long_decimals
         self.event_us[at] = parsed.event_us
+        self.engine_us[at] = parsed.engine_us
         if isinstance(parsed, Trade):
             self.kind[at] = Kind.TRADE
-            self.engine_us[at] = parsed.match_us
             self.update_id[at] = parsed.trade_id
             self.values[at, :2] = (parsed.price, parsed.qty)
             self.side[at] = parsed.side
             self.flags[at] = parsed.flags
             return
-        self.engine_us[at] = parsed.engine_us
         self.update_id[at] = parsed.update_id
         if isinstance(parsed, Quote):
             self.kind[at] = Kind.QUOTE

@@ -1,0 +1,188 @@
+"""What came off the sockets and waits for the bus: bounded, in one order, with its receive times."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+I64 = npt.NDArray[np.int64]
+NEARLY_FULL = 0.5
+"""Share of the limits from which reading stops, where the venue tolerates that."""
+RELEASED = 0.25
+"""Share below which reading goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A line delivers; everything after this came over it."""
+
+    line: int
+    received_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """A line is gone and nothing has taken its place."""
+
+    line: int
+    reason: str
+    received_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A snapshot's REST body; it is a packet like a frame."""
+
+    ticker: str
+    data: bytes
+    received_ns: int
+    monotonic_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A snapshot could not be fetched."""
+
+    ticker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overflow:
+    """Frames had no room and were dropped."""
+
+    frames: int
+    received_ns: int
+
+
+Notice = Connected | Disconnected | Body | Failed | Overflow
+
+
+@dataclass(slots=True)
+class Frames:
+    """Frames in order of arrival, column by column."""
+
+    data: list[bytes] = field(default_factory=list)
+    received_ns: list[int] = field(default_factory=list)
+    monotonic_ns: list[int] = field(default_factory=list)
+    line: list[int] = field(default_factory=list)
+    size: int = 0
+    """bytes of all frames"""
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+class Buffer:
+    """Frames and notices between the sockets and the flusher.
+
+    `add` is called once a frame and does nothing that can wait. A notice keeps its place among
+    the frames: `take` returns the frames before it first. With `hold_back` the sockets are told to
+    stop reading when it is nearly full (True) and to read on later (False); without it, or when
+    that does not help, frames are dropped and one Overflow stands for them.
+    """
+
+    def __init__(
+        self, frames_max: int, bytes_max: int, hold_back: Callable[[bool], None] | None = None
+    ) -> None:
+        self.frames_max = frames_max
+        self.bytes_max = bytes_max
+        self.arrived = asyncio.Event()
+        self._hold_back = hold_back
+        self._held = False
+        share = NEARLY_FULL if hold_back else 1.0
+        self._frames_mark, self._bytes_mark = int(frames_max * share), int(bytes_max * share)
+        self._frames = Frames()
+        self._notices: deque[tuple[int, Notice]] = deque()
+        self._dropped = 0
+        self._dropped_ns = 0
+
+    def add(self, line: int, data: bytes, received_ns: int, monotonic_ns: int) -> None:
+        """Keep one frame."""
+        frames = self._frames
+        if (
+            len(frames.data) >= self._frames_mark or frames.size >= self._bytes_mark
+        ) and not self._has_room(received_ns):
+            return
+        if self._dropped:
+            self._note_overflow()
+        frames.data.append(data)
+        frames.received_ns.append(received_ns)
+        frames.monotonic_ns.append(monotonic_ns)
+        frames.line.append(line)
+        frames.size += len(data)
+        if not self.arrived.is_set():
+            self.arrived.set()
+
+    def _has_room(self, received_ns: int) -> bool:
+        """Past the mark: hold the sender back, and drop when it is really full."""
+        if self._hold_back and not self._held:
+            self._held = True
+            self._hold_back(True)
+        if len(self._frames.data) < self.frames_max and self._frames.size < self.bytes_max:
+            return True
+        self._dropped += 1
+        self._dropped_ns = received_ns
+        return False
+
+    def notice(self, notice: Notice) -> None:
+        """Keep something that happened between two frames."""
+        self._notices.append((len(self._frames.data), notice))
+        self.arrived.set()
+
+    @property
+    def fill(self) -> float:
+        """Share of the limits in use."""
+        return max(len(self._frames.data) / self.frames_max, self._frames.size / self.bytes_max)
+
+    @property
+    def size(self) -> int:
+        """Bytes waiting."""
+        return self._frames.size
+
+    def __len__(self) -> int:
+        return len(self._frames.data)
+
+    def __bool__(self) -> bool:
+        return bool(self._frames.data or self._notices or self._dropped)
+
+    def take(self, frames_max: int) -> tuple[Frames, Notice | None]:
+        """Up to `frames_max` frames, and the notice that follows them, if one does."""
+        if self._dropped and not self._frames.data:
+            self._note_overflow()
+        count = min(frames_max, len(self._frames.data))
+        notice: Notice | None = None
+        if self._notices and self._notices[0][0] <= count:
+            count, notice = self._notices.popleft()
+        taken = self._split(count)
+        if self._notices and count:
+            self._notices = deque((place - count, one) for place, one in self._notices)
+        if not self:
+            self.arrived.clear()
+        if self._held and self._hold_back and self.fill < RELEASED:
+            self._held = False
+            self._hold_back(False)
+        return taken, notice
+
+    def _split(self, count: int) -> Frames:
+        """Take the first `count` frames out."""
+        frames = self._frames
+        if count == len(frames.data):
+            self._frames = Frames()
+            return frames
+        columns = (frames.data, frames.received_ns, frames.monotonic_ns, frames.line)
+        taken = Frames(*(column[:count] for column in columns))  # type: ignore[arg-type]  # one of each
+        for column in columns:
+            del column[:count]
+        taken.size = sum(map(len, taken.data))
+        frames.size -= taken.size
+        return taken
+
+    def _note_overflow(self) -> None:
+        self._notices.append((len(self._frames.data), Overflow(self._dropped, self._dropped_ns)))
+        self._dropped = 0

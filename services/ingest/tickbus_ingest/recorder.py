@@ -1,0 +1,157 @@
+"""Frames and REST bodies as received, kept in files that the simulated venue reads back.
+
+A thread of its own compresses and writes; its queue is bounded by bytes, and what finds no room is
+dropped and counted: recording never stands in the way of publishing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import zstandard
+from tickbus_schemas.errors import Fatal
+
+from tickbus_ingest.frames import Frames
+from tickbus_ingest.raw_lines import Line, encode_frames, encode_lines
+
+QUEUE_BYTES_MAX = 128 * 2**20
+BLOCK_BYTES = 2 * 2**20
+"""Text that is compressed together; each block is a zstd frame, whole on disk or absent."""
+BLOCK_S = 1.0
+"""The most that a kill may lose."""
+LEVEL = 3
+
+
+class Recorder:
+    """Writes `<folder>/<name>_<UTC time>.jsonl.zst`, a new file after `rotate_s` or `rotate_bytes`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        rotate_s: float,
+        rotate_bytes: int,
+        dropped: Callable[[int], None],
+        failed: Callable[[str], None],
+    ) -> None:
+        """`dropped` and `failed` are called from the recorder's thread."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Fatal(f"cannot keep raw frames in {folder}: {error.strerror}") from None
+        self._folder, self._name = folder, name
+        self._rotate_s, self._rotate_bytes = rotate_s, rotate_bytes
+        self._dropped, self._failed = dropped, failed
+        self._queue: deque[Frames | Line] = deque()
+        self._queued_bytes = 0
+        self._wake = threading.Event()
+        self._closing = False
+        self.text_bytes = 0
+        """of all lines written"""
+        self._thread = threading.Thread(target=self._run, name="raw-recorder", daemon=True)
+        self._thread.start()
+
+    def frames(self, frames: Frames) -> None:
+        """Keep a batch; it must not change any more."""
+        self._add(frames, frames.size, len(frames.data))
+
+    def line(self, line: Line) -> None:
+        """Keep one line of another kind: connect, out, http."""
+        self._add(line, len(line.data or ""), 1)
+
+    def close(self) -> None:
+        """Write what waits and end the file."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join()
+
+    def _add(self, one: Frames | Line, size: int, count: int) -> None:
+        if self._queued_bytes + size > QUEUE_BYTES_MAX:
+            self._dropped(count)
+            return
+        self._queued_bytes += size
+        self._queue.append(one)
+        if self._queued_bytes >= BLOCK_BYTES:
+            self._wake.set()
+
+    def _run(self) -> None:
+        file = _File(self._folder, self._name)
+        try:
+            while not (self._closing and not self._queue):
+                self._wake.wait(BLOCK_S)
+                self._wake.clear()
+                text = self._take_block()
+                if text and not self._write(file, text):
+                    file = _File(self._folder, self._name)
+                if file.opened_s and file.is_due(self._rotate_s, self._rotate_bytes):
+                    file.close()
+                    file = _File(self._folder, self._name)
+        finally:
+            file.close()
+
+    def _write(self, file: _File, text: list[bytes | memoryview]) -> bool:
+        try:
+            self.text_bytes += file.write(text)
+        except OSError as error:
+            self._failed(f"raw frames are not kept: {error}")
+            file.close()
+            return False
+        return True
+
+    def _take_block(self) -> list[bytes | memoryview]:
+        text: list[bytes | memoryview] = []
+        size = 0
+        while self._queue and size < BLOCK_BYTES:
+            one = self._queue.popleft()
+            lines = encode_lines([one]) if isinstance(one, Line) else encode_frames(one)
+            text.append(lines)
+            size += len(lines)
+            self._queued_bytes -= len(one.data or "") if isinstance(one, Line) else one.size
+        if self._queue:
+            self._wake.set()
+        return text
+
+
+class _File:
+    """One file; opened with its first block, so that an idle run leaves none."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+        self._file: BinaryIO | None = None
+        self._bytes = 0
+        self.opened_s = 0.0
+        self._compressor = zstandard.ZstdCompressor(level=LEVEL)
+
+    def is_due(self, rotate_s: float, rotate_bytes: int) -> bool:
+        return time.monotonic() - self.opened_s >= rotate_s or self._bytes >= rotate_bytes
+
+    def write(self, text: list[bytes | memoryview]) -> int:
+        """Append one zstd frame; bytes of its text."""
+        if self._file is None:
+            self._file = self._create()
+            self.opened_s = time.monotonic()
+        block = b"".join(text)
+        self._file.write(self._compressor.compress(block))
+        self._bytes += len(block)
+        return len(block)
+
+    def _create(self) -> BinaryIO:
+        stamp = time.strftime("%Y%m%d_%H%M%S", time.gmtime())
+        for n in range(1000):
+            path = self._folder / f"{self._name}_{stamp}{f'_{n}' if n else ''}.jsonl.zst"
+            try:
+                return path.open("xb", buffering=0)
+            except FileExistsError:
+                continue
+        raise OSError(f"no free file name for {self._name}_{stamp} in {self._folder}")
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,341 @@
+"""One venue's session without I/O: frames and notices in; rows, statuses and wishes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from tickbus_schemas.errors import Reject
+from tickbus_schemas.messages import (
+    ABSENT,
+    PACKETS_PER_EPOCH,
+    BboFlag,
+    StatusKind,
+)
+
+from tickbus_ingest import frames
+from tickbus_ingest.books import SnapshotRule, State, TickerBook
+from tickbus_ingest.exchanges.contract import (
+    Control,
+    Decoded,
+    Ignored,
+    Kind,
+    Parsed,
+    Venue,
+)
+from tickbus_ingest.frames import Frames
+from tickbus_ingest.kernels import gather_levels, observe
+from tickbus_ingest.quotes import QuoteTape
+from tickbus_ingest.rows import (
+    PACKET_LEVELS_MAX,
+    Flush,
+    L2Table,
+    Notice,
+    Piece,
+    QuoteTable,
+    Refused,
+    TradeTable,
+)
+from tickbus_ingest.trades import TradeTape
+
+I64 = npt.NDArray[np.int64]
+I32 = npt.NDArray[np.int32]
+Column = TypeVar("Column", bound=npt.NDArray[np.generic])
+
+FIRST_SANE_US = 1_230_768_000_000_000  # 2009-01-01: before it there was no market of ours
+AHEAD_MAX_US = 86_400_000_000  # a venue time further ahead of the receive time is a mistake
+CLOCK_AHEAD_US = 60_000_000  # and one further ahead than this does not move the shard's clock
+HELD_MAX_US = 10_000_000  # updates that wait for a snapshot hold the clock back for so long
+
+
+class Session:
+    """State of everything that one shard's ingest knows of its venue."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        epoch: int,
+        *,
+        max_frame_bytes: int = 4 * 2**20,
+        rule: SnapshotRule | None = None,
+    ) -> None:
+        self.venue = venue
+        self.epoch = epoch
+        self.packets = 0
+        """frames and REST bodies received so far"""
+        self._max_frame_bytes = max_frame_bytes
+        count = len(venue.tickers)
+        self.books = [
+            TickerBook(n, name, drop_equal=venue.drop_equal, rule=rule)
+            for n, name in enumerate(venue.tickers)
+        ]
+        self.trades = [TradeTape(n) for n in range(count)]
+        self.quotes = QuoteTape(count)
+        self._seen_us: I64 = np.zeros(count, np.int64)
+        self._highest_us = 0
+        self._lines: dict[int, list[int]] = {}
+
+    @property
+    def packet_id(self) -> int:
+        """Of the last packet received."""
+        return self.epoch * PACKETS_PER_EPOCH + self.packets
+
+    def set_lines(self, lines: dict[int, list[int]]) -> None:
+        """Which tickers each line carries."""
+        self._lines = lines
+
+    # --------------------------------------------------------------- frames
+
+    def receive(self, batch: Frames, out: Flush) -> None:
+        """Take frames in order of arrival."""
+        count = len(batch)
+        if not count:
+            return
+        packet_id = self.packet_id + np.arange(1, count + 1, dtype=np.int64)
+        self.packets += count
+        received_us = np.array(batch.received_ns, np.int64) // 1000
+        data = self._without_oversized(batch)
+        decoded = self.venue.decode(data)
+        self._decide_rest(decoded, batch, received_us, packet_id, out)
+        seen = np.zeros(count, np.int64)
+        highest = observe(
+            decoded.kind, decoded.ticker, decoded.event_us, received_us, CLOCK_AHEAD_US,
+            self._seen_us, seen,
+        )  # fmt: skip
+        self._highest_us = max(self._highest_us, int(highest))
+        if decoded.long_decimals:
+            out.counts["long_decimals", ""] += decoded.long_decimals
+        self._take_trades(decoded, received_us, packet_id, out)
+        self._take_updates(decoded, received_us, packet_id, out)
+        self._take_quotes(decoded, received_us, packet_id, seen, out)
+
+    def _without_oversized(self, batch: Frames) -> list[bytes]:
+        if batch.size <= self._max_frame_bytes:
+            return batch.data
+        return [data if len(data) <= self._max_frame_bytes else b"" for data in batch.data]
+
+    def _decide_rest(
+        self, decoded: Decoded, batch: Frames, received_us: I64, packet_id: I64, out: Flush
+    ) -> None:
+        """Decode in full what the fast reader left over, and refuse what has no sane time."""
+        time, other = decoded.event_us, decoded.engine_us
+        latest = received_us + AHEAD_MAX_US
+        insane = ((time < FIRST_SANE_US) & (time != 0)) | (time > latest)
+        insane |= ((other < FIRST_SANE_US) & (other != 0)) | (other > latest)
+        decoded.kind[insane] = -1
+        for n in np.flatnonzero(decoded.kind < 0).tolist():
+            data = batch.data[n]
+            try:
+                parsed = self._parse(data, int(latest[n]))
+            except Reject as error:
+                out.refused.append(Refused(int(packet_id[n]), int(received_us[n]), str(error), data))
+                continue
+            if isinstance(parsed, Control):
+                out.counts["control_frames", ""] += 1
+                if parsed.closing:
+                    out.closing_lines.add(batch.line[n])
+                if parsed.error:
+                    out.errors.append(parsed.text)
+            elif isinstance(parsed, Ignored):
+                out.counts["ignored_frames", parsed.channel] += 1
+            else:
+                decoded.put(n, self.venue.index[parsed.ticker], parsed)
+
+    def _parse(self, data: bytes, latest_us: int) -> Parsed:
+        if len(data) > self._max_frame_bytes:
+            raise Reject(f"{len(data)} bytes in one frame: at most {self._max_frame_bytes}")
+        parsed = self.venue.parse(data)
+        if not isinstance(parsed, Control | Ignored):
+            for time_us in (parsed.event_us, parsed.engine_us):
+                if time_us and not FIRST_SANE_US <= time_us <= latest_us:
+                    raise Reject(f"venue time {time_us} us is not between 2009 and tomorrow")
+        return parsed
+
+    def _take_trades(
+        self, decoded: Decoded, received_us: I64, packet_id: I64, out: Flush
+    ) -> None:
+        rows = _rows_of(decoded, Kind.TRADE)
+        if not len(rows):
+            return
+        table = TradeTable(
+            decoded.engine_us[rows],
+            received_us[rows],
+            packet_id[rows],
+            decoded.side[rows],
+            decoded.values[rows, 0],
+            decoded.values[rows, 1],
+            decoded.flags[rows],
+            decoded.update_id[rows],
+        )
+        for ticker, start, stop in _segments(decoded.ticker[rows]):
+            self.trades[ticker].add(table, start, stop, out)
+
+    def _take_quotes(
+        self, decoded: Decoded, received_us: I64, packet_id: I64, seen: I64, out: Flush
+    ) -> None:
+        rows = _rows_of(decoded, Kind.QUOTE)
+        if not len(rows):
+            return
+        ticker, event_us = decoded.ticker[rows], decoded.event_us[rows]
+        update_id, values = decoded.update_id[rows], decoded.values[rows]
+        fresh = self.quotes.fresh(ticker, update_id, event_us, values, out)
+        if not fresh.all():
+            rows, ticker, event_us = rows[fresh], ticker[fresh], event_us[fresh]
+            update_id, values = update_id[fresh], values[fresh]
+            if not len(rows):
+                return
+        rcv, inferred = received_us[rows], event_us == 0
+        timestamp, flags = event_us, np.zeros(len(rows), np.uint16)
+        if inferred.any():
+            known = np.where(seen[rows] > 0, seen[rows], rcv)
+            timestamp = np.where(inferred, known, event_us)
+            flags[inferred] = BboFlag.TIME_INFERRED
+            out.counts["inferred_times", "bbo"] += int(inferred.sum())
+        table = QuoteTable(
+            timestamp,
+            decoded.engine_us[rows],
+            rcv,
+            packet_id[rows],
+            update_id,
+            np.ascontiguousarray(values[:, 0]),
+            np.ascontiguousarray(values[:, 1]),
+            np.ascontiguousarray(values[:, 2]),
+            np.ascontiguousarray(values[:, 3]),
+            flags,
+        )
+        self.quotes.published(ticker, update_id, timestamp, rcv, table.packet_id, out)
+        for one, start, stop in _segments(ticker):
+            out.quotes.append(Piece(one, table, start, stop))
+
+    def _take_updates(
+        self, decoded: Decoded, received_us: I64, packet_id: I64, out: Flush
+    ) -> None:
+        rows = _rows_of(decoded, Kind.DEPTH)
+        if not len(rows):
+            return
+        starts, counts = decoded.level_start[rows], decoded.level_count[rows]
+        ends = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(counts, out=ends[1:])
+        side, price, qty = decoded.level_side, decoded.level_price, decoded.level_qty
+        if ends[-1] != len(side) or bool((starts != ends[:-1]).any()):
+            count = int(ends[-1])
+            gathered = np.empty(count, np.int8), np.empty(count), np.empty(count)
+            gather_levels(starts, counts, side, price, qty, ends, *gathered)
+            side, price, qty = gathered
+        table = L2Table(
+            decoded.event_us[rows],
+            decoded.engine_us[rows],
+            received_us[rows],
+            packet_id[rows],
+            decoded.prev_update_id[rows],
+            decoded.update_id[rows],
+            np.zeros(len(rows), np.uint16),
+            ends,
+            side,
+            price,
+            qty,
+            np.zeros(len(side), np.int8),
+        )
+        ticker = decoded.ticker[rows]
+        parts = table.in_parts()
+        if parts is not table:
+            ticker = np.repeat(ticker, np.maximum(-(-counts // PACKET_LEVELS_MAX), 1))
+        for one, start, stop in _segments(ticker):
+            self.books[one].update(parts, start, stop, out)
+
+    # -------------------------------------------------------------- notices
+
+    def notice(self, notice: frames.Notice, out: Flush) -> None:
+        """Take what happened between two frames."""
+        if isinstance(notice, frames.Body):
+            self._take_body(notice, out)
+        elif isinstance(notice, frames.Failed):
+            self.books[self.venue.index[notice.ticker]].failed()
+        elif isinstance(notice, frames.Overflow):
+            out.counts["buffer_overflows", ""] += 1
+            self.quotes.interrupt(list(range(len(self.books))))
+            reason = f"buffer full: {notice.frames} frames of the shard dropped"
+            self._announce(range(len(self.books)), StatusKind.NOTICE, reason, notice, out)
+        elif isinstance(notice, frames.Connected):
+            tickers = self._lines.get(notice.line, [])
+            self._announce(tickers, StatusKind.CONNECTED, "", notice, out)
+        else:
+            tickers = self._lines.get(notice.line, [])
+            self.quotes.interrupt(tickers)
+            self._announce(tickers, StatusKind.DISCONNECTED, notice.reason, notice, out)
+
+    def _announce(
+        self,
+        tickers: Iterable[int],
+        kind: StatusKind,
+        reason: str,
+        notice: frames.Connected | frames.Disconnected | frames.Overflow,
+        out: Flush,
+    ) -> None:
+        received_us = notice.received_ns // 1000
+        line = 0 if isinstance(notice, frames.Overflow) else notice.line
+        for ticker in tickers:
+            time_us = int(self._seen_us[ticker]) or received_us
+            out.statuses.append(
+                Notice(ticker, kind, time_us, received_us, self.packet_id, "", reason, line=line)
+            )
+
+    def _take_body(self, body: frames.Body, out: Flush) -> None:
+        self.packets += 1
+        received_us = body.received_ns // 1000
+        ticker = self.venue.index[body.ticker]
+        try:
+            snapshot = self.venue.parse_snapshot(body.data)
+            time_us = snapshot.event_us
+            if time_us != ABSENT and not FIRST_SANE_US <= time_us <= received_us + AHEAD_MAX_US:
+                raise Reject(f"venue time {time_us} us is not between 2009 and tomorrow")
+        except Reject as error:
+            out.refused.append(Refused(self.packet_id, received_us, str(error), body.data))
+            self.books[ticker].failed()
+            return
+        if snapshot.long_decimals:
+            out.counts["long_decimals", ""] += snapshot.long_decimals
+        inferred_us = int(self._seen_us[ticker]) or received_us
+        self.books[ticker].snapshot(snapshot, inferred_us, received_us, self.packet_id, out)
+
+    # ----------------------------------------------------------------- time
+
+    def tick(self, now_s: float, out: Flush) -> None:
+        """Time has passed (monotonic seconds): snapshots that are due are asked for."""
+        for book in self.books:
+            if book.state is not State.LIVE:
+                book.tick(now_s, self.packet_id, out)
+
+    def clock_us(self) -> int:
+        """Venue time that the whole shard has reached; 0 before there is any.
+
+        Updates that wait for a snapshot hold it back for a while: they are still to be published.
+        """
+        highest = self._highest_us
+        held = [
+            book.held_since_us
+            for book in self.books
+            if book.waiting_packets and book.held_since_us > highest - HELD_MAX_US
+        ]
+        return min(held, default=highest)
+
+
+def _rows_of(decoded: Decoded, kind: Kind) -> I64:
+    """Rows of one kind, sorted by ticker, within it in order of arrival."""
+    rows = np.flatnonzero(decoded.kind == kind)
+    if len(rows) < 2:
+        return rows
+    ticker = decoded.ticker[rows]
+    if ticker[0] == ticker[-1] and bool((ticker == ticker[0]).all()):
+        return rows
+    return rows[np.argsort(ticker, kind="stable")]
+
+
+def _segments(ticker: I32) -> list[tuple[int, int, int]]:
+    """(ticker, start, stop) of each run of equal tickers."""
+    if ticker[0] == ticker[-1]:  # sorted: there is one only
+        return [(int(ticker[0]), 0, len(ticker))]
+    edges = [0, *(np.flatnonzero(np.diff(ticker)) + 1).tolist(), len(ticker)]
+    return [(int(ticker[a]), a, b) for a, b in zip(edges, edges[1:], strict=False)]
