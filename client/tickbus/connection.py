@@ -1,13 +1,16 @@
 """Connection to NATS that never gives up, and hands whole bursts of messages to a reader.
 
-nats-py as it is, with two additions: `pour` delivers the messages of a subscription straight from
-the parser (nats-py's own path, a queue and a task per subscription with headers parsed for each
-message, takes several times as long), and reconnects are announced to whoever asks.
+nats-py as it is, with three additions for the hot paths. `pour` delivers the messages of a
+subscription straight from the parser: nats-py's own path (a queue and a task per subscription,
+headers parsed for each message) takes several times as long. `post` writes commands straight to
+the socket: nats-py keeps what it could not send and sends it after a reconnect, behind or between
+what its owner has sent again by then. And whoever asks is told of each loss and return.
 https://nats-io.github.io/nats.py/
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -38,6 +41,8 @@ class Connection(Client):
         super().__init__()
         self._sinks: dict[int, Sink] = {}
         self._listeners: list[Callable[[], None]] = []
+        self.losses = 0
+        """How often the connection was lost; what was sent before a loss may not have arrived."""
 
     async def open(
         self,
@@ -52,38 +57,64 @@ class Connection(Client):
             if count is not None:
                 count(type(error).__name__)
 
-        async def reconnected() -> None:
-            for listener in list(self._listeners):
-                listener()
+        async def lost() -> None:
+            self.losses += 1
+            self._tell()
+
+        async def back() -> None:
+            self._tell()
 
         await self.connect(
             servers,
             name=name,
             error_cb=failed,
-            reconnected_cb=reconnected,
+            disconnected_cb=lost,
+            reconnected_cb=back,
             connect_timeout=CONNECT_TIMEOUT_S,
             allow_reconnect=False,  # so that a failure shows at once
             dont_randomize=True,
-            max_reconnect_attempts=-1,
+            max_reconnect_attempts=1,  # with -1 a refused port is tried for ever in here
             ping_interval=PING_INTERVAL_S,
             max_outstanding_pings=2,
             pending_size=PENDING_BYTES,
             **options,
         )
-        self.options["allow_reconnect"] = True
+        self.options |= {"allow_reconnect": True, "max_reconnect_attempts": -1}
 
-    def on_reconnect(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call `listener` after each reconnect; returns what ends that."""
+    def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` after each loss and each return; gives what ends that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
+    def _tell(self) -> None:
+        for listener in list(self._listeners):
+            listener()
+
+    async def post(self, commands: list[bytes]) -> bool:
+        """Write whole protocol commands to the present connection; False when there is none.
+
+        False: nothing was sent. True: perhaps; only an answer tells.
+        """
+        if not self.is_connected or self._transport is None:
+            return False
+        # When it fails some may be on their way; nats-py notices by itself and reconnects.
+        with contextlib.suppress(OSError, RuntimeError):
+            self._transport.writelines(commands)
+            await self._transport.drain()  # type: ignore[no-untyped-call]  # untyped in nats-py
+        return True
+
     async def pour(self, subject: str, sink: Sink) -> Subscription:
         """Subscribe; each message goes to `sink` as soon as it is parsed. End it with `stop`.
+
+        When this returns, `post` does not overtake the subscription.
 
         The sink must not block or raise: nothing stands between it and the socket.
         """
         subscription = await self.subscribe(subject)
         self._sinks[subscription._id] = sink
+        # Where this fails there is no connection; its return brings the subscription first.
+        with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
+            await self.flush()  # `post` overtakes what nats-py has not written yet
         return subscription
 
     async def stop(self, subscription: Subscription) -> None:

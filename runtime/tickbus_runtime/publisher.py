@@ -10,53 +10,22 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
-import msgspec
 import nats.errors
+from nats.aio.subscription import Subscription
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 from tickbus.connection import Connection
 from tickbus_schemas.errors import Reject, Retry
 
-from tickbus_runtime.answers import Judgement, Verdict, judge_answer
+from tickbus_runtime.answers import Judgement, judge_answer
+from tickbus_runtime.flush import Flush, Outcome, Outgoing
 from tickbus_runtime.telemetry import Telemetry
 
-WINDOW_MESSAGES = 4_000
-"""In flight at most; the server drops what is over 10,000 of a stream (429)."""
-WINDOW_BYTES = 16 * 1024**2
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.02, 1.0
 DUPLICATE_WINDOW_S = 120.0
-TOO_LARGE = 10054
-
-
-class Outgoing(msgspec.Struct, frozen=True, gc=False):
-    """One message to be stored."""
-
-    subject: str
-    payload: bytes
-    msg_id: str
-    """same id, same message: the server stores it once within its duplicate window"""
-    headers: dict[str, str] | None = None
-
-
-class Outcome(NamedTuple):
-    """What became of a message: stored (`code` is 0), or refused for good."""
-
-    seq: int = 0
-    """0 where only its being stored is known"""
-    duplicate: bool = False
-    """an earlier attempt had stored it"""
-    code: int = 0
-    """the server's err_code of a refusal"""
-    text: str = ""
-
-    @property
-    def stored(self) -> bool:
-        """Whether it is in the stream."""
-        return self.code == 0
 
 
 class Publisher:
@@ -85,13 +54,15 @@ class Publisher:
         self._duplicate_window_s = duplicate_window_s
         self._telemetry = telemetry or Telemetry()
         self._inbox = f"{nc.new_inbox()}."
-        self._started: asyncio.Task[None] | None = None
-        self._numbers: dict[int, int] = {}  # of the sent -> place in the flush
+        self._places: dict[int, int] = {}  # of the sent -> place in the flush
         self._sent = 0
         self._answers: dict[int, Judgement] = {}
         self._unanswered = 0
         self._progress_s = 0.0
         self._settled: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._subscription: Subscription | None = None
+        self._end_listening: Callable[[], None] | None = None
         self._one_at_a_time = asyncio.Lock()
 
     async def flush(self, messages: Sequence[Outgoing]) -> list[Outcome]:
@@ -103,33 +74,28 @@ class Publisher:
         if not messages:
             return []
         async with self._one_at_a_time:
-            if self._started is None:
-                self._started = asyncio.create_task(self._start())
-            await self._started
-            flush = _Flush(messages, self._nc.max_payload)
+            if self._subscription is None:
+                await self._start()
+            flush = Flush(messages, self._nc.max_payload)
             attempt, progress_s = 0, time.monotonic()
             while flush.waiting:
-                before = len(flush.waiting)
-                window = flush.window()
-                await self._send(flush, window)
-                flush.settle(window, self._answers)
-                if len(flush.waiting) < before:
+                waited = len(flush.waiting)
+                complete = await self._attempt(flush)
+                if len(flush.waiting) < waited:
                     attempt, progress_s = 0, time.monotonic()
-                if flush.waiting and not flush.clean(window):
+                if not complete:
                     attempt += 1
-                    self._count_retries(flush)
+                    self._telemetry.count("publish_retries", len(flush.waiting))
                     self._give_up(flush, progress_s)
                     await self._back_off(attempt)
                     await self._look(flush)
-            self._count(flush)
-            return [outcome for outcome in flush.outcomes if outcome is not None]
+            return self._counted(flush)
 
     async def close(self) -> None:
         """End the subscription to the answers."""
-        if self._started is not None:
-            await self._started
-            await self._nc.stop(self._subscription)
+        if self._subscription is not None and self._end_listening is not None:
             self._end_listening()
+            await self._nc.stop(self._subscription)
 
     async def _start(self) -> None:
         self._subscription = await self._nc.pour(self._inbox + "*", self._on_answer)
@@ -139,7 +105,7 @@ class Publisher:
         self, subject: bytes, reply: bytes, payload: bytes, headers: bytes | None
     ) -> None:
         number = int(subject[len(self._inbox) :])
-        place = self._numbers.pop(number, None)
+        place = self._places.pop(number, None)
         if place is None or place in self._answers:
             return  # of an attempt whose message is settled by now
         self._answers[place] = judge_answer(headers, payload)
@@ -152,31 +118,32 @@ class Publisher:
         if self._settled is not None and not self._settled.done():
             self._settled.set_result(None)
 
-    async def _send(self, flush: _Flush, window: list[int]) -> None:
-        """Send these places and wait until all are answered, or it makes no sense to wait."""
-        nc = self._nc
+    async def _attempt(self, flush: Flush) -> bool:
+        """Send what may be in flight and take the answers; whether all of it is settled now."""
+        nc, window = self._nc, flush.window()
         self._answers = {}
         self._unanswered = len(window)
         losses = nc.losses
         commands: list[bytes] = []
         for place in window:
             self._sent += 1
-            self._numbers[self._sent] = place
-            commands += _publish(flush.messages[place], f"{self._inbox}{self._sent}")
+            self._places[self._sent] = place
+            commands += _command(flush.messages[place], f"{self._inbox}{self._sent}")
         loop = asyncio.get_running_loop()
         self._settled = loop.create_future()
-        now_s = self._progress_s = time.monotonic()
-        if await nc.post(commands):
-            flush.sent(window, now_s)
-            timer = loop.call_later(self._deadline_s, self._expire, loop)
-            try:
+        self._timer = loop.call_later(self._deadline_s, self._expire, loop)
+        sent_s = self._progress_s = time.monotonic()
+        try:
+            if await nc.post(commands):
                 if self._unanswered and nc.losses == losses and nc.is_connected:
                     await self._settled
-            finally:
-                self._timer = timer
+                flush.attempted(window, self._answers, sent_s)
+        finally:
+            if self._timer is not None:
                 self._timer.cancel()
-        self._settled = None
-        self._numbers.clear()
+            self._settled = None
+            self._places.clear()
+        return not flush.waiting or flush.waiting[0] > window[-1]
 
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         """Nothing answered for the whole deadline: stop waiting. Else wait on."""
@@ -199,7 +166,7 @@ class Publisher:
             finally:
                 self._settled = None
 
-    def _give_up(self, flush: _Flush, progress_s: float) -> None:
+    def _give_up(self, flush: Flush, progress_s: float) -> None:
         stopping = self._stopping is not None and self._stopping.is_set()
         if self._nc.is_closed or (stopping and time.monotonic() - progress_s > self._give_up_s):
             raise Retry(
@@ -207,7 +174,7 @@ class Publisher:
                 "start again when it is back"
             )
 
-    async def _look(self, flush: _Flush) -> None:
+    async def _look(self, flush: Flush) -> None:
         """Read from the stream what the server's memory of ids can no longer tell."""
         for place in flush.doubtful(time.monotonic() - 0.75 * self._duplicate_window_s):
             message = flush.messages[place]
@@ -222,129 +189,26 @@ class Publisher:
                 return  # as doubtful as before; the next attempt looks again
             flush.found(place, last_id, seq)
 
-    def _count_retries(self, flush: _Flush) -> None:
-        self._telemetry.count("publish_retries", len(flush.waiting))
-
-    def _count(self, flush: _Flush) -> None:
+    def _counted(self, flush: Flush) -> list[Outcome]:
         telemetry = self._telemetry
-        telemetry.count("flushes")
-        stored = [
-            len(message.payload)
-            for message, outcome in zip(flush.messages, flush.outcomes, strict=True)
-            if outcome is not None and outcome.stored
-        ]
-        telemetry.count("messages_published", len(stored))
-        telemetry.count("bytes_published", sum(stored))
-        for outcome in flush.unusual():
-            if outcome.stored:
-                telemetry.count("publish_duplicates")
-            else:
+        outcomes = [outcome for outcome in flush.outcomes if outcome is not None]
+        messages, size = 0, 0
+        for message, outcome in zip(flush.messages, outcomes, strict=True):
+            if outcome.code:
                 telemetry.count("publish_refused", code=str(outcome.code))
+                continue
+            messages += 1
+            size += len(message.payload)
+            if outcome.duplicate:
+                telemetry.count("publish_duplicates")
+        telemetry.count("flushes")
+        telemetry.count("messages_published", messages)
+        telemetry.count("bytes_published", size)
+        return outcomes
 
 
-class _Flush:
-    """The state of one flush: what waits, what became of the rest. No I/O."""
-
-    def __init__(self, messages: Sequence[Outgoing], max_payload: int) -> None:
-        self.messages = messages
-        self.outcomes: list[Outcome | None] = [None] * len(messages)
-        self.waiting = list(range(len(messages)))
-        self._first_sent_s: dict[int, float] = {}  # of those that may be stored unknown to us
-        self._asked_to_wait: dict[int, Judgement] = {}
-        for place, message in enumerate(messages):
-            if len(message.payload) > max_payload:
-                text = f"{len(message.payload)} bytes, the server takes {max_payload}"
-                self._settle(place, Outcome(code=TOO_LARGE, text=text))
-        self._drop_settled()
-
-    def window(self) -> list[int]:
-        """The next places to send: the first that wait, as many as may be in flight."""
-        size = 0
-        for count, place in enumerate(self.waiting):
-            size += len(self.messages[place].payload)
-            if count == WINDOW_MESSAGES or (count and size > WINDOW_BYTES):
-                return self.waiting[:count]
-        return self.waiting.copy()
-
-    def sent(self, window: list[int], now_s: float) -> None:
-        """They are on their way: from now on each may be stored without our knowing."""
-        for place in window:
-            self._first_sent_s.setdefault(place, now_s)
-
-    def settle(self, window: list[int], answers: dict[int, Judgement]) -> None:
-        """Take the answers of one attempt."""
-        for place, judgement in answers.items():
-            verdict = judgement.verdict
-            if verdict in (Verdict.STORED, Verdict.DUPLICATE):
-                self._settle(place, Outcome(judgement.seq, verdict is Verdict.DUPLICATE))
-            elif verdict is Verdict.REFUSED:
-                self._settle(place, Outcome(code=judgement.code, text=judgement.text))
-            elif verdict is Verdict.AGAIN:
-                self._asked_to_wait[place] = judgement
-                self._first_sent_s.pop(place, None)  # the answer says that it is not stored
-            elif verdict is Verdict.LOOK:
-                self._first_sent_s[place] = 0.0
-        self._refuse_overtaken()
-        self._drop_settled()
-
-    def _refuse_overtaken(self) -> None:
-        """What would now be stored behind a later message is refused instead."""
-        last = max(
-            (place for place, one in enumerate(self.outcomes) if one and one.stored), default=-1
-        )
-        for place, judgement in list(self._asked_to_wait.items()):
-            if place < last and self.outcomes[place] is None and place not in self._first_sent_s:
-                text = f"{judgement.text}; a later message was stored"
-                self._settle(place, Outcome(code=judgement.code or 500, text=text))
-
-    def clean(self, window: list[int]) -> bool:
-        """Whether all of the window is settled: the next may follow at once."""
-        return all(self.outcomes[place] is not None for place in window)
-
-    def doubtful(self, sent_before_s: float) -> list[int]:
-        """Places that may be stored, where sending again might store them twice or out of order."""
-        behind_one_that_waits = min(
-            (place for place in self._asked_to_wait if self.outcomes[place] is None),
-            default=len(self.messages),
-        )
-        return [
-            place
-            for place in self.waiting
-            if place in self._first_sent_s
-            and (self._first_sent_s[place] < sent_before_s or place > behind_one_that_waits)
-        ]
-
-    def found(self, place: int, last_id: str, seq: int) -> None:
-        """The last stored message of its subject has this id: is it this one, or a later one?"""
-        subject = self.messages[place].subject
-        behind = [
-            later
-            for later in range(place, len(self.messages))
-            if self.messages[later].subject == subject and self.messages[later].msg_id == last_id
-        ]
-        if behind:
-            self._settle(place, Outcome(seq if behind[0] == place else 0, duplicate=True))
-        else:
-            self._first_sent_s.pop(place, None)
-            self._asked_to_wait.setdefault(place, Judgement(Verdict.AGAIN, text="it was lost"))
-        self._refuse_overtaken()
-        self._drop_settled()
-
-    def unusual(self) -> list[Outcome]:
-        """Outcomes other than stored at the first attempt."""
-        return [one for one in self.outcomes if one is not None and (one.duplicate or one.code)]
-
-    def _settle(self, place: int, outcome: Outcome) -> None:
-        self.outcomes[place] = outcome
-        self._first_sent_s.pop(place, None)
-        self._asked_to_wait.pop(place, None)
-
-    def _drop_settled(self) -> None:
-        self.waiting = [place for place in self.waiting if self.outcomes[place] is None]
-
-
-def _publish(message: Outgoing, reply: str) -> tuple[bytes, bytes, bytes]:
-    """The protocol's publish command: https://docs.nats.io/reference/reference-protocols/nats-protocol
+def _command(message: Outgoing, reply: str) -> tuple[bytes, bytes, bytes]:
+    """The publish command of https://docs.nats.io/reference/reference-protocols/nats-protocol.
 
     The check of the fence on every publish (DESIGN section 6) will add its two headers here.
     """
@@ -372,3 +236,5 @@ def _checked_subject(subject: str) -> str:
 
 
 _SUBJECT = re.compile(r"[^\s.*>]+(?:\.[^\s.*>]+)*")
+
+__all__ = ["Outcome", "Outgoing", "Publisher"]
