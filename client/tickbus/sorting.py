@@ -57,6 +57,8 @@ class Sorting:
             if home is None:
                 continue
             agreeing = self._agreeing(home, places)
+            if not agreeing:
+                continue
             if not home.kind.columns:
                 self._singles(home.kind, agreeing)
                 continue
