@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-MEMBERS := schemas client runtime services/ingest services/book services/features services/writer sim
-CODE   := $(MEMBERS) benchmarks tests
+MEMBERS := schemas client runtime services/ingest services/book services/features services/writer sim benchmarks
+CODE   := $(MEMBERS) tests
 
 .PHONY: help setup demo test test-fast check format lock bench docs clean
 
