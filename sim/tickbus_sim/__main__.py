@@ -132,8 +132,8 @@ async def _main(args: argparse.Namespace) -> int:
     if args.describe:
         _say({"event": "describe", "exchange": venue.dialect.exchange.token} | facts)
         return 0
+    _say(await venue.open() | facts)
     try:
-        _say(await venue.open() | facts)
         await _until_ended(venue)
     finally:
         await venue.close()

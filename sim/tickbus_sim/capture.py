@@ -5,15 +5,13 @@ Container: captures/README.md; our own raw recordings have the same form.
 
 from __future__ import annotations
 
-import gzip
 import heapq
-import io
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -27,6 +25,14 @@ from tickbus_sim.dialect import DIALECTS, Dialect, Topic, channel_of, exchange_o
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 _COMPLAINTS_MAX = 20  # lines of complaint on a terminal; the count goes on
+_READ_BYTES = 1 << 18
+
+
+class Readable(Protocol):
+    """Anything that bytes are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes; none at the end."""
 
 
 class Line(msgspec.Struct, gc=False):
@@ -201,16 +207,15 @@ class _Reader:
     def lines(self, file: Path) -> Iterator[Line]:
         number = 0
         try:
-            with _opened(file) as stream:
-                for number, raw in enumerate(stream, start=1):
-                    try:
-                        line = _decode_line(raw)
-                        urlsplit(line.url)
-                    except (msgspec.MsgspecError, ValueError) as error:
-                        if raw.strip():
-                            self._complain(f"{file}:{number}: passed over: {error}")
-                        continue
-                    yield line
+            for number, raw in enumerate(_raw_lines(file), start=1):
+                try:
+                    line = _decode_line(raw)
+                    urlsplit(line.url)
+                except (msgspec.MsgspecError, ValueError) as error:
+                    if raw.strip():
+                        self._complain(f"{file}:{number}: passed over: {error}")
+                    continue
+                yield line
         except (EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
             if number == 0:
                 raise Fatal(f"{file}: cannot be read as a capture: {_reason(error)}") from None
@@ -230,16 +235,44 @@ class _Reader:
             print(text, file=sys.stderr)
 
 
-def _opened(file: Path) -> IO[bytes]:
-    if file.name.endswith(".gz"):
-        return io.BufferedReader(gzip.open(file), 1 << 20)
-    if file.name.endswith(".zst"):
-        # Each flush of a recorder may be a zstd frame of its own.
-        raw = zstandard.ZstdDecompressor().stream_reader(
-            file.open("rb"), read_across_frames=True, closefd=True
-        )
-        return io.BufferedReader(raw, 1 << 20)
-    return file.open("rb")
+def _raw_lines(file: Path) -> Iterator[bytes]:
+    """Lines of a file without their ends, whatever it is packed in; the last may be cut."""
+    rest = b""
+    for piece in _pieces(file):
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def _pieces(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as stream:
+        if file.name.endswith(".gz"):
+            yield from _gunzip(stream)
+        elif file.name.endswith(".zst"):
+            # Each flush of a recorder may be a zstd frame of its own.
+            unpack = zstandard.ZstdDecompressor()
+            yield from _reads(unpack.stream_reader(stream, read_across_frames=True))
+        else:
+            yield from _reads(stream)
+
+
+def _gunzip(stream: IO[bytes]) -> Iterator[bytes]:
+    """Unpacks member by member, and what there is of the last one before it complains."""
+    unpack, fresh = zlib.decompressobj(wbits=31), True
+    for packed in _reads(stream):
+        while packed:
+            yield unpack.decompress(packed)
+            packed, fresh = unpack.unused_data, False
+            if unpack.eof:
+                unpack, fresh = zlib.decompressobj(wbits=31), True
+    if not fresh:
+        raise EOFError("the file was cut")
+
+
+def _reads(stream: Readable) -> Iterator[bytes]:
+    while piece := stream.read(_READ_BYTES):
+        yield piece
 
 
 def _reason(error: Exception) -> str:

@@ -7,17 +7,19 @@ Server frames are not masked, so a run of frames is one write of headers and pay
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from itertools import chain
 
 import msgspec
 from picows import (
-    WSAutoPingStrategy,
     WSFrame,
     WSListener,
     WSMsgType,
     WSTransport,
     WSUpgradeRequest,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
     ws_create_server,
 )
 from tickbus_schemas.errors import Fatal
@@ -73,6 +75,8 @@ class Connection(WSListener):
         self.closed_well = False
         self.transport: WSTransport | None = None
         self._lobby = lobby
+        self._ping = b""
+        self._ping_s: float | None = None  # since when a ping is unanswered
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.transport = transport
@@ -88,6 +92,9 @@ class Connection(WSListener):
             if not transport.is_close_frame_sent:
                 transport.send_close(frame.get_close_code(), b"")
             transport.disconnect()
+        elif frame.msg_type == WSMsgType.PONG:
+            if frame.get_payload_as_bytes() == self._ping:
+                self._ping_s = None
         elif frame.msg_type == WSMsgType.TEXT and isinstance(self.line, Line):
             before = self.line.topics()
             self.flush()  # an answer never overtakes a frame
@@ -130,6 +137,18 @@ class Connection(WSListener):
             # Its type lists the codes of the RFC only; any number is sent.
             self.transport.send_close(code, reason[:120].encode())  # type: ignore[arg-type]
 
+    def ping(self, now_s: float, deadline_s: float) -> None:
+        """Pings; closes the connection when the last pong is overdue."""
+        if self.transport is None:
+            return
+        if self._ping_s is None:
+            self._ping, self._ping_s = str(time.time_ns() // 1_000_000).encode(), now_s
+        elif now_s - self._ping_s > deadline_s:
+            self.close(POLICY_VIOLATION, "Pong timeout")
+            self.transport.disconnect()
+            return
+        self.transport.send_ping(self._ping)
+
     def cut(self) -> None:
         """Ends the connection as a broken network does."""
         if self.transport is not None:
@@ -164,18 +183,11 @@ class Lobby:
         self._has_times = has_times
         self._server: asyncio.Server | None = None
 
-    async def listen(self, port: int, *, pings: bool, ping_interval_s: float | None) -> int:
+    async def listen(self, port: int) -> int:
         """Starts to accept; returns the port. Fatal when the port is taken."""
         try:
             self._server = await ws_create_server(
-                self._accept,
-                "127.0.0.1",
-                port,
-                enable_auto_ping=pings,
-                auto_ping_strategy=WSAutoPingStrategy.PING_PERIODICALLY,
-                auto_ping_idle_timeout=ping_interval_s or self._dialect.ping_interval_s,
-                auto_ping_reply_timeout=self._dialect.pong_deadline_s,
-                max_frame_size=_FRAME_MAX,
+                self._accept, "127.0.0.1", port, max_frame_size=_FRAME_MAX
             )
         except OSError as error:
             raise Fatal(f"port {port}: {error.strerror}; choose another --port") from None
@@ -249,6 +261,13 @@ class Lobby:
             self.drained.clear()
             await self.drained.wait()
 
+    async def ping_all(self, interval_s: float | None) -> None:
+        """Pings every connection again and again, until it is cancelled."""
+        while True:
+            await asyncio.sleep(interval_s or self._dialect.ping_interval_s)
+            for connection in list(self.connections):
+                connection.ping(asyncio.get_running_loop().time(), self._dialect.pong_deadline_s)
+
     async def stop(self) -> None:
         """Stops accepting and waits for the connections to end, not for ever."""
         if self._server is not None:
@@ -259,8 +278,8 @@ class Lobby:
             await asyncio.sleep(0.01)
         await self.cut_all()
 
-    def _accept(self, request: WSUpgradeRequest) -> Connection | None:
+    def _accept(self, request: WSUpgradeRequest) -> Connection | WSUpgradeResponseWithListener:
         if self.refuses:
-            return None
+            return WSUpgradeResponseWithListener(WSUpgradeResponse.create_error_response(503), None)
         line = open_line(self._dialect, request.path.decode("latin-1"), has_times=self._has_times)
         return Connection(self, line)

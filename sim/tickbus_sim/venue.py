@@ -16,7 +16,7 @@ from tickbus_sim.pace import SECOND, Wait
 from tickbus_sim.rest import RestBody, RestServer
 from tickbus_sim.sockets import END_OF_INPUT, Lobby
 
-_LINGER_S = 2.0  # REST outlives the last client by this
+_LINGER_S = 1.0  # REST outlives the last client by this
 _VANISHED_LINGER_S = 10.0  # and by this when it left without a word: it may have been killed
 
 
@@ -55,11 +55,7 @@ class Venue(ABC):
 
     async def open(self) -> dict[str, Any]:
         """Listens; returns the facts of the ready line."""
-        ws_port = await self._lobby.listen(
-            self._serving.port,
-            pings=self._serving.speed is not None,
-            ping_interval_s=self._serving.ping_interval_s,
-        )
+        ws_port = await self._lobby.listen(self._serving.port)
         try:
             rest_port = await self._rest.listen(self._serving.rest_port)
         except BaseException:
@@ -76,15 +72,18 @@ class Venue(ABC):
         """Plays to the end, then serves REST until every client has gone."""
         play = asyncio.create_task(self.play())
         gone = asyncio.create_task(self._all_gone())
+        tasks = [play, gone]
+        if self._serving.speed is not None:
+            tasks.append(asyncio.create_task(self._lobby.ping_all(self._serving.ping_interval_s)))
         try:
             await asyncio.wait((play, gone), return_when=asyncio.FIRST_COMPLETED)
             if not gone.done():
                 await play  # raises what went wrong, if anything did
                 await gone
         finally:
-            for task in (play, gone):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(play, gone, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
         """Ends the servers."""

@@ -1,0 +1,164 @@
+"""Reading captures: containers, merging, exchange, and what is wrong with a file."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from tickbus_schemas.errors import Fatal
+from tickbus_schemas.exchanges import Exchange
+from tickbus_sim.capture import read_capture
+from tickbus_sim.dialect import Topic, topic_of
+
+from tests.sim.recordings import Recording, body, depth, quote, trade
+
+
+def _recording() -> Recording:
+    made = Recording().frames(trade("btcusdt", 1), depth("btcusdt", 4, 5))
+    return made.body("BTCUSDT", body(5)).frames(trade("ethusdt", 2))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst"])
+def test_every_container_gives_the_same_frames_and_bodies(tmp_path: Path, name: str) -> None:
+    capture = read_capture([_recording().write(tmp_path / name)])
+
+    assert capture.texts == [
+        text.encode() for text in (trade("btcusdt", 1), depth("btcusdt", 4, 5), trade("ethusdt", 2))
+    ]
+    assert [(b.position, b.resource, b.ticker, b.text) for b in capture.bodies] == [
+        (2, "depth", "BTCUSDT", body(5).encode())
+    ]
+    assert capture.tickers == ["BTCUSDT", "ETHUSDT"]
+    assert capture.channels == ["trade", "depth@100ms"]
+    assert capture.dialect.exchange is Exchange.BINANCE_USDM
+    assert capture.bad_lines == 0
+
+
+def test_a_folder_of_recordings_is_merged_in_order_of_receive_time(tmp_path: Path) -> None:
+    folder = tmp_path / "_raw" / "binance_usdm"
+    odd, even = Recording(), Recording().pause(0.005)
+    for number in range(0, 20, 2):
+        even.frames(trade("btcusdt", number + 1))
+        odd.frames(trade("btcusdt", number))
+    even.write(folder / "10" / "1.jsonl.zst")
+    odd.write(folder / "11" / "0.jsonl")
+
+    capture = read_capture([tmp_path])
+
+    assert capture.texts == [trade("btcusdt", number).encode() for number in range(20)]
+    assert (capture.received_ns[1:] > capture.received_ns[:-1]).all()
+
+
+def test_bad_lines_are_named_and_counted_and_the_rest_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = ["{half a line", '{"ts": "late", "dir": "in"}', "[]", '{"ts":1,"dir":"sideways"}']
+    recording = Recording().frames(trade("btcusdt", 1))
+    for line in bad:
+        recording.raw(line)
+    path = recording.frames(trade("btcusdt", 2)).write(tmp_path / "binance_usdm" / "c.jsonl")
+
+    capture = read_capture([path])
+
+    told = capsys.readouterr().err.splitlines()
+    assert capture.bad_lines == len(bad)
+    assert len(capture.texts) == 2
+    assert [line.split(": ")[0] for line in told] == [f"{path}:{n}" for n in (2, 3, 4, 5)]
+
+
+def test_a_recording_cut_short_is_read_up_to_the_cut(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = Recording()
+    for number in range(5_000):
+        recording.frames(quote("btcusdt", number))
+    path = recording.write(tmp_path / "binance_usdm" / "killed.jsonl.gz")
+    path.write_bytes(path.read_bytes()[:-2_000])
+
+    capture = read_capture([path])
+
+    assert 1_000 < len(capture.texts) < 5_000
+    assert capture.texts == [quote("btcusdt", n).encode() for n in range(len(capture.texts))]
+    assert capture.bad_lines >= 1
+    assert str(path) in capsys.readouterr().err
+
+
+def test_what_cannot_be_a_capture_is_refused_in_one_line(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    no_gzip = tmp_path / "text.jsonl.gz"
+    no_gzip.write_text("plain text\n")
+    no_zstd = tmp_path / "text.jsonl.zst"
+    no_zstd.write_text("plain text, long enough for a header\n")
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
+    garbage = tmp_path / "garbage.jsonl"
+    garbage.write_text("no JSON\nat all\n")
+
+    for path in (empty, no_gzip, no_zstd, nothing, garbage, tmp_path / "absent.jsonl"):
+        with pytest.raises(Fatal, match=path.name) as refused:
+            read_capture([path])
+        assert "\n" not in str(refused.value)
+
+
+def test_the_exchange_comes_from_urls_then_folder_then_option(tmp_path: Path) -> None:
+    frames = Recording().frames(trade("btcusdt", 1))
+    by_url = Recording().body("BTCUSDT", body(1)).write(tmp_path / "binance_spot" / "u.jsonl")
+    by_folder = frames.write(tmp_path / "binance_spot" / "f.jsonl")
+    unknown = frames.write(tmp_path / "else" / "x.jsonl")
+
+    assert read_capture([by_url]).dialect.exchange is Exchange.BINANCE_USDM
+    assert read_capture([by_folder]).dialect.exchange is Exchange.BINANCE_SPOT
+    assert read_capture([unknown], Exchange.BINANCE_USDM).dialect.exchange is Exchange.BINANCE_USDM
+    with pytest.raises(Fatal, match="--exchange"):
+        read_capture([unknown])
+    with pytest.raises(Fatal, match="drop --exchange"):
+        read_capture([by_folder], Exchange.BINANCE_USDM)
+
+
+def test_recordings_of_two_exchanges_or_of_a_stranger_are_refused(tmp_path: Path) -> None:
+    frames = Recording().frames(trade("btcusdt", 1))
+    frames.write(tmp_path / "both" / "binance_spot" / "a.jsonl")
+    frames.write(tmp_path / "both" / "binance_usdm" / "b.jsonl")
+    okx = frames.write(tmp_path / "okx" / "c.jsonl")
+
+    with pytest.raises(Fatal, match="one exchange"):
+        read_capture([tmp_path / "both"])
+    with pytest.raises(Fatal, match="okx"):
+        read_capture([okx])
+
+
+def test_a_recording_of_this_very_venue_is_known_by_its_path(tmp_path: Path) -> None:
+    line = '{"ts":1,"dir":"connect","url":"ws://127.0.0.1:4242/public/stream?tickbus_times=1"}'
+    path = Recording().raw(line).frames(trade("btcusdt", 1)).write(tmp_path / "own.jsonl")
+
+    assert read_capture([path]).dialect.exchange is Exchange.BINANCE_USDM
+
+
+def test_garbage_frames_are_kept_as_they_are(tmp_path: Path) -> None:
+    texts = ["no JSON {", '{"result":null,"id":1}', '{"stream":7,"data":{}}', "", "é☂"]
+    capture = Recording().frames(*texts).capture(tmp_path)
+
+    assert capture.texts == [text.encode() for text in texts]
+    assert capture.topic_ids == [0] * len(texts)
+
+
+def test_update_speeds_of_depth_are_one_topic() -> None:
+    names = ["btcusdt@depth", "btcusdt@depth@0ms", "btcusdt@depth@100ms"]
+
+    assert {topic_of(name) for name in names} == {Topic("btcusdt", "depth")}
+    assert topic_of("btcusdt@depth5@100ms").family == "depth5"
+    assert topic_of("!bookTicker") == Topic("", "!bookTicker")
+
+
+def test_real_captures_are_read_whole(captures: Path) -> None:
+    path = captures / "frames" / "binance_usdm" / "btcusdt_20240808.jsonl.gz"
+    capture = read_capture([path])
+
+    with gzip.open(path, "rt") as lines:
+        wanted = sum('"dir":"in"' in line[:80] for line in lines)
+    assert len(capture.texts) == wanted == 93_953
+    assert capture.tickers == ["BTCUSDT"]
+    assert capture.channels == ["depth@0ms", "bookTicker", "trade"]
+    assert [body.position for body in capture.bodies] == [54]
