@@ -1,8 +1,7 @@
 """Connection to NATS that never gives up, and hands whole bursts of messages to a reader.
 
 nats-py as it is, with three additions for the hot paths. `pour` delivers the messages of a
-subscription straight from the parser: nats-py's own path (a queue and a task per subscription,
-headers parsed for each message) takes several times as long. `post` writes commands straight to
+subscription straight from the parser. `post` writes commands straight to
 the socket: nats-py keeps what it could not send and sends it after a reconnect, behind or between
 what its owner has sent again by then. And whoever asks is told of each loss and return.
 https://nats-io.github.io/nats.py/
@@ -15,12 +14,14 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from tickbus_schemas.errors import Fatal, Retry
+
+from tickbus.burst_parser import BurstParser, Sink
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 URL_VARIABLE = "TICKBUS_NATS__URL"
@@ -30,16 +31,14 @@ RECONNECT_WAIT_S = 0.1
 PENDING_BYTES = 1024 * 1024
 """nats-py forces a flush of its send buffer beyond this; while disconnected nothing is kept."""
 
-Sink: TypeAlias = Callable[[bytes, bytes, bytes, bytes | None], None]
-"""Takes subject, reply, payload and header block of one message, as they came."""
-
 
 class Connection(Client):
     """A NATS client of tickbus; made by `connect`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._sinks: dict[int, Sink] = {}
+        # Every byte that the server sends goes through here; test_connection holds nats-py to it.
+        self._ps = self._parser = BurstParser(self)
         self._listeners: list[Callable[[], None]] = []
         self.losses = 0
         """How often the connection was lost; what was sent before a loss may not have arrived."""
@@ -111,7 +110,7 @@ class Connection(Client):
         The sink must not block or raise: nothing stands between it and the socket.
         """
         subscription = await self.subscribe(subject)
-        self._sinks[subscription._id] = sink
+        self._parser.sinks[b"%d" % subscription._id] = sink
         # Where this fails there is no connection; its return brings the subscription first.
         with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
             await self.flush()  # `post` overtakes what nats-py has not written yet
@@ -119,21 +118,11 @@ class Connection(Client):
 
     async def stop(self, subscription: Subscription) -> None:
         """End a subscription of `pour`."""
-        self._sinks.pop(subscription._id, None)
+        self._parser.sinks.pop(b"%d" % subscription._id, None)
         try:
             await subscription.unsubscribe()
         except (nats.errors.Error, OSError):
             return  # the connection is gone, and the subscription with it
-
-    async def _process_msg(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
-    ) -> None:
-        # Called by nats-py's parser for each message (2.x); test_connection holds it to that.
-        sink = self._sinks.get(sid)
-        if sink is None:
-            await super()._process_msg(sid, subject, reply, data, headers or b"")
-        else:
-            sink(subject, reply, data, headers)
 
 
 async def connect(

@@ -1,0 +1,280 @@
+"""Reads a stream from a place on, in order, without hole or repeat, as fast as the client allows.
+
+An ephemeral pull consumer without acknowledgements feeds one subscription; the position is ours.
+After any trouble (server restarted, consumer deleted, silence) a new consumer begins behind the
+last message handed over. nats-py's own `fetch` is several times slower and swallows such trouble.
+https://docs.nats.io/nats-concepts/jetstream/consumers
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import nats.errors
+from nats.aio.subscription import Subscription
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
+from nats.js.errors import Error as JetStreamError
+from nats.js.errors import NotFoundError
+from tickbus_schemas.errors import Fatal
+
+from tickbus.connection import Connection
+from tickbus.delivery import Delivered, stored_messages
+from tickbus.stored import Missing, Stored
+
+BATCH_MESSAGES = 2_048
+BATCH_BYTES = 8 * 1024**2
+"""Of one pull request; two are open at a time, so that the server never waits for the next."""
+REQUESTS_OPEN = 2
+BUFFER_MESSAGES = 3 * BATCH_MESSAGES
+BUFFER_BYTES = 3 * BATCH_BYTES
+"""Nothing more is asked for while so much waits here."""
+GATHER_S = 0.004
+"""While behind, a turn waits so long for a fuller group: a group has a fixed cost."""
+EXPIRES_S = 30
+HEARTBEAT_S = 1
+SILENT_HEARTBEATS = 3
+INACTIVE_S = 60
+RETRY_S = 0.2
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Reader:
+    """Messages of one stream.
+
+    Begins at `start_seq`, at the first message stored at `start_time_ns` or later, or at the
+    stream's first. `subject_filter` costs the server dearly on large streams: services read whole
+    streams. Fatal when the stream does not exist, or is another one than before.
+    """
+
+    def __init__(
+        self,
+        nc: Connection,
+        stream: str,
+        *,
+        start_seq: int | None = None,
+        start_time_ns: int | None = None,
+        subject_filter: str | None = None,
+    ) -> None:
+        self._nc = nc
+        self._js = nc.jetstream(timeout=5)
+        self.stream = stream
+        self.next_seq = start_seq
+        """sequence wanted next; None until the first message when the start is not a sequence"""
+        self._start_time_ns = start_time_ns
+        self._filter = subject_filter
+        self.pending = 0
+        """messages in the stream behind the last one that arrived"""
+        self.missing: list[Missing] = []
+        """runs of sequences that the stream no longer had (never filled when filtered)"""
+        self.consumers = 0
+        """how many consumers were made; more than one: there was trouble"""
+        self.info: StreamInfo | None = None
+        """of the stream, as the last consumer found it"""
+        self._arrived: list[Delivered] = []
+        self._arrived_bytes = 0
+        self._wake_at = 1
+        self._waiter: asyncio.Future[None] | None = None
+        self._requested = 0  # messages that open requests may still bring
+        self._broken = True
+        self._silent = 0
+        self._subscription: Subscription | None = None
+        self._consumer = ""
+
+    async def groups(self) -> AsyncIterator[list[Stored]]:
+        """All that has arrived since the last turn, for ever; waits while there is nothing."""
+        end_listening = self._nc.on_change(self._break)
+        ticking = asyncio.create_task(self._tick())
+        try:
+            while True:
+                if self._broken and not self._arrived:
+                    await self._begin()
+                await self._request()
+                await self._gather()
+                batch = self._take()
+                if batch:
+                    yield batch
+        finally:
+            ticking.cancel()
+            end_listening()
+            await self._end()
+
+    async def _begin(self) -> None:
+        """A new consumer behind the last message, however long that takes."""
+        while True:
+            await self._end()
+            try:
+                await self._create()
+                return
+            except NotFoundError:
+                raise Fatal(
+                    f"there is no stream {self.stream}: 'tickbus init' makes it, or name another"
+                ) from None
+            except (nats.errors.Error, JetStreamError, TimeoutError, OSError):
+                await asyncio.sleep(RETRY_S)
+
+    async def _create(self) -> None:
+        info = await self._js.stream_info(self.stream)
+        if self.info is not None and info.created != self.info.created:
+            raise Fatal(f"stream {self.stream} was deleted and made again: start again")
+        self.info = info
+        inbox = self._nc.new_inbox()
+        self._requested, self._silent, self._broken = 0, 0, False
+        self._subscription = await self._nc.pour(inbox, self._on_message)
+        config = ConsumerConfig(
+            ack_policy=AckPolicy.NONE,
+            mem_storage=True,
+            num_replicas=1,
+            inactive_threshold=INACTIVE_S,
+            filter_subject=self._filter,
+            **self._start(),
+        )
+        self._consumer = (await self._js.add_consumer(self.stream, config)).name
+        self._inbox = inbox
+        self.consumers += 1
+
+    def _start(self) -> dict[str, Any]:
+        if self.next_seq is not None:
+            return {
+                "deliver_policy": DeliverPolicy.BY_START_SEQUENCE,
+                "opt_start_seq": max(self.next_seq, 1),
+            }
+        if self._start_time_ns is not None:
+            # The microsecond below: nothing that was stored at that time is left out.
+            time = _EPOCH + timedelta(microseconds=self._start_time_ns // 1_000)
+            return {"deliver_policy": DeliverPolicy.BY_START_TIME, "opt_start_time": time}
+        return {"deliver_policy": DeliverPolicy.ALL}
+
+    async def _end(self) -> None:
+        """Leave the present consumer; the server removes it for lack of interest otherwise."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is None:
+            return
+        await self._nc.stop(subscription)
+        if self._nc.is_connected and not self._broken:
+            with contextlib.suppress(nats.errors.Error, JetStreamError, TimeoutError, OSError):
+                await self._js.delete_consumer(self.stream, self._consumer)
+
+    async def _request(self) -> None:
+        """Keep requests open, unless too much waits here already."""
+        while (
+            not self._broken
+            and self._requested <= (REQUESTS_OPEN - 1) * BATCH_MESSAGES
+            and self._requested + len(self._arrived) < BUFFER_MESSAGES
+            and self._arrived_bytes < BUFFER_BYTES
+        ):
+            request = json.dumps(
+                {
+                    "batch": BATCH_MESSAGES,
+                    "max_bytes": BATCH_BYTES,
+                    "expires": EXPIRES_S * 1_000_000_000,
+                    "idle_heartbeat": HEARTBEAT_S * 1_000_000_000,
+                }
+            ).encode()
+            subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{self._consumer}"
+            head = f"PUB {subject} {self._inbox} {len(request)}\r\n".encode()
+            self._requested += BATCH_MESSAGES
+            if not await self._nc.post([head, request, b"\r\n"]):
+                self._break()
+
+    async def _gather(self) -> None:
+        """Wait for the first message; while far behind, a little longer for more of them."""
+        if not self._arrived and not self._broken:
+            await self._wait(1, None)
+        if self._arrived and not self._broken:
+            behind = self._arrived[-1].pending()
+            wanted = min(len(self._arrived) + behind, BATCH_MESSAGES)
+            if behind and len(self._arrived) < wanted and self._arrived_bytes < BATCH_BYTES:
+                await self._wait(wanted, GATHER_S)
+
+    async def _wait(self, messages: int, seconds: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        self._wake_at = messages
+        self._waiter = loop.create_future()
+        timer = loop.call_later(seconds, self._wake) if seconds else None
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _break(self) -> None:
+        """The present consumer is of no use any more."""
+        self._broken = True
+        self._wake()
+
+    async def _tick(self) -> None:
+        """Notice silence: heartbeats come while a request is open. Ticks, not time: a process that
+        was busy for long must first read what has come meanwhile."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            self._silent += 1
+            if self._silent > SILENT_HEARTBEATS and self._requested > 0:
+                self._break()
+
+    def _on_message(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        self._silent = 0
+        if not reply:
+            self._on_status(headers or b"")
+            return
+        self._arrived.append(Delivered(subject, reply, data, headers))
+        self._arrived_bytes += len(data)
+        self._requested -= 1
+        if len(self._arrived) >= self._wake_at:
+            self._wake()
+
+    def _on_status(self, headers: bytes) -> None:
+        """A message about a request (ADR-13 of nats-io/nats-architecture-and-design)."""
+        status = headers[9:12]
+        if status == b"100":  # heartbeat
+            return
+        left = _header_int(headers, b"Nats-Pending-Messages")
+        if status in (b"408", b"409") and left is not None:  # expired, or its bytes are used up
+            self._requested -= left
+        else:  # consumer deleted, leader changed, nobody there
+            self._broken = True
+        self._wake()
+
+    def _take(self) -> list[Stored]:
+        """What has arrived, in order and each once."""
+        arrived, self._arrived, self._arrived_bytes = self._arrived, [], 0
+        if not arrived:
+            return []
+        batch = stored_messages(arrived)
+        self.pending = arrived[-1].pending()
+        expected = self.next_seq if self.next_seq is not None else batch[0].seq
+        last = batch[-1].seq
+        if batch[0].seq != expected or last != expected + len(batch) - 1:
+            batch = self._in_order(batch, expected)
+        if batch:
+            self.next_seq = batch[-1].seq + 1
+        return batch
+
+    def _in_order(self, batch: list[Stored], expected: int) -> list[Stored]:
+        """Leave out repeats; note what is missing."""
+        kept = []
+        for stored in batch:
+            if stored.seq < expected:
+                continue
+            if stored.seq > expected and self._filter is None:
+                self.missing.append(Missing(expected, stored.seq - 1))
+            kept.append(stored)
+            expected = stored.seq + 1
+        return kept
+
+
+def _header_int(headers: bytes, name: bytes) -> int | None:
+    start = headers.find(name + b": ")
+    if start < 0:
+        return None
+    start += len(name) + 2
+    return int(headers[start : headers.find(b"\r\n", start)])
