@@ -36,7 +36,7 @@ async def connect(
                 data_dir=settings.data_dir,
                 count=lambda kind: telemetry.count("bus_errors", kind=kind),
             )
-            nc.on_change(lambda: telemetry.gauge("bus_losses", nc.losses))
+            _count_losses(nc, telemetry)
             return nc
         except Retry as error:
             if not announced:
@@ -47,6 +47,10 @@ async def connect(
         except TimeoutError:
             continue
     return None
+
+
+def _count_losses(nc: Connection, telemetry: Telemetry) -> None:
+    nc.on_change(lambda: telemetry.gauge("bus_losses", nc.losses))
 
 
 def password(settings: NatsSettings) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tickbus.manifest import Entry
+from tickbus.manifest import DataFile
 
 from tickbus_runtime.lives import Lives
 from tickbus_runtime.names import STAGES
@@ -19,7 +19,7 @@ Outcome = dict[str, Any]
 
 def outcome(
     lives: Lives,
-    entries: Iterable[Entry],
+    files: Iterable[DataFile],
     messages: Mapping[str, int],
     *,
     data_dir: Path,
@@ -27,14 +27,13 @@ def outcome(
     elapsed_seconds: float,
     restarts: int,
 ) -> Outcome:
-    """The facts of a run: `entries` and `messages` (by stream) are those that it added."""
+    """The facts of a run: `files` and `messages` (by stream) are those that it added."""
     rows: dict[str, int] = defaultdict(int)
-    files = size = 0
-    for entry in entries:
-        files += len(entry.files)
-        for file in entry.files:
-            rows[file.feed] += file.rows
-            size += file.size
+    count = size = 0
+    for file in files:
+        rows[file.feed] += file.rows
+        count += 1
+        size += file.size
     frames = lives.by_label("frames", "source", "ingest")
     return {
         "frames": sum(frames.values()),
@@ -45,7 +44,7 @@ def outcome(
         "gaps": lives.sum("gaps", "ingest"),
         "rejects": lives.sum("rejects"),
         "rejects_by_reason": lives.by_label("rejects", "reason"),
-        "files": files,
+        "files": count,
         "bytes": size,
         "messages": dict(messages),
         "seconds": round(run_seconds(lives, elapsed_seconds), 3),

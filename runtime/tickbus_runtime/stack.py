@@ -51,6 +51,8 @@ class Plan(NamedTuple):
     venue_ends: bool
     """the venue ends by itself: its input is finite"""
     overrides: Overrides
+    environment: Mapping[str, str] = {}
+    """further variables of the services"""
 
 
 class Stack:
@@ -68,7 +70,7 @@ class Stack:
         self._overrides = dict(plan.overrides)
         self._nc: Connection | None = None
         self._seqs_before: dict[str, int] = {}
-        self._entries_before: set[tuple[str, str]] = set()
+        self._files_before: set[str] = set()
 
     async def start(self) -> None:
         """Everything up and ready; Fatal when something cannot be."""
@@ -82,7 +84,7 @@ class Stack:
             raise Fatal("no tickers: name them with --tickers BTCUSDT,ETHUSDT (or * for all)")
         await self._connect()
         self._seqs_before = await self.last_seqs()
-        self._entries_before = {key for key, _ in self._entries()}
+        self._files_before = set(self._files())
         for index, name in enumerate(SERVICES):
             await self.supervisor.start(self._service(name, index))
         self.poller.start(SERVICES)
@@ -125,7 +127,7 @@ class Stack:
         await self.poller.close()
         return outcome(
             self.poller.lives,
-            [entry for key, entry in self._entries() if key not in self._entries_before],
+            [file for path, file in self._files().items() if path not in self._files_before],
             {name: seq - self._seqs_before[name] for name, seq in seqs.items()},
             data_dir=self.folder.path,
             startup_seconds=self.ready_s - self.began_s,
@@ -145,15 +147,21 @@ class Stack:
         await self.supervisor.close()
         self.folder.release()
 
+    @property
+    def nc(self) -> Connection:
+        """Our own connection to the bus, once started."""
+        assert self._nc is not None
+        return self._nc
+
     async def last_seqs(self) -> dict[str, int]:
         """The last sequence of each stream that the writer reads, by name."""
-        assert self._nc is not None
-        shard, manager = self.settings.of_shard, self._nc.jsm()
+        shard, manager = self.settings.of_shard, self.nc.jsm()
         names = [shard.stream(kind) for kind in ("md", "book", "bar", "feature")]
         return {name: (await manager.stream_info(name)).state.last_seq for name in names}
 
     def _service(self, name: str, index: int) -> Program:
-        return service(name, index, self.settings, self.plan.config, self._overrides)
+        made = service(name, index, self.settings, self.plan.config, self._overrides)
+        return made._replace(environment={**self.plan.environment, **made.environment})
 
     async def _start_nats(self) -> None:
         server = EmbeddedServer(
@@ -199,13 +207,9 @@ class Stack:
         shard = self.settings.of_shard
         await ensure(nc.jetstream(), self.settings, shard, None)
 
-    def _entries(self) -> list[tuple[tuple[str, str], manifest.Entry]]:
+    def _files(self) -> dict[str, manifest.DataFile]:
         root = Path(self.settings.writer.root or self.folder.path)
-        return [
-            ((stream, entry.name), entry)
-            for stream in manifest.streams(root)
-            for entry in manifest.entries(root, stream)
-        ]
+        return {file.path: file for file in manifest.committed_files(root)}
 
     async def _caught_up(self, name: str, seqs: Mapping[str, int]) -> None:
         """Wait until a reader has done everything up to `seqs`; Fatal when it stands still."""

@@ -1,0 +1,121 @@
+"""The lives of restarted processes add up to one outcome."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from tickbus.manifest import DataFile
+from tickbus_runtime.lives import Lives, split_labels
+from tickbus_runtime.outcome import outcome, summary
+from tickbus_runtime.progress import Progress
+from tickbus_runtime.telemetry import Telemetry
+
+
+def status(service: str, pid: int, started: float, **facts: Any) -> dict[str, Any]:
+    return {"service": service, "pid": pid, "started": started, **facts}
+
+
+def ingest_life(pid: int, frames: int, trades: int, us: float) -> dict[str, Any]:
+    telemetry = Telemetry("ingest")
+    telemetry.count("frames", frames, source="websocket")
+    telemetry.count("frames", 1, source="rest")
+    telemetry.count("events", trades, feed="trade")
+    telemetry.count("rejects", 2, reason="malformed")
+    telemetry.count("gaps", feed="l2")
+    telemetry.latency("ingest").observe(us)
+    return status("ingest", pid, float(pid), **telemetry.status())
+
+
+def test_a_newer_look_at_a_life_replaces_and_a_new_life_adds() -> None:
+    lives = Lives()
+    lives.update(ingest_life(10, frames=5, trades=2, us=100))
+    lives.update(ingest_life(10, frames=7, trades=3, us=100))
+    assert lives.by_label("frames", "source") == {"rest": 1, "websocket": 7}
+    lives.update(ingest_life(11, frames=100, trades=40, us=900))
+    assert lives.by_label("frames", "source") == {"rest": 2, "websocket": 107}
+    assert lives.sum("events") == 43
+    assert lives.latencies()["ingest"].count == 2
+
+
+def test_positions_are_those_of_the_newest_life_alone() -> None:
+    lives = Lives()
+    assert lives.position("book", "MD_X") == 0
+    lives.update(status("book", 1, 1.0, positions={"MD_X": 50}))
+    assert lives.position("book", "MD_X") == 50
+    lives.update(status("book", 2, 2.0, positions={}))
+    assert lives.position("book", "MD_X") == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "parts"),
+    [
+        ("checkpoints", ("checkpoints", {})),
+        ("frames{source=rest}", ("frames", {"source": "rest"})),
+        ("a{b=c,d=e=f}", ("a", {"b": "c", "d": "e=f"})),
+    ],
+)
+def test_keys_of_counters_are_read_back(key: str, parts: tuple[str, dict[str, str]]) -> None:
+    assert split_labels(key) == parts
+
+
+def file(feed: str, rows: int) -> DataFile:
+    """A committed file; what the outcome does not look at is empty."""
+    empty: dict[str, Any] = {
+        field.name: 0 if field.type in (int, "int") else ""
+        for field in msgspec.structs.fields(DataFile)
+    }
+    return DataFile(**{**empty, "feed": feed, "rows": rows, "size": 1_000})
+
+
+def test_the_outcome_counts_frames_rows_and_time_and_is_json() -> None:
+    lives = Lives()
+    first, second = ingest_life(10, 5, 2, 100), ingest_life(11, 6, 3, 100)
+    lives.update(first | {"first_frame_ns": 10_000_000_000})
+    lives.update(second | {"first_frame_ns": 20_000_000_000})
+    lives.update(status("writer", 3, 1.0, last_commit_ns=31_500_000_000))
+    result = outcome(
+        lives,
+        [file("trade", 5), file("l2", 700), file("trade", 1)],
+        {"MD_BINANCE_USDM": 20},
+        data_dir=Path("/data"),
+        startup_seconds=2.5,
+        elapsed_seconds=99.0,
+        restarts=1,
+    )
+    assert result["frames"] == 13
+    assert (result["frames_websocket"], result["rest_bodies"]) == (11, 2)
+    assert result["events"] == {"trade": 5}
+    assert result["rows"] == {"l2": 700, "trade": 6}
+    assert (result["files"], result["bytes"]) == (3, 3_000)
+    assert (result["gaps"], result["rejects"]) == (2, 4)
+    assert result["rejects_by_reason"] == {"malformed": 4}
+    assert result["seconds"] == 21.5
+    assert result["latency_us"]["ingest"]["count"] == 2
+    assert json.loads(json.dumps(result)) == result
+    text = "\n".join(summary(result))
+    assert "13 frames (11 WebSocket, 2 REST) in 21.50 s, 2 gaps, 4 rejects" in text
+    assert "706 rows in 3 files" in text
+    assert "1 restart(s)" in text
+
+
+def test_without_the_services_own_times_the_supervisors_are_taken() -> None:
+    result = outcome(
+        Lives(), [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0
+    )
+    assert result["seconds"] == 7.0
+    assert result["frames"] == 0
+    assert summary(result)
+
+
+def test_progress_tells_the_rate_since_the_last_line() -> None:
+    lives, progress = Lives(), Progress()
+    lives.update(ingest_life(1, frames=99, trades=1, us=1))
+    progress.line(lives, 100.0)
+    lives.update(ingest_life(1, frames=599, trades=2, us=1))
+    line = progress.line(lives, 102.0)
+    assert line.startswith("600 frames (250/s), 2 trade, ")
+    assert "1 gaps" in line

@@ -1,0 +1,127 @@
+"""`tickbus up`, `doctor`: what can be wrong before anything is started is one clear line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tickbus_runtime.checks import findings
+from tickbus_runtime.commands import doctor, up
+from tickbus_runtime.data_folder import DataFolder
+from tickbus_runtime.settings import Settings
+from tickbus_schemas.errors import Fatal
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_mine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("TICKBUS_") and name != "TICKBUS_CAPTURES":
+            monkeypatch.delenv(name)
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    up.configure(parser)
+    return parser.parse_args(words)
+
+
+def test_arguments_stand_above_everything_else() -> None:
+    plan = up.plan_of(
+        arguments("--exchange", "binance_spot", "--tickers", "BTCUSDT, ETHUSDT", "--data", "d",
+                  "--set", "ingest.linger_ms=5", "--set", "book.intervals=1s,1m")
+    )  # fmt: skip
+    settings = plan.settings(plan.overrides)
+    assert settings.ingest.tickers == ["BTCUSDT", "ETHUSDT"]
+    assert settings.of_shard.md == "MD_BINANCE_SPOT"
+    assert settings.ingest.linger_ms == 5
+    assert settings.book.intervals == ["1s", "1m"]
+    assert settings.data_dir == str(Path("d").absolute())
+    assert plan.embedded
+    assert plan.venue == []
+
+
+def test_a_server_that_is_named_is_not_started() -> None:
+    assert not up.plan_of(arguments("--nats", "nats://10.0.0.1:4222")).embedded
+
+
+def test_a_capture_is_served_by_the_venue(tmp_path: Path) -> None:
+    capture = tmp_path / "a.jsonl.gz"
+    capture.write_bytes(b"")
+    plan = up.plan_of(arguments("--capture", str(capture), "--speed", "max", "--capture-times"))
+    assert plan.venue == ["--capture", str(capture), "--speed", "max", "--capture-times"]
+    assert plan.overrides["ingest.capture_times"] is True
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--capture", "/no/such/file"], "no such capture: /no/such/file"),
+        (["--capture", "/dev/null", "--speed", "fast"], "--speed fast: a number above 0, or max"),
+        (["--capture-times"], "--capture-times needs --capture FILE"),
+        (["--exchange", "mtgox"], "unknown exchange 'mtgox'"),
+        (["--set", "ingest.linger_ms"], "write KEY=VALUE"),
+        (["--set", "ingest.linger=3"], "did you mean ingest.linger_ms?"),
+        (["--config", "/no/such.toml"], "No such file"),
+        (["--health-port", "99999"], "at most 65535"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_starts(words: list[str], line: str) -> None:
+    with pytest.raises(Fatal) as caught:
+        up.plan_of(arguments(*words))
+    assert line in str(caught.value)
+
+
+def test_a_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
+    first, second = DataFolder(tmp_path / "d"), DataFolder(tmp_path / "d")
+    first.take()
+    with pytest.raises(Fatal, match=rf"in use by another tickbus \(pid {os.getpid()}\)"):
+        second.take()
+    first.release()
+    second.take()
+    second.release()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Fatal, match="choose a folder of yours with --data"):
+        DataFolder(tmp_path / "file" / "below").take()
+
+
+def test_run_files_of_the_dead_are_removed_but_not_the_servers(tmp_path: Path) -> None:
+    run = tmp_path / "_run"
+    run.mkdir()
+    for name in ("book.json", "book.last.json", "nats.json"):
+        (run / name).write_text("{}")
+    folder = DataFolder(tmp_path)
+    folder.take()
+    assert sorted(path.name for path in run.iterdir()) == ["nats.json", "up.lock"]
+    folder.release()
+
+
+@pytest.mark.connected
+def test_the_doctor_answers_every_check_on_a_sound_machine(tmp_path: Path) -> None:
+    found = {finding.check: finding for finding in findings(Settings(data_dir=str(tmp_path)))}
+    assert {"python", "packages", "nats-server", "data folder", "disk", "ports"} <= set(found)
+    assert found["packages"].level == "ok"
+    assert found["nats-server"].level == "ok"
+    assert all(finding.remedy for finding in found.values() if finding.level != "ok")
+
+
+@pytest.mark.connected
+def test_the_doctor_fails_with_a_remedy_where_a_run_would_fail(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "bad.toml").write_text("[book]\ndepth = 0\n")
+    command = [sys.executable, "-m", "tickbus.cli", "doctor", "--json"]
+    told = ["--config", str(tmp_path / "bad.toml"), "--nats", "nats://127.0.0.1:9"]
+    done = subprocess.run([*command, *told], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    result = json.loads(done.stdout)
+    levels = {check["check"]: check["level"] for check in result["checks"]}
+    assert not result["ok"]
+    assert levels["settings"] == "fail"
+    assert doctor.help
