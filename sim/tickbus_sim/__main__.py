@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import random
 import signal
 import sys
@@ -147,7 +148,7 @@ def _from_capture(
     capture = read_capture(args.capture, exchange)
     faults = None
     if args.faults:
-        start_ns = int(capture.received_ns[0]) if len(capture.received_ns) else 0
+        start_ns = capture.received_ns[0] if capture.received_ns else 0
         faults = Faults(read_schedule(args.faults), capture.topics, start_ns)
     return CaptureVenue(capture, serving, faults), capture_facts(capture)
 
@@ -185,7 +186,9 @@ async def _until_ended(venue: Venue) -> None:
 
 
 def _say(fact: dict[str, Any]) -> None:
-    print(msgspec.json.encode(fact).decode(), flush=True)
+    # Whoever started the venue may be gone by its end.
+    with contextlib.suppress(BrokenPipeError):
+        print(msgspec.json.encode(fact).decode(), flush=True)
 
 
 def _speed(text: str) -> float | None:

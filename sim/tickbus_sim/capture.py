@@ -15,8 +15,6 @@ from typing import IO, Literal, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 import zstandard
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
@@ -69,7 +67,7 @@ class Capture:
     dialect: Dialect
     texts: list[bytes]
     topic_ids: list[int]  # index into topics; 0 is "no envelope"
-    received_ns: npt.NDArray[np.int64]
+    received_ns: list[int]
     topics: list[Topic]
     channels: list[str]
     bodies: list[Body]
@@ -180,7 +178,7 @@ class _Loading:
             dialect=dialect,
             texts=self.texts,
             topic_ids=self.topic_ids,
-            received_ns=np.array(self.received_ns, dtype=np.int64),
+            received_ns=self.received_ns,
             topics=self.topics,
             channels=list(dict.fromkeys(map(channel_of, self.ids))),
             bodies=self.bodies,

@@ -23,7 +23,6 @@ class CaptureVenue(Venue):
     def __init__(self, capture: Capture, serving: Serving, faults: Faults | None) -> None:
         super().__init__(capture.dialect, capture.topics, listings(capture), serving, faults)
         self._capture = capture
-        self._received_ns = capture.received_ns.tolist()
         self._playout = Playout(
             capture,
             speed=serving.speed,
@@ -104,11 +103,11 @@ class CaptureVenue(Venue):
         await self._send(
             capture.texts[start:stop],
             capture.topic_ids[start:stop],
-            self._received_ns[start:stop],
+            capture.received_ns[start:stop],
             start,
         )
         if self._faults is not None and stop < len(capture.texts):
-            refuse_s = self._faults.cut_s(stop, self._received_ns[stop])
+            refuse_s = self._faults.cut_s(stop, self._capture.received_ns[stop])
             if refuse_s is not None:
                 await self._cut(refuse_s)
 
@@ -121,8 +120,8 @@ class CaptureVenue(Venue):
             future.set_result(RestBody(reply.body.text, reply.body.received_ns))
         else:
             book = self._playout.snapshots.books.at(reply.ticker, reply.position)
-            last = self._received_ns[max(0, reply.position - 1)] if self._received_ns else None
-            future.set_result(RestBody(book.body(self._limits[reply.ticket]), last))
+            last_ns = self._capture.received_ns[reply.position - 1] if reply.position else None
+            future.set_result(RestBody(book.body(self._limits[reply.ticket]), last_ns))
 
 
 def capture_facts(capture: Capture) -> dict[str, Any]:

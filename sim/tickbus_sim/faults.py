@@ -8,14 +8,13 @@ from __future__ import annotations
 import random
 import re
 import tomllib
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 from tickbus_schemas.errors import Fatal
 
 from tickbus_sim.capture import Body
@@ -121,13 +120,13 @@ class Faults:
         self._start_ns = start_ns
         self._random = random.Random(schedule.seed)
 
-    def stops(self, received_ns: npt.NDArray[np.int64]) -> tuple[int, ...]:
+    def stops(self, received_ns: Sequence[int]) -> tuple[int, ...]:
         """Positions in a recorded source before which connections are cut."""
         cuts = [armed.fault for armed in self._armed if armed.fault.kind == "disconnect"]
         return tuple(
             fault.at
             if isinstance(fault.at, int)
-            else int(np.searchsorted(received_ns, self._start_ns + int(fault.at * SECOND)))
+            else bisect_left(received_ns, self._start_ns + int(fault.at * SECOND))
             for fault in cuts
         )
 

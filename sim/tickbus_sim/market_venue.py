@@ -15,7 +15,7 @@ from tickbus_sim.pace import SECOND, Gate, Pace, Wait
 from tickbus_sim.rest import RestBody
 from tickbus_sim.venue import Serving, Venue
 
-SLICE_NS = SECOND // 200  # of market time played at once
+SLICE_NS = SECOND // 500  # of market time played at once
 
 
 class MarketVenue(Venue):

@@ -95,4 +95,4 @@ class Gate:
         return self._lines(self.topics) <= self._lines(self.audience)
 
     def _lines(self, topics: frozenset[Topic]) -> set[tuple[str, str]]:
-        return {(topic.symbol, self.route_of(topic.family)) for topic in topics}
+        return {(topic.symbol, self.route_of(topic.family)) for topic in topics if topic.symbol}

@@ -7,11 +7,11 @@ connected the play-out stands still.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TypeAlias
-
-import numpy as np
 
 from tickbus_sim.capture import Body, Capture
 from tickbus_sim.dialect import Topic
@@ -61,7 +61,7 @@ class Playout:
         self.snapshots = Snapshots(capture, self._release)
         self._delay_s = snapshot_delay_s
         # Receive times of several recorders may step back; the pace may not.
-        self._source_ns = np.maximum.accumulate(capture.received_ns)
+        self._source_ns = list(accumulate(capture.received_ns, max))
         self._stops = [stop for stop in sorted(set(stops)) if stop > 0]
         self._pace = None if speed is None else Pace(speed)
         self._gate = Gate(
@@ -102,9 +102,9 @@ class Playout:
     def _run(self, now_ns: int) -> Send | Wait:
         start, stop = self.position, self._limit()
         if self._pace is not None:
-            next_ns = int(self._source_ns[start])
+            next_ns = self._source_ns[start]
             source_ns = self._pace.source_ns(now_ns, next_ns)
-            due = int(np.searchsorted(self._source_ns, source_ns, side="right"))
+            due = bisect_right(self._source_ns, source_ns)
             stop = min(stop, due)
             if stop <= start:
                 return Wait(self._pace.wall_ns(next_ns), "the next frame's time")
@@ -126,4 +126,4 @@ class Playout:
         if delay_s <= 0:
             return body.position
         release_ns = body.received_ns + int(delay_s * SECOND)
-        return int(np.searchsorted(self._source_ns, release_ns, side="right"))
+        return bisect_right(self._source_ns, release_ns)

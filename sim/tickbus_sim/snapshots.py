@@ -194,7 +194,7 @@ class Snapshots:
         """Whether a client lost its book where the recorder did not: our own book serves it."""
         if ticker not in self._passed or position == 0:
             return False
-        far = ahead.received_ns - int(self._received_ns[position - 1]) > RESYNC_AHEAD_NS
+        far = ahead.received_ns - self._received_ns[position - 1] > RESYNC_AHEAD_NS
         return far and self.books.at(ticker, position).whole
 
     def _hold_ns(self, ticker: str, position: int) -> int:

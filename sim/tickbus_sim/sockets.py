@@ -89,6 +89,7 @@ class Connection(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.CLOSE:
             self.closed_well = True
+            self._lobby.left(self)
             if not transport.is_close_frame_sent:
                 transport.send_close(frame.get_close_code(), b"")
             transport.disconnect()
@@ -202,9 +203,9 @@ class Lobby:
     def left(self, connection: Connection) -> None:
         """A client is gone."""
         if connection in self.connections:
+            self.connections.remove(connection)
             self.has_vanished = not connection.closed_well
-        self.connections.discard(connection)
-        self.changed(frozenset())
+            self.changed(frozenset())
         self.drained.set()
 
     def changed(self, joined: frozenset[Topic]) -> None:

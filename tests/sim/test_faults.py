@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,7 +134,7 @@ def test_oversize_is_a_further_frame_of_that_size_before_the_real_one() -> None:
 
 def test_disconnect_has_its_place_between_two_frames() -> None:
     faults = _faults(Fault("disconnect", at=3, length_s=2.5), Fault("disconnect", at=7.5))
-    received_ns = np.array([frame.received_ns for frame in _frames()])
+    received_ns = [frame.received_ns for frame in _frames()]
 
     assert faults.stops(received_ns) == (3, 8)
     cuts = {frame.number: faults.cut_s(frame.number, frame.received_ns) for frame in _frames()}

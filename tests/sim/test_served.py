@@ -226,7 +226,7 @@ async def test_capture_times_stand_before_frames_and_in_a_header(
         header = asyncio.create_task(asyncio.to_thread(_received_ns, venue))
         frames, *_ = await _rest(socket)
 
-    pairs = zip(capture.received_ns.tolist(), capture.texts, strict=True)
+    pairs = zip(capture.received_ns, capture.texts, strict=True)
     assert frames == [f"{time_ns} {text.decode()}" for time_ns, text in pairs]
     assert await header == capture.bodies[0].received_ns
 
