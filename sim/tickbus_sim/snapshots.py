@@ -117,6 +117,7 @@ class Snapshots:
         self._due = [due for due in self._due if due.body is not body]
         if self._overdue.get(ticker) is body:
             del self._overdue[ticker]
+            self.counts.not_fetched -= 1
 
     def joined(self, ticker: str, position: int) -> None:
         """A connection has begun to follow this ticker's depth: it will need a book."""

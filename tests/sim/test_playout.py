@@ -165,7 +165,11 @@ def test_a_client_that_wants_more_events_before_it_asks_still_gets_the_recorded_
     assert wait.until_ns == driver.now_ns + SECOND
     driver.later(1).until(End)
     driver.request()
-    assert driver.until(Answer).body.text == body(5).encode()
+    answer = driver.until(Answer)
+    assert answer.body.text == body(5).encode()
+    driver.fetch(answer.ticket)
+    counts = driver.playout.snapshots.counts
+    assert (counts.fetched, counts.not_fetched) == (1, 0)
 
 
 def test_bodies_of_tickers_that_nobody_follows_are_passed_over(tmp_path: Path) -> None:
