@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 from tickbus_schemas.messages import ABSENT, BarBatch
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -126,6 +127,13 @@ def columns(feed: str, *, depth: int = 10, names: tuple[str, ...] = ()) -> tuple
     else:
         own = _TABLES[feed]
     return COMMON + own
+
+
+@lru_cache(maxsize=256)
+def table_hash(table: tuple[Column, ...]) -> str:
+    """Tells tables of different columns apart."""
+    names = "\0".join(f"{name}:{kind}" for name, kind, _ in table)
+    return xxhash.xxh3_64_hexdigest(names.encode())
 
 
 @lru_cache(maxsize=256)

@@ -55,6 +55,8 @@ class DataFile(_Record, frozen=True, kw_only=True):
     first_timestamp: int
     """least and greatest venue time of the rows (us UTC)"""
     last_timestamp: int
+    table: str
+    """XXH3-64 of its columns' names and types: files of one table can be read as one"""
     catalogue: str = ""
     """of a feature file"""
 

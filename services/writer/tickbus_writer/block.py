@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 import numpy as np
 import numpy.typing as npt
 from tickbus import manifest
+from tickbus.dataset_schema import table_hash
 from tickbus.group import Group, Table
 from tickbus.manifest import DataFile, EmptyPacket, Entry, EpochRange, SnapshotStart
 from tickbus_schemas.exchanges import Exchange
@@ -209,5 +210,6 @@ def _data_file(part: Part, path: str, row_hash: str) -> DataFile:
         last_seq_id=part.last_seq_id,
         first_timestamp=part.first_timestamp,
         last_timestamp=part.last_timestamp,
+        table=table_hash(key.table),
         catalogue=key.catalogue,
     )
