@@ -40,6 +40,15 @@ class Line(msgspec.Struct, gc=False):
     dir: Literal["connect", "out", "in", "http", "close", "disconnect"]
     url: str = ""
     data: str = ""
+    data_hex: str = ""  # instead of data, where the bytes were no text
+
+    def content(self) -> bytes:
+        """What was received. Errors: ValueError when `data_hex` is not hexadecimal."""
+        return Binary.fromhex(self.data_hex) if self.data_hex else self.data.encode()
+
+
+class Binary(bytes):
+    """A frame that is no text: it is sent as a binary one."""
 
 
 class Envelope(msgspec.Struct, gc=False):
@@ -153,7 +162,7 @@ class _Loading:
             if exchange is not None:
                 self.exchanges.add(exchange)
         if line.dir == "in":
-            text = line.data.encode()
+            text = line.content()
             self.texts.append(text)
             self.topic_ids.append(self._topic_id(text))
             self.received_ns.append(line.ts)
@@ -193,7 +202,7 @@ _decode_envelope = msgspec.json.Decoder(Envelope).decode
 def _body(line: Line, position: int) -> Body:
     parts = urlsplit(line.url)
     symbol = parse_qs(parts.query).get("symbol", [""])[0]
-    return Body(position, parts.path.rpartition("/")[2], symbol, line.ts, line.data.encode())
+    return Body(position, parts.path.rpartition("/")[2], symbol, line.ts, line.content())
 
 
 class _Reader:
@@ -209,6 +218,7 @@ class _Reader:
                 try:
                     line = _decode_line(raw)
                     urlsplit(line.url)
+                    bytes.fromhex(line.data_hex)
                 except (msgspec.MsgspecError, ValueError) as error:
                     if raw.strip():
                         self._complain(f"{file}:{number}: passed over: {error}")

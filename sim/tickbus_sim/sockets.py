@@ -24,7 +24,7 @@ from picows import (
 )
 from tickbus_schemas.errors import Fatal
 
-from tickbus_sim.capture import Envelope
+from tickbus_sim.capture import Binary, Envelope
 from tickbus_sim.control import Line, Refusal, open_line
 from tickbus_sim.dialect import Dialect, Topic
 
@@ -51,8 +51,12 @@ def _header(size: int) -> bytes:
 
 
 def encode_frames(payloads: Sequence[bytes]) -> bytes:
-    """All payloads as WebSocket text frames, one after the other."""
+    """All payloads as WebSocket frames, one after the other."""
     headers = [_headers.get(size) or _header(size) for size in map(len, payloads)]
+    if Binary in map(type, payloads):
+        for place, payload in enumerate(payloads):
+            if type(payload) is Binary:
+                headers[place] = b"\x82" + headers[place][1:]
     return b"".join(chain.from_iterable(zip(headers, payloads, strict=True)))
 
 
@@ -122,7 +126,10 @@ class Connection(WSListener):
         if not self.line.combined:
             texts = [unwrap(text) for text in texts]
         if self.line.with_times:
-            texts = [b"%d %b" % pair for pair in zip(times, texts, strict=True)]
+            texts = [
+                type(text)(b"%d %b" % (time_ns, text))
+                for time_ns, text in zip(times, texts, strict=True)
+            ]
         self.transport.underlying_transport.write(encode_frames(texts))
 
     def unsent_bytes(self) -> int:

@@ -54,6 +54,7 @@ def test_bad_lines_are_named_and_counted_and_the_rest_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = ["{half a line", '{"ts": "late", "dir": "in"}', "[]", '{"ts":1,"dir":"sideways"}']
+    bad.append('{"ts":1,"dir":"in","data_hex":"xyz"}')
     recording = Recording().frames(trade("btcusdt", 1))
     for line in bad:
         recording.raw(line)
@@ -64,7 +65,7 @@ def test_bad_lines_are_named_and_counted_and_the_rest_is_read(
     told = capsys.readouterr().err.splitlines()
     assert capture.bad_lines == len(bad)
     assert len(capture.texts) == 2
-    assert [line.split(": ")[0] for line in told] == [f"{path}:{n}" for n in (2, 3, 4, 5)]
+    assert [line.split(": ")[0] for line in told] == [f"{path}:{n}" for n in (2, 3, 4, 5, 6)]
 
 
 def test_a_recording_cut_short_is_read_up_to_the_cut(

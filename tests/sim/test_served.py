@@ -132,17 +132,15 @@ async def test_no_frame_after_the_body_comes_before_it_was_fetched(
 async def test_raw_mode_sends_the_payload_without_envelope(
     start_venue: StartVenue, tmp_path: Path
 ) -> None:
-    path = (
-        Recording()
-        .frames(trade("btcusdt", 1), "no envelope")
-        .write(tmp_path / "binance_usdm" / "c.jsonl")
-    )
+    recording = Recording().frames(trade("btcusdt", 1), "no envelope")
+    recording.raw('{"ts":1700000001000000000,"conn":0,"dir":"in","data_hex":"00ff"}')
+    path = recording.write(tmp_path / "binance_usdm" / "c.jsonl")
     venue = start_venue("--capture", path, "--speed", "max")
 
     async with connect(f"{venue.ws}/public/ws/btcusdt@trade") as socket:
-        frames, *_ = await _rest(socket)
+        frames = [await socket.recv() for _ in range(3)]
     payload = trade("btcusdt", 1).removeprefix('{"stream":"btcusdt@trade","data":')
-    assert frames == [payload.removesuffix("}"), "no envelope"]
+    assert frames == [payload.removesuffix("}"), "no envelope", b"\x00\xff"]
 
 
 async def test_spot_has_one_route_and_streams_may_stand_in_the_url(
