@@ -1,0 +1,5 @@
+from tickbus_runtime.lean import import_without
+
+# nats-py takes aiohttp along for ws:// servers, which few have: 0.25 s and 15 MB a process. Here,
+# because every process of ours comes by here first. `bus.connect` brings it where it is needed.
+import_without("aiohttp", "nats")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from pathlib import Path
 from typing import Any
 
+import nats.aio.transport
 import nats.errors
 from tickbus.connection import Connection
 from tickbus.connection import connect as connect_client
@@ -24,6 +26,8 @@ async def connect(
     name: str, settings: Settings, telemetry: Telemetry, stopping: asyncio.Event, log: Any
 ) -> Connection | None:
     """Connect, for as long as it takes; None when told to stop before. Fatal if turned away."""
+    if settings.nats.url.startswith("ws"):  # see tickbus_runtime/__init__.py
+        vars(nats.aio.transport)["aiohttp"] = importlib.import_module("aiohttp")
     announced = False
     while not stopping.is_set():
         try:

@@ -8,12 +8,14 @@ https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-pro
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
 
 import msgspec
-from aiohttp import web
 from tickbus_schemas.errors import Fatal
 
 from tickbus_runtime.settings import HealthSettings
@@ -23,6 +25,10 @@ PROBE_EVERY_S = 5.0
 PROBE_TIMEOUT_S = 2.0
 PROBE_FAILURES = 3
 """A full disk shows as silence: so many probes without answer in a row make the bus unready."""
+
+PULSE_S = 1.0
+DEAD_S = 60.0
+"""A loop that has not turned for so long hangs; no kernel takes a tenth of it."""
 
 
 class Readiness:
@@ -76,70 +82,112 @@ async def keep_probing(
 
 
 class HealthServer:
-    """Answers probes and Prometheus on one address."""
+    """Answers probes and Prometheus on one address, from a thread of its own.
+
+    So it answers while the loop is busy, and can tell that a loop does not turn any more.
+    """
 
     def __init__(
-        self,
-        readiness: Readiness,
-        telemetry: Telemetry,
-        status: Callable[[], dict[str, Any]],
+        self, readiness: Readiness, telemetry: Telemetry, status: Callable[[], dict[str, Any]]
     ) -> None:
         self._readiness = readiness
         self._telemetry = telemetry
         self._status = status
-        self._runner: web.AppRunner | None = None
+        self._server: ThreadingHTTPServer | None = None
+        self._pulse: asyncio.Task[None] | None = None
+        self._pulse_s = 0.0
         self.url = ""
         """Where it listens, once started."""
 
     async def start(self, settings: HealthSettings) -> None:
         """Listen; Fatal when the address is taken or not ours."""
-        app = web.Application()
-        app.add_routes(
-            [
-                web.get("/live", self._live),
-                web.get("/ready", self._ready),
-                web.get("/metrics", self._metrics),
-                web.get("/status", self._show_status),
-            ]
-        )
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-        await runner.setup()
         try:
-            await web.TCPSite(runner, settings.host, settings.port).start()
+            server = _Server((settings.host, settings.port), self._answer)
         except OSError as error:
-            await runner.cleanup()
             raise Fatal(
                 f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; "
                 "set health.port to a free port, or 0 for any"
             ) from None
-        self._runner = runner
-        host, port = runner.addresses[0][:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._server = server
+        host, port = server.server_address[:2]
+        self.url = f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
+        self._pulse_s = time.monotonic()
+        self._pulse = asyncio.create_task(self._beat())
+        threading.Thread(target=server.serve_forever, daemon=True, name="health").start()
 
     async def close(self) -> None:
         """Stop listening."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._pulse is not None:
+            self._pulse.cancel()
+        if self._server is not None:
+            await asyncio.to_thread(self._server.shutdown)
+            self._server.server_close()
+            self._server = None
 
-    async def _live(self, _request: web.Request) -> web.Response:
-        return web.Response(text="live\n")  # the loop turns, or nobody would have answered
+    async def _beat(self) -> None:
+        while True:
+            self._pulse_s = time.monotonic()
+            await asyncio.sleep(PULSE_S)
 
-    async def _ready(self, _request: web.Request) -> web.Response:
+    def _answer(self, path: str) -> Answer:
+        """What a GET gets; called in threads of the server."""
         now_s = time.monotonic()
-        ready = self._readiness.ready(now_s)
-        return _json(
-            {"ready": ready, "checks": self._readiness.checks(now_s)}, 200 if ready else 503
-        )
+        match path.partition("?")[0]:
+            case "/live":
+                alive = now_s - self._pulse_s < DEAD_S
+                return Answer(200, b"live\n") if alive else Answer(503, b"the loop stands still\n")
+            case "/ready":
+                checks = self._readiness.checks(now_s)
+                ready = all(checks.values())
+                return _json({"ready": ready, "checks": checks}, 200 if ready else 503)
+            case "/metrics":
+                return Answer(200, self._telemetry.prometheus(), "text/plain; version=0.0.4")
+            case "/status":
+                return _json(self._status())
+        return Answer(404, b"/live /ready /metrics /status\n")
 
-    async def _metrics(self, _request: web.Request) -> web.Response:
-        text = self._telemetry.prometheus()
-        return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4"})
 
-    async def _show_status(self, _request: web.Request) -> web.Response:
-        return _json(self._status())
+class Answer(NamedTuple):
+    """Status code, body and its type."""
+
+    code: int
+    body: bytes
+    content_type: str = "text/plain"
 
 
-def _json(value: object, status: int = 200) -> web.Response:
-    body = msgspec.json.encode(value, enc_hook=str)
-    return web.Response(body=body, status=status, content_type="application/json")
+def _json(value: object, code: int = 200) -> Answer:
+    return Answer(code, msgspec.json.encode(value, enc_hook=str), "application/json")
+
+
+class _Server(ThreadingHTTPServer):
+    """The standard library's server (aiohttp's costs each service 0.3 s of imports)."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], answer: Callable[[str], Answer]) -> None:
+        self.answer = answer
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no event."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One GET."""
+
+    timeout = 5.0
+    server: _Server
+
+    def do_GET(self) -> None:
+        """Answer and close."""
+        answer = self.server.answer(self.path)
+        self.send_response(answer.code)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Probes are not logged."""

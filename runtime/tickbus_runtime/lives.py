@@ -26,9 +26,13 @@ class Lives:
         found = [status for (name, _), status in self._lives.items() if name == service]
         return max(found, key=lambda status: status.get("started", 0.0), default={})
 
-    def position(self, service: str, stream: str) -> int:
-        """How far the present life has read a stream; 0 when it has not said."""
-        return int(self.latest(service).get("positions", {}).get(stream, 0))
+    def position(self, service: str, stream: str, pid: int | None) -> int:
+        """How far the life `pid` has read a stream; 0 when it has not said.
+
+        An earlier life's position says nothing: what it had read but not stored is read again.
+        """
+        status = self._lives.get((service, pid), {}) if pid is not None else {}
+        return int(status.get("positions", {}).get(stream, 0))
 
     def counters(self, *services: str) -> dict[str, float]:
         """Counters added up over all lives; of all services or of these."""

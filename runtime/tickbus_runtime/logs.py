@@ -5,31 +5,17 @@ https://www.structlog.org/en/stable/ ; the libraries' own logging is led into th
 
 from __future__ import annotations
 
-import importlib
 import logging
 import sys
-from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
+from tickbus_runtime.lean import import_without
 from tickbus_runtime.settings import TelemetrySettings
 
-
-def _import_without_rich(name: str) -> ModuleType:
-    """structlog draws tracebacks with rich where it finds it; services never draw (0.13 s each)."""
-    known = sys.modules.get("rich")
-    sys.modules["rich"] = cast(ModuleType, None)  # an import of it now fails as if not installed
-    try:
-        return importlib.import_module(name)
-    finally:
-        if known is None:
-            del sys.modules["rich"]
-        else:
-            sys.modules["rich"] = known
-
-
-structlog = _import_without_rich("structlog")
+# structlog draws tracebacks with rich where it finds it; services never draw (0.13 s each).
+structlog = import_without("rich", "structlog")
 
 
 class _Forward(logging.Handler):

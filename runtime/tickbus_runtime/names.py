@@ -31,6 +31,7 @@ METRICS: dict[str, Metric] = {
     "frames": _counter("frames", "received: WebSocket frames and REST bodies", "source"),
     "frame_bytes": _counter("bytes", "of received frames and bodies", "source"),
     "control_frames": _counter("frames", "that carry no market data (answers, pings, notices)"),
+    "ignored_frames": _counter("frames", "of channels that were not asked for", "channel"),
     "events": _counter("events", "published: trades, L2 packets, quotes, statuses", "feed"),
     "duplicates": _counter("events", "dropped because an earlier one said the same", "feed"),
     "stale_events": _counter("events", "older than the snapshot or out of sequence", "feed"),
@@ -47,7 +48,7 @@ METRICS: dict[str, Metric] = {
     "buffer_frames": _gauge("frames", "waiting for the bus"),
     "buffer_bytes": _gauge("bytes", "waiting for the bus"),
     "buffer_overflows": _counter("times", "the buffer was full and data was dropped as a gap"),
-    "raw_bytes": _counter("bytes", "of text handed to the raw recorder"),
+    "raw_bytes": _gauge("bytes", "of text handed to the raw recorder"),
     "raw_dropped": _counter("frames", "that the raw recorder had no room for"),
     # the bus
     "messages_published": _counter("messages", "stored by the server"),

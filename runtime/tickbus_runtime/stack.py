@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+import nats.errors
+import nats.js.errors
 from tickbus import manifest
 from tickbus.connection import Connection
 from tickbus_schemas.errors import Fatal
@@ -115,13 +117,13 @@ class Stack:
     async def finish(self) -> Outcome:
         """Let everything arrive, stop in order, and say what the run came to."""
         await self.watch(self.supervisor.stop(["ingest"]))
-        shard = self.settings.of_shard
         self.poller.hurry()
-        log = {shard.md: (await self.last_seqs())[shard.md]}
+        shard = self.settings.of_shard
+        log = {shard.md: (await self.watch(self.last_seqs()))[shard.md]}
         await self.watch(asyncio.gather(*(self._caught_up(name, log) for name in FOLDS)))
-        seqs = await self.last_seqs()
-        await self.watch(self._caught_up("writer", seqs))
-        await self.watch(self.supervisor.stop([*FOLDS, "writer"]))
+        await self.watch(self.supervisor.stop(FOLDS))
+        seqs = await self.watch(self.last_seqs())
+        await self.watch(self._written(seqs))
         ended_s = time.monotonic()
         await self.supervisor.stop([VENUE])
         await self.poller.close()
@@ -132,8 +134,19 @@ class Stack:
             data_dir=self.folder.path,
             startup_seconds=self.ready_s - self.began_s,
             elapsed_seconds=ended_s - self.ready_s,
-            restarts=sum(child.starts - 1 for child in self.supervisor.children.values()),
+            restarts=self.supervisor.restarts,
         )
+
+    async def _written(self, seqs: Mapping[str, int]) -> None:
+        """Have everything up to `seqs` committed; a writer that dies meanwhile begins again."""
+        while True:
+            await self._caught_up("writer", seqs)
+            await self.supervisor.stop(["writer"])
+            if self.supervisor.children["writer"].left_in_order:
+                return
+            self.say("writer died while it committed: started again")
+            self.supervisor.restarts += 1
+            await self.supervisor.start(self._service("writer", SERVICES.index("writer")))
 
     async def close(self) -> None:
         """End whatever still runs: NATS in order, the rest at once."""
@@ -154,10 +167,21 @@ class Stack:
         return self._nc
 
     async def last_seqs(self) -> dict[str, int]:
-        """The last sequence of each stream that the writer reads, by name."""
-        shard, manager = self.settings.of_shard, self.nc.jsm()
-        names = [shard.stream(kind) for kind in ("md", "book", "bar", "feature")]
-        return {name: (await manager.stream_info(name)).state.last_seq for name in names}
+        """The last sequence of each stream that the writer reads; waits for a server that is gone.
+
+        Fatal when it stays away.
+        """
+        shard = self.settings.of_shard
+        names = [shard.stream(kind) for kind in self.settings.writer.streams]
+        ends_s = time.monotonic() + STUCK_S
+        while True:
+            try:
+                manager = self.nc.jsm()
+                return {name: (await manager.stream_info(name)).state.last_seq for name in names}
+            except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
+                if time.monotonic() > ends_s:
+                    raise Fatal(f"NATS does not answer: {error or type(error).__name__}") from None
+            await asyncio.sleep(0.1)
 
     def _service(self, name: str, index: int) -> Program:
         made = service(name, index, self.settings, self.plan.config, self._overrides)
@@ -216,7 +240,8 @@ class Stack:
         best = -1
         moved_s = time.monotonic()
         while True:
-            done = {stream: self.poller.lives.position(name, stream) for stream in seqs}
+            pid = self.supervisor.children[name].pid
+            done = {stream: self.poller.lives.position(name, stream, pid) for stream in seqs}
             if all(done[stream] >= seq for stream, seq in seqs.items()):
                 return
             total = sum(done.values())

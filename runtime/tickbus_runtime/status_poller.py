@@ -7,8 +7,8 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 from tickbus_schemas.errors import Fatal
 
@@ -31,7 +31,6 @@ class StatusPoller:
         self._say = say
         self._services: Sequence[str] = ()
         self._every_s = POLL_S
-        self._http: aiohttp.ClientSession | None = None
         self._task: asyncio.Task[None] | None = None
         self._looked = asyncio.Event()
 
@@ -39,9 +38,6 @@ class StatusPoller:
         """Begin to look at these, often until they have started."""
         self._services = services
         self._every_s = HURRIED_POLL_S * 2
-        self._http = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=ANSWER_WITHIN_S), trust_env=False
-        )
         self._task = asyncio.create_task(self._run())
 
     def hurry(self) -> None:
@@ -76,9 +72,6 @@ class StatusPoller:
             self._read_logs()
             for name in self._services:
                 self._take_last(name)
-        if self._http is not None:
-            await self._http.close()
-            self._http = None
 
     async def _run(self) -> None:
         while True:
@@ -93,11 +86,11 @@ class StatusPoller:
             self._take_last(name)
             return
         found = run_files.read(self._data_dir, name)
-        if found is None or self._http is None:
+        if found is None:
             return
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError, msgspec.MsgspecError):
-            async with self._http.get(f"{found.health_url}/status") as answer:
-                self.lives.update(msgspec.json.decode(await answer.read(), type=Status))
+        with contextlib.suppress(OSError, TimeoutError, ValueError, msgspec.MsgspecError):
+            body = await asyncio.wait_for(_get(found.health_url, "/status"), ANSWER_WITHIN_S)
+            self.lives.update(msgspec.json.decode(body, type=Status))
 
     def _take_last(self, name: str) -> None:
         last = run_files.last(self._data_dir, name)
@@ -108,3 +101,19 @@ class StatusPoller:
         for name, child in self._supervisor.children.items():
             for line in child.tail.new_lines():
                 self._say(f"{name}: {line}")
+
+
+async def _get(url: str, path: str) -> bytes:
+    """The body of a GET to one of our own health servers (an HTTP library would be 0.25 s)."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    try:
+        writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    if b" 200 " not in head[:16]:
+        raise ValueError(head[:60])
+    return body

@@ -118,6 +118,11 @@ class Child:
         self.tail = LogTail(program.log)
 
     @property
+    def left_in_order(self) -> bool:
+        """Whether its last process ended by itself and said that all is well."""
+        return self.process is not None and self.process.returncode == 0
+
+    @property
     def pid(self) -> int | None:
         """Process id while it runs."""
         process = self.process
@@ -171,6 +176,8 @@ class Supervisor:
         self.children: dict[str, Child] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets the Fatal of the first child that gave up."""
+        self.restarts = 0
+        """How often a process that had died was started again."""
 
     async def start(self, program: Program) -> Child:
         """Start a program and keep it running."""
@@ -236,6 +243,7 @@ class Supervisor:
                 if child.stopping:
                     return
                 await child.start()
+                self.restarts += 1
         except OSError as error:
             self._fail(child, f"cannot be started: {error.strerror or error}")
         finally:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tickbus_runtime import health
 from tickbus_runtime.health import PROBE_FAILURES, HealthServer, Readiness, keep_probing
 from tickbus_runtime.settings import HealthSettings
 from tickbus_runtime.telemetry import Telemetry
@@ -110,6 +113,27 @@ async def test_probes_answer_over_http(served: Served) -> None:
     ready(served.readiness)
     code, text = await served.get("/ready")
     assert (code, json.loads(text)["ready"]) == (200, True)
+
+
+@pytest.mark.connected
+async def test_a_loop_that_stands_still_is_told_while_it_does(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "DEAD_S", 0.1)
+    answers: list[int] = []
+
+    def ask() -> None:
+        time.sleep(0.3)
+        try:
+            urllib.request.urlopen(served.server.url + "/live", timeout=10).close()
+        except urllib.error.HTTPError as error:
+            with error:
+                answers.append(error.code)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    asking.join()  # blocks the loop, as a bug would
+    assert answers == [503]
 
 
 @pytest.mark.connected

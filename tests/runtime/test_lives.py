@@ -41,13 +41,13 @@ def test_a_newer_look_at_a_life_replaces_and_a_new_life_adds() -> None:
     assert lives.latencies()["ingest"].count == 2
 
 
-def test_positions_are_those_of_the_newest_life_alone() -> None:
+def test_positions_of_a_life_say_nothing_about_the_next() -> None:
     lives = Lives()
-    assert lives.position("book", "MD_X") == 0
+    assert lives.position("book", "MD_X", 1) == 0
     lives.update(status("book", 1, 1.0, positions={"MD_X": 50}))
-    assert lives.position("book", "MD_X") == 50
-    lives.update(status("book", 2, 2.0, positions={}))
-    assert lives.position("book", "MD_X") == 0
+    assert lives.position("book", "MD_X", 1) == 50
+    assert lives.position("book", "MD_X", 2) == 0
+    assert lives.position("book", "MD_X", None) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,22 @@
+"""Imports without what they drag in: each service pays at each start, and memory for good."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import cast
+
+
+def import_without(hidden: str, name: str) -> ModuleType:
+    """Import `name` as if `hidden`, an optional dependency of it, were not installed.
+
+    Where either is already imported there is nothing to save, and nothing is hidden.
+    """
+    if hidden in sys.modules or name in sys.modules:
+        return importlib.import_module(name)
+    sys.modules[hidden] = cast(ModuleType, None)  # an import of it now fails as if not installed
+    try:
+        return importlib.import_module(name)
+    finally:
+        del sys.modules[hidden]
