@@ -125,7 +125,9 @@ class WriterSettings(Section, frozen=True, kw_only=True):
     ] = 3600
     row_group_rows: Annotated[Count, Meta(description="rows of a row group")] = 262_144
     zstd_level: Annotated[int, Meta(ge=1, le=22, description="Parquet compression")] = 3
-    memory_rows_max: Annotated[Count, Meta(description="rows kept in memory at most")] = 4_000_000
+    memory_bytes_max: Annotated[
+        Count, Meta(description="rows of open files kept in memory at most")
+    ] = 256 * MiB
     streams: Annotated[
         list[Literal["md", "book", "bar", "feature"]], Meta(description="kinds that are written")
     ] = msgspec.field(default_factory=lambda: ["md", "book", "bar", "feature"])
