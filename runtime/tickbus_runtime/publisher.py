@@ -21,6 +21,7 @@ from tickbus.connection import Connection
 from tickbus_schemas.errors import Reject, Retry
 
 from tickbus_runtime.answers import Judgement, judge_answer
+from tickbus_runtime.epoch import announce_epoch
 from tickbus_runtime.flush import Flush, Outcome, Outgoing
 from tickbus_runtime.telemetry import Telemetry
 
@@ -237,4 +238,4 @@ def _checked_subject(subject: str) -> str:
 
 _SUBJECT = re.compile(r"[^\s.*>]+(?:\.[^\s.*>]+)*")
 
-__all__ = ["Outcome", "Outgoing", "Publisher"]
+__all__ = ["Outcome", "Outgoing", "Publisher", "announce_epoch"]
