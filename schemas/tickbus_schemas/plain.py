@@ -10,7 +10,14 @@ from base64 import b64encode
 from math import isnan
 from typing import Any
 
-from tickbus_schemas.messages import ABSENT, BookBatch, FeatureBatch, Header, TradeBatch
+from tickbus_schemas.messages import (
+    ABSENT,
+    BookBatch,
+    FeatureBatch,
+    Header,
+    L2Batch,
+    TradeBatch,
+)
 from tickbus_schemas.values import column
 
 
@@ -55,3 +62,40 @@ def _known(value: Any) -> Any:
 
 def _by_row(values: list[Any], depth: int) -> list[list[Any]]:
     return [values[start : start + depth] for start in range(0, len(values), depth)]
+
+
+_PER_MESSAGE = frozenset(("schema", "epoch", "message_no", "more", "depth", "catalogue", "names"))
+
+
+def plain_rows(message: Header) -> list[dict[str, Any]]:
+    """The rows as dicts of plain values, `exchange` and `ticker` in each.
+
+    Of an L2Batch the level rows, each with its packet's values; of a FeatureBatch a key a feature.
+    A message without columns is one row.
+    """
+    fields = {name: value for name, value in plain(message).items() if name not in _PER_MESSAGE}
+    del fields["type"]
+    if isinstance(message, FeatureBatch):
+        columns = fields.pop("values")
+        fields |= dict(zip(message.names, columns, strict=True))
+    by_row = {name: value for name, value in fields.items() if isinstance(value, list)}
+    if not by_row:
+        return [fields]
+    shared = {name: value for name, value in fields.items() if name not in by_row}
+    if isinstance(message, L2Batch):
+        by_row = _by_level(message, by_row)
+    return [
+        shared | dict(zip(by_row, values, strict=True))
+        for values in zip(*by_row.values(), strict=True)
+    ]
+
+
+def _by_level(message: L2Batch, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Packet values repeated for each of the packet's levels."""
+    counts = columns.pop("levels")
+    return {
+        name: values
+        if message.columns[name].per == "levels"
+        else [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
+        for name, values in columns.items()
+    }

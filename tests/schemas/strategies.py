@@ -130,3 +130,24 @@ def messages(draw: st.DrawFn, kind: type[Header] | None = None) -> Message:
             fields[field.name] = draw(_PLAIN[field.name])
     message: Message = chosen(**fields)  # type: ignore[assignment]  # MESSAGES holds the union's members
     return message
+
+
+BOOK_OF_TWO_ROWS = BookBatch(
+    exchange=2,
+    ticker="BTCUSDT",
+    epoch=1,
+    message_no=1,
+    interval_ms=100,
+    depth=2,
+    timestamp=pack("<i8", [100_000, 200_000]),
+    rcv_timestamp=pack("<i8", [100_500, 200_500]),
+    packet_id=pack("<i8", [7, 8]),
+    update_id=pack("<i8", [70, ABSENT]),
+    flags=pack("<u2", [0, 2]),
+    bid_levels=pack("<i4", [2, 2]),
+    ask_levels=pack("<i4", [1, 2]),
+    bid_px=pack("<f8", [2.0, 1.0, 3.0, 2.5]),
+    bid_sz=pack("<f8", [1.0, 1.0, 2.0, 2.0]),
+    ask_px=pack("<f8", [3.0, 0.0, 3.5, 4.0]),
+    ask_sz=pack("<f8", [1.0, 0.0, 4.0, 5.0]),
+)
