@@ -282,7 +282,7 @@ def top(book: I64, side: int, price: F64, size: F64) -> int:
 
     At most `len(price)`; what is behind them in the arrays stays as it was.
     """
-    own = np.int64(side < 0)
+    own = 1 if side < 0 else 0
     wanted = len(price)
     price_bits = price.view(np.int64)
     size_bits = size.view(np.int64)
@@ -305,13 +305,13 @@ def top(book: I64, side: int, price: F64, size: F64) -> int:
 @njit(cache=True, nogil=True)
 def count(book: I64, side: int) -> int:
     """Levels of a side (1 bid, -1 ask)."""
-    return book[_COUNT + np.int64(side < 0)]
+    return int(book[_COUNT + (1 if side < 0 else 0)])
 
 
 @njit(cache=True, nogil=True)
 def unknown_deletes(book: I64) -> int:
     """Removals of prices that were not there, since the book was emptied."""
-    return book[_UNKNOWN]
+    return int(book[_UNKNOWN])
 
 
 @njit(cache=True, nogil=True)

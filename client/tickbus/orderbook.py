@@ -1,0 +1,157 @@
+"""The order book of one ticker as a Python object, over the compiled kernel.
+
+Needs the extra `tickbus[book]`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from tickbus_schemas.messages import ABSENT, L2Batch, L2Flag
+
+from tickbus.kernels import book as kernel
+from tickbus.kernels.book import F64, I8, I64
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a batch did, packet by packet."""
+
+    action: I8
+    """NEW, UPDATE or DELETE of each level"""
+    broken: int
+    """packets that did not follow the book and were left out"""
+
+
+class OrderBook:
+    """Absolute sizes in, sorted levels out; prices are doubles and compared as such.
+
+    `valid` is False until a snapshot is complete and after an update that does not follow: a
+    broken book shows what it had, and says so.
+    """
+
+    def __init__(self) -> None:
+        self._book = kernel.new()
+        self.update_id = ABSENT
+        self.timestamp = 0
+        """us UTC of the last packet"""
+        self.valid = False
+
+    def clear(self) -> None:
+        """Forget everything."""
+        kernel.clear(self._book)
+        self.update_id = ABSENT
+        self.valid = False
+
+    def apply(self, side: I8, price: F64, qty: F64) -> I8:
+        """Set levels to absolute sizes, 0 removes; what each did: NEW, UPDATE or DELETE.
+
+        side: i8[n] BID 1 or ASK -1; price, qty: f64[n], finite. Links are the caller's business.
+        """
+        self._book = kernel.reserve(self._book, len(side))
+        action = np.empty(len(side), np.int8)
+        kernel.apply(self._book, side, price, qty, action, 0, len(side))
+        return action
+
+    def apply_batch(self, message: L2Batch) -> Applied:
+        """Fold the packets of a message in, snapshots and links respected."""
+        flags = np.frombuffer(message.flags, "<u2")
+        ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(_i4(message.levels))))
+        side = np.frombuffer(message.side, "<i1")
+        price, qty = np.frombuffer(message.price, "<f8"), np.frombuffer(message.qty, "<f8")
+        links = np.frombuffer(message.prev_update_id, "<i8").tolist()
+        ids = np.frombuffer(message.update_id, "<i8").tolist()
+        times = np.frombuffer(message.timestamp, "<i8").tolist()
+        action = np.frombuffer(message.action, "<i1").copy()
+        broken = 0
+        for packet, flag in enumerate(flags.tolist()):
+            rows = slice(int(ends[packet]), int(ends[packet + 1]))
+            if self._follows(flag, links[packet], ids[packet]):
+                action[rows] = self.apply(side[rows], price[rows], qty[rows])
+                self.update_id, self.timestamp = ids[packet], times[packet]
+                self.valid = self.valid or bool(flag & L2Flag.SNAPSHOT_LAST)
+            else:
+                broken += 1
+        return Applied(action, broken)
+
+    def _follows(self, flag: int, prev_update_id: int, update_id: int) -> bool:
+        if flag & L2Flag.SNAPSHOT_FIRST:
+            self.clear()
+        if flag & L2Flag.SNAPSHOT:
+            return True
+        if not self.valid or not kernel.follows(self.update_id, prev_update_id, update_id):
+            self.valid = False
+        return self.valid
+
+    def best(self) -> tuple[float, float, float, float]:
+        """Best bid price and size, best ask price and size; NaN where a side is empty."""
+        found = []
+        for side in (1, -1):
+            price, size = np.full(1, np.nan), np.full(1, np.nan)
+            kernel.top(self._book, side, price, size)
+            found += [float(price[0]), float(size[0])]
+        return found[0], found[1], found[2], found[3]
+
+    def top(self, n: int) -> tuple[F64, F64, F64, F64]:
+        """The best n levels: bid prices, bid sizes, ask prices, ask sizes; fewer where there are."""
+        columns: list[F64] = []
+        for side in (1, -1):
+            price, size = np.empty(n), np.empty(n)
+            found = kernel.top(self._book, side, price, size)
+            columns += [price[:found], size[:found]]
+        return columns[0], columns[1], columns[2], columns[3]
+
+    def depth(self, bps: float) -> tuple[float, float]:
+        """Size within `bps` basis points of the mid: bids, asks; NaN unless both sides exist."""
+        bid_px, bid_sz, ask_px, ask_sz = self.top(max(len(self), 1))
+        if not len(bid_px) or not len(ask_px):
+            return float("nan"), float("nan")
+        mid = (bid_px[0] + ask_px[0]) / 2
+        near = mid * bps / 1e4
+        return (
+            float(bid_sz[bid_px >= mid - near].sum()),
+            float(ask_sz[ask_px <= mid + near].sum()),
+        )
+
+    def levels(self) -> tuple[I8, F64, F64]:
+        """The whole book: side, price, qty of every level; bids best first, then asks."""
+        bid_px, bid_sz = kernel.whole(self._book, 1)
+        ask_px, ask_sz = kernel.whole(self._book, -1)
+        side = np.repeat(np.array((1, -1), np.int8), (len(bid_px), len(ask_px)))
+        return side, np.concatenate((bid_px, ask_px)), np.concatenate((bid_sz, ask_sz))
+
+    def __len__(self) -> int:
+        """Levels of both sides."""
+        return kernel.count(self._book, 1) + kernel.count(self._book, -1)
+
+    @property
+    def crossed(self) -> bool:
+        """Whether the best bid is at or above the best ask."""
+        bid, _, ask, _ = self.best()
+        return bid >= ask
+
+    @property
+    def unknown_deletes(self) -> int:
+        """Removals of prices that were not there, since the book was emptied; normal at venues."""
+        return kernel.unknown_deletes(self._book)
+
+    def dump(self) -> bytes:
+        """The state as bytes, for a checkpoint."""
+        head = np.array((self.update_id, self.timestamp, self.valid), np.int64)
+        return head.tobytes() + kernel.dump(self._book)
+
+    @classmethod
+    def restore(cls, state: bytes) -> OrderBook:
+        """The book of `dump`; ValueError when the bytes are not one."""
+        if len(state) < 24:
+            raise ValueError("not the state of a book")
+        book = cls()
+        update_id, timestamp, valid = np.frombuffer(state[:24], np.int64).tolist()
+        book.update_id, book.timestamp, book.valid = update_id, timestamp, bool(valid)
+        book._book = kernel.load(state[24:])
+        return book
+
+
+def _i4(column: bytes) -> I64:
+    return np.frombuffer(column, "<i4").astype(np.int64)
