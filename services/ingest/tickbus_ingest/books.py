@@ -141,6 +141,7 @@ class TickerBook:
             self._levels_since += last - first
             self._last = _moment(table, end - 1)
             out.l2.append(Piece(self.ticker, table, start, end))
+            out.counts["published_frames", ""] += end - start
             if due:
                 self._publish_book(self._last, 0, out)
                 out.counts["snapshots", "log"] += 1
@@ -209,7 +210,13 @@ class TickerBook:
 
     def _notice(self, kind: StatusKind, moment: Moment, reason: str) -> Notice:
         return Notice(
-            self.ticker, kind, moment.timestamp, moment.rcv_timestamp, moment.packet_id, "l2", reason
+            self.ticker,
+            kind,
+            moment.timestamp,
+            moment.rcv_timestamp,
+            moment.packet_id,
+            "l2",
+            reason,
         )
 
     # -------------------------------------------------------------- snapshots
@@ -226,14 +233,14 @@ class TickerBook:
         elif not self._asked and not self._attempts and self.waiting_packets >= WAITING_UPDATES:
             self._ask(out)
 
-    def tick(self, now_s: float, packet_id: int, out: Flush) -> None:
+    def tick(self, now_s: float, packet_id: int, out: Flush, *, settle: bool = False) -> None:
         """Time has passed: ask for a snapshot that is overdue, publish one that nothing joins."""
         if self.state is State.LIVE:
             return
         if self._pending is not None:
             if self._pending_since_s is None:
                 self._pending_since_s = now_s
-            if now_s - self._pending_since_s >= SETTLE_S:
+            if settle or now_s - self._pending_since_s >= SETTLE_S:
                 self._go_live(packet_id, None, ABSENT, out)
         elif not self._asked:
             if self._since_s is None:
@@ -243,7 +250,7 @@ class TickerBook:
 
     def _patience_s(self) -> float:
         if self._attempts:
-            return min(FIRST_UPDATE_S * 2**self._attempts, RETRY_S_MAX)
+            return min(FIRST_UPDATE_S * 2.0**self._attempts, RETRY_S_MAX)
         return FIRST_UPDATE_S if self.waiting_packets else SILENT_S
 
     def _ask(self, out: Flush) -> None:

@@ -18,6 +18,7 @@ import aiohttp
 from tickbus_schemas.errors import Fatal, Retry
 
 from tickbus_ingest.frames import Buffer
+from tickbus_ingest.reconnect import Budget
 
 if TYPE_CHECKING:
     from picows import WSFrame, WSTransport
@@ -82,6 +83,16 @@ async def connect(client: str, url: str, line: int, buffer: Buffer) -> Socket:
         if type(error).__module__.partition(".")[0] in ("websockets", "picows"):
             raise Retry(f"{_without_query(url)}: {error}") from None
         raise
+
+
+async def spend(budget: Budget, units: int = 1) -> None:
+    """Wait until the budget allows it, and spend."""
+    while True:
+        wait_s = budget.wait_s(time.monotonic(), units)
+        if not wait_s:
+            break
+        await asyncio.sleep(wait_s)
+    budget.spend(time.monotonic(), units)
 
 
 def choose_client(wanted: Literal["auto", "websockets", "picows"]) -> str:
@@ -169,7 +180,11 @@ class _PicowsSocket(Socket):
         text, binary, continuation = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION
         close = WSMsgType.CLOSE
 
-        class Listener(WSListener):  # type: ignore[misc]  # picows' stubs leave the base untyped
+        def code_of(frame: WSFrame) -> int:
+            code: Any = frame.get_close_code()  # an int for codes that picows has no name for
+            return int(getattr(code, "value", code))
+
+        class Listener(WSListener):
             socket: _PicowsSocket | None = None
             parts: list[bytes] | None = None
             said: Closed | None = None
@@ -184,7 +199,7 @@ class _PicowsSocket(Socket):
                     self._add_part(frame)
                 elif kind is close:
                     reason = (frame.get_close_message() or b"").decode(errors="replace")
-                    self.said = Closed(int(frame.get_close_code()), reason)
+                    self.said = Closed(code_of(frame), reason)
                     transport.send_close(frame.get_close_code())
                     transport.disconnect()
 
@@ -200,8 +215,9 @@ class _PicowsSocket(Socket):
                     said = self.said or Closed(1006, "broken")
                     self.socket._end(said.code, said.reason)
 
-        transport, listener = await ws_connect(
-            Listener,
+        listener = Listener()
+        transport, _ = await ws_connect(
+            lambda: listener,
             url,
             websocket_handshake_timeout=OPEN_TIMEOUT_S,
             enable_auto_pong=True,

@@ -1,4 +1,4 @@
-"""What came off the sockets and waits for the bus: bounded, in one order, with its receive times."""
+"""What came off the sockets and waits for the bus: bounded, in one order, with receive times."""
 
 from __future__ import annotations
 

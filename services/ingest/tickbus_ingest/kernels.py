@@ -37,7 +37,7 @@ def observe(
             if time > highest:
                 highest = time
         out[n] = seen[ticker[n]]
-    return highest
+    return int(highest)
 
 
 @njit(cache=True, nogil=True)

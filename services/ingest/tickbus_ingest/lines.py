@@ -51,7 +51,7 @@ class LineKeeper:
         self._telemetry, self._log, self._recorder = telemetry, log, recorder
         self._stop_at_end = stop_at_end
         self._uniform = uniform
-        self._socket: Socket | None = None
+        self._sockets: set[Socket] = set()
         self._paused = False
         self._replace = asyncio.Event()
         self._again: list[Stream] = []
@@ -67,8 +67,8 @@ class LineKeeper:
     def hold(self, paused: bool) -> None:
         """Stop reading, or read on."""
         self._paused = paused
-        if self._socket is not None:
-            (self._socket.pause if paused else self._socket.resume)()
+        for socket in self._sockets:
+            (socket.pause if paused else socket.resume)()
 
     async def run(self) -> None:
         """Keep the line open; returns when the venue says that its input has ended."""
@@ -87,21 +87,22 @@ class LineKeeper:
 
     async def close(self) -> None:
         """Hang up."""
-        if self._socket is not None:
-            await self._socket.close()
+        sockets, self._sockets = self._sockets, set()
+        for socket in sockets:
+            await socket.close()
 
     async def _open(self, attempt: int) -> Socket | None:
         """Connect and subscribe, when backoff and budget allow; None when that failed."""
         if attempt > 1:
             await asyncio.sleep(backoff_s(attempt - 1, self._uniform))
-        while wait_s := self._budget.wait_s(time.monotonic()):
-            await asyncio.sleep(wait_s)
-        self._budget.spend(time.monotonic())
+        await connection.spend(self._budget)
         try:
             socket = await connection.connect(self._client, self._url, self.number, self._buffer)
         except Retry as error:
             self._log.warning("cannot connect to the venue", line=self.number, why=str(error))
             return None
+        self._sockets.add(socket)
+        socket.closed.add_done_callback(lambda _: self._sockets.discard(socket))
         self._telemetry.count("connects")
         self._record("connect", b"")
         self._buffer.notice(Connected(self.number, time.time_ns()))
@@ -126,7 +127,6 @@ class LineKeeper:
     async def _keep(self, socket: Socket) -> Closed:
         """Watch over an open line, replacing its socket in time; why it ended."""
         while True:
-            self._socket = socket
             silence = Silence(self._silence_s)
             until_s = time.monotonic() + self._venue.limits.connection_life_s
             while not socket.closed.done():
@@ -168,7 +168,6 @@ class LineKeeper:
         return socket.received > requests
 
     def _lost(self, closed: Closed) -> None:
-        self._socket = None
         why = f"{closed.code} {closed.reason}".strip()
         self._telemetry.count("disconnects", reason=str(closed.code))
         self._log.warning("disconnected", line=self.number, why=why)

@@ -27,7 +27,9 @@ class QuoteTape:
         self._said_us: I64 = np.full(tickers, ABSENT, np.int64)
         self._interrupted: Bool = np.zeros(tickers, np.bool_)
 
-    def resume(self, ticker: int, update_id: int, timestamp: int, values: tuple[float, ...]) -> None:
+    def resume(
+        self, ticker: int, update_id: int, timestamp: int, values: tuple[float, ...]
+    ) -> None:
         """Go on behind what a predecessor stored; whatever lies between is lost."""
         self._last_id[ticker] = self._said_id[ticker] = update_id
         self._last_us[ticker] = self._said_us[ticker] = timestamp
@@ -48,7 +50,8 @@ class QuoteTape:
         if fresh < len(verdict):
             out.counts["stale_events", "bbo"] += int((verdict == STALE).sum())
             out.counts["duplicates", "bbo"] += int((verdict == REPEAT).sum())
-        return verdict == FRESH
+        wanted: Bool = verdict == FRESH
+        return wanted
 
     def published(
         self, ticker: I32, update_id: I64, timestamp: I64, rcv: I64, packet_id: I64, out: Flush

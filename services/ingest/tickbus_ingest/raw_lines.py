@@ -63,7 +63,7 @@ def _write(text: U8, ends: I64, ts: I64, conn: I64, out: U8) -> int:
             byte = text[k]
             if byte < 32 or byte > 126:
                 return -1
-            if byte == QUOTE or byte == BACKSLASH:
+            if byte in (QUOTE, BACKSLASH):
                 out[at] = BACKSLASH
                 at += 1
             out[at] = byte
@@ -82,7 +82,7 @@ def encode_frames(frames: Frames) -> bytes | memoryview:
     ts, conn = np.array(frames.received_ns, np.int64), np.array(frames.line, np.int64)
     size = _write(text, ends, ts, conn, out)
     if size >= 0:
-        return memoryview(out[:size])
+        return out[:size].data
     return encode_lines(
         one_line(ts, conn, "in", data)
         for ts, conn, data in zip(frames.received_ns, frames.line, frames.data, strict=True)

@@ -28,7 +28,7 @@ LEVEL = 3
 
 
 class Recorder:
-    """Writes `<folder>/<name>_<UTC time>.jsonl.zst`, a new file after `rotate_s` or `rotate_bytes`."""
+    """Writes `<folder>/<name>_<UTC time>.jsonl.zst`, a new file after so many s or bytes."""
 
     def __init__(
         self,

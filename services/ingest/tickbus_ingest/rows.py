@@ -73,17 +73,12 @@ class L2Table:
         """A copy of some packets, which keeps nothing of the rest in memory."""
         first, last = int(self.level_ends[start]), int(self.level_ends[stop])
         return L2Table(
-            *(
-                column[start:stop].copy()
-                for column in (
-                    self.timestamp,
-                    self.engine_timestamp,
-                    self.rcv_timestamp,
-                    self.packet_id,
-                    self.prev_update_id,
-                    self.update_id,
-                )
-            ),
+            self.timestamp[start:stop].copy(),
+            self.engine_timestamp[start:stop].copy(),
+            self.rcv_timestamp[start:stop].copy(),
+            self.packet_id[start:stop].copy(),
+            self.prev_update_id[start:stop].copy(),
+            self.update_id[start:stop].copy(),
             self.flags[start:stop].copy(),
             self.level_ends[start : stop + 1] - first,
             self.side[first:last].copy(),
@@ -193,6 +188,8 @@ class Refused:
     rcv_timestamp: int
     reason: str
     data: bytes
+    is_body: bool = False
+    """a REST body, not a frame"""
 
 
 @dataclass(slots=True)
@@ -209,6 +206,8 @@ class Flush:
     """what the venue answered to a request that it refused"""
     closing_lines: set[int] = field(default_factory=set)
     """lines that the venue will close soon"""
+    wire_us: list[I64] = field(default_factory=list)
+    """receive time minus the venue's event time of each frame that has one"""
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(metric, label) -> how many"""
 

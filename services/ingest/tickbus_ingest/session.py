@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -75,6 +76,8 @@ class Session:
         self.quotes = QuoteTape(count)
         self._seen_us: I64 = np.zeros(count, np.int64)
         self._highest_us = 0
+        self.heard = np.zeros((len(Kind), count), np.bool_)
+        """[kinds, tickers] that were heard since somebody cleared it"""
         self._lines: dict[int, list[int]] = {}
 
     @property
@@ -105,6 +108,9 @@ class Session:
             self._seen_us, seen,
         )  # fmt: skip
         self._highest_us = max(self._highest_us, int(highest))
+        self.heard[decoded.kind, decoded.ticker] |= decoded.kind >= 0
+        timed = decoded.event_us > 0
+        out.wire_us.append(received_us[timed] - decoded.event_us[timed])
         if decoded.long_decimals:
             out.counts["long_decimals", ""] += decoded.long_decimals
         self._take_trades(decoded, received_us, packet_id, out)
@@ -130,7 +136,9 @@ class Session:
             try:
                 parsed = self._parse(data, int(latest[n]))
             except Reject as error:
-                out.refused.append(Refused(int(packet_id[n]), int(received_us[n]), str(error), data))
+                out.refused.append(
+                    Refused(int(packet_id[n]), int(received_us[n]), str(error), data)
+                )
                 continue
             if isinstance(parsed, Control):
                 out.counts["control_frames", ""] += 1
@@ -153,9 +161,7 @@ class Session:
                     raise Reject(f"venue time {time_us} us is not between 2009 and tomorrow")
         return parsed
 
-    def _take_trades(
-        self, decoded: Decoded, received_us: I64, packet_id: I64, out: Flush
-    ) -> None:
+    def _take_trades(self, decoded: Decoded, received_us: I64, packet_id: I64, out: Flush) -> None:
         rows = _rows_of(decoded, Kind.TRADE)
         if not len(rows):
             return
@@ -205,13 +211,12 @@ class Session:
             np.ascontiguousarray(values[:, 3]),
             flags,
         )
+        out.counts["published_frames", ""] += len(rows)
         self.quotes.published(ticker, update_id, timestamp, rcv, table.packet_id, out)
         for one, start, stop in _segments(ticker):
             out.quotes.append(Piece(one, table, start, stop))
 
-    def _take_updates(
-        self, decoded: Decoded, received_us: I64, packet_id: I64, out: Flush
-    ) -> None:
+    def _take_updates(self, decoded: Decoded, received_us: I64, packet_id: I64, out: Flush) -> None:
         rows = _rows_of(decoded, Kind.DEPTH)
         if not len(rows):
             return
@@ -241,6 +246,7 @@ class Session:
         ticker = decoded.ticker[rows]
         parts = table.in_parts()
         if parts is not table:
+            out.counts["packet_parts", ""] += len(parts) - len(table)
             ticker = np.repeat(ticker, np.maximum(-(-counts // PACKET_LEVELS_MAX), 1))
         for one, start, stop in _segments(ticker):
             self.books[one].update(parts, start, stop, out)
@@ -292,7 +298,9 @@ class Session:
             if time_us != ABSENT and not FIRST_SANE_US <= time_us <= received_us + AHEAD_MAX_US:
                 raise Reject(f"venue time {time_us} us is not between 2009 and tomorrow")
         except Reject as error:
-            out.refused.append(Refused(self.packet_id, received_us, str(error), body.data))
+            out.refused.append(
+                Refused(self.packet_id, received_us, str(error), body.data, is_body=True)
+            )
             self.books[ticker].failed()
             return
         if snapshot.long_decimals:
@@ -302,11 +310,14 @@ class Session:
 
     # ----------------------------------------------------------------- time
 
-    def tick(self, now_s: float, out: Flush) -> None:
-        """Time has passed (monotonic seconds): snapshots that are due are asked for."""
+    def tick(self, now_s: float, out: Flush, *, settle: bool = False) -> None:
+        """Time has passed (monotonic seconds): snapshots that are due are asked for.
+
+        `settle`: nothing more will come; snapshots that wait for an update are published now.
+        """
         for book in self.books:
             if book.state is not State.LIVE:
-                book.tick(now_s, self.packet_id, out)
+                book.tick(now_s, self.packet_id, out, settle=settle)
 
     def clock_us(self) -> int:
         """Venue time that the whole shard has reached; 0 before there is any.
@@ -338,4 +349,4 @@ def _segments(ticker: I32) -> list[tuple[int, int, int]]:
     if ticker[0] == ticker[-1]:  # sorted: there is one only
         return [(int(ticker[0]), 0, len(ticker))]
     edges = [0, *(np.flatnonzero(np.diff(ticker)) + 1).tolist(), len(ticker)]
-    return [(int(ticker[a]), a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [(int(ticker[a]), a, b) for a, b in itertools.pairwise(edges)]

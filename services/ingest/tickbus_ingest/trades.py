@@ -35,10 +35,9 @@ class TradeTape:
     def add(self, table: TradeTable, start: int, stop: int, out: Flush) -> None:
         """Publish rows [start, stop) but for those already published; say where ids are missing."""
         ids = table.trade_id[start:stop]
-        if self.last_id != ABSENT and ids[0] == self.last_id + 1 and ids[-1] - ids[0] == len(ids) - 1:
-            if len(ids) < 3 or bool((np.diff(ids) == 1).all()):
-                self._publish(table, start, stop, out)
-                return
+        if self.last_id != ABSENT and ids[0] == self.last_id + 1 and _dense(ids):
+            self._publish(table, start, stop, out)
+            return
         keep = self._unseen(ids, table.timestamp[start:stop])
         if not keep.all():
             out.counts["duplicates", "trade"] += int((~keep).sum())
@@ -87,6 +86,7 @@ class TradeTape:
 
     def _publish(self, table: TradeTable, start: int, stop: int, out: Flush) -> None:
         out.trades.append(Piece(self.ticker, table, start, stop))
+        out.counts["published_frames", ""] += stop - start
         ids = table.trade_id[start:stop]
         self._remember(ids)
         highest = int(ids.argmax())
@@ -101,6 +101,11 @@ class TradeTape:
         self._recent[at : at + room] = ids[:room]
         self._recent[: len(ids) - room] = ids[room:]
         self._published += len(ids)
+
+
+def _dense(ids: I64) -> bool:
+    """Whether each id is the one before plus 1."""
+    return bool(ids[-1] - ids[0] == len(ids) - 1 and (np.diff(ids) == 1).all())
 
 
 def _runs(keep: Bool) -> list[tuple[int, int]]:

@@ -6,18 +6,19 @@ https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, Meta, Raw, UnsetType, field
+from msgspec import UNSET, Raw
 from tickbus_schemas.errors import Fatal, Reject
 from tickbus_schemas.messages import ABSENT, Side, TradeFlag
 
 from tickbus_ingest.exchanges import _binance_scan as wire
+from tickbus_ingest.exchanges import _binance_wire as json
+from tickbus_ingest.exchanges._binance_wire import decoded, is_long, levels, number
 from tickbus_ingest.exchanges.contract import (
     Control,
     Decoded,
@@ -33,135 +34,17 @@ from tickbus_ingest.exchanges.contract import (
     Venue,
 )
 
-DecimalText = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$", max_length=64)]
-Ms = Annotated[int, Meta(ge=0, le=2**43)]  # in us it still fits a signed 64-bit integer
-Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Level = tuple[DecimalText, DecimalText]
-
 # Trades that no order book saw; the venue's own feed for others leaves them out.
 # https://github.com/tardis-dev/tardis-node (mappers/binance.ts), field X undocumented
 OFF_BOOK = frozenset({"INSURANCE_FUND", "ADL", "NA"})
-LONG_DIGITS = 15  # up to here the shortest text of the nearest double is the venue's number again
 SUBSCRIBE_MAX = 100  # names in one frame: a frame stays small, and few frames stay in the limits
 
-
-class Envelope(msgspec.Struct):
-    """Any frame: combined stream, bare event, or answer to a request."""
-
-    stream: str | UnsetType = UNSET
-    data: Raw | UnsetType = UNSET
-    e: str | UnsetType = UNSET
-    s: str | UnsetType = UNSET
-    result: Raw | UnsetType = UNSET
-    error: Raw | UnsetType = UNSET
-    code: Raw | UnsetType = UNSET
-
-
-class WireTrade(msgspec.Struct):
-    E: Ms
-    T: Ms
-    s: str
-    t: Id
-    p: DecimalText
-    q: DecimalText
-    m: bool
-    X: str = "MARKET"
-
-
-class WireAggTrade(msgspec.Struct):
-    E: Ms
-    T: Ms
-    s: str
-    a: Id
-    p: DecimalText
-    q: DecimalText
-    m: bool
-
-
-class WireDepth(msgspec.Struct):
-    E: Ms
-    s: str
-    U: Id
-    u: Id
-    b: list[Level]
-    a: list[Level]
-    T: Ms = 0
-    pu: Id | UnsetType = UNSET
-
-
-class WireQuote(msgspec.Struct):
-    u: Id
-    s: str
-    b: DecimalText
-    B: DecimalText
-    a: DecimalText
-    A: DecimalText
-    E: Ms | UnsetType = UNSET
-    T: Ms | UnsetType = UNSET
-
-
-class WireBook(msgspec.Struct):
-    last_update_id: Id = field(name="lastUpdateId")
-    bids: Raw
-    asks: Raw
-    E: Ms | UnsetType = UNSET
-    T: Ms | UnsetType = UNSET
-
-
-class WireInstrument(msgspec.Struct):
-    symbol: str
-    status: str = ""
-
-
-class WireInstruments(msgspec.Struct):
-    symbols: list[WireInstrument]
-
-
-Wire = TypeVar("Wire")
-_envelope = msgspec.json.Decoder(Envelope)
-_trade = msgspec.json.Decoder(WireTrade)
-_agg_trade = msgspec.json.Decoder(WireAggTrade)
-_depth = msgspec.json.Decoder(WireDepth)
-_quote = msgspec.json.Decoder(WireQuote)
-_book = msgspec.json.Decoder(WireBook)
-_levels = msgspec.json.Decoder(list[Level])
-_instruments = msgspec.json.Decoder(WireInstruments)
 
 _COMMON = wire.SAW_s | wire.SAW_E
 _TRADE = _COMMON | wire.SAW_e | wire.SAW_T | wire.SAW_p | wire.SAW_q | wire.SAW_m
 _QUOTE = wire.SAW_s | wire.SAW_u | wire.SAW_b | wire.SAW_B | wire.SAW_ask | wire.SAW_A
 _DEPTH = _COMMON | wire.SAW_e | wire.SAW_U | wire.SAW_u | wire.SAW_bids | wire.SAW_asks
 _EVENT_OF = {"trade": "trade", "aggTrade": "aggTrade", "bookTicker": "bookTicker"}
-
-
-def decoded(decoder: msgspec.json.Decoder[Wire], data: bytes | Raw) -> Wire:
-    """The wire type in `data`; Reject with the decoder's reason."""
-    try:
-        return decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise Reject(f"{str(error)[:200] or type(error).__name__}") from None
-
-
-def number(text: str) -> float:
-    """The nearest double; Reject beyond its range."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise Reject(f"number out of range: {text[:40]}")
-    return value
-
-
-def is_long(text: str) -> bool:
-    """Whether a number has more significant digits than a double gives back."""
-    digits = text.lower().partition("e")[0]
-    if "." in digits:
-        digits = digits.rstrip("0")
-    return len(digits.replace(".", "").lstrip("0")) > LONG_DIGITS
-
-
-def levels(texts: list[Level]) -> tuple[list[tuple[float, float]], int]:
-    """Prices and sizes as doubles, and how many had too many digits."""
-    long = sum(is_long(price) + is_long(qty) for price, qty in texts)
-    return [(number(price), number(qty)) for price, qty in texts], long
 
 
 class Binance(Venue):
@@ -176,25 +59,17 @@ class Binance(Venue):
 
     def __init__(self, tickers: Sequence[str], channels: Sequence[str]) -> None:
         super().__init__(tickers, channels)
-        kinds = [self.kind_of(channel) for channel in self.channels]
-        for kind in (Kind.TRADE, Kind.DEPTH, Kind.QUOTE):
-            if kinds.count(kind) > 1:
-                same = [name for name, k in zip(self.channels, kinds, strict=True) if k == kind]
-                raise Fatal(f"ingest.channels: {' and '.join(same)} are one feed; choose one")
-        self.streams: list[Stream] = [
+        kinds = _one_channel_a_feed([self.kind_of(channel) for channel in self.channels])
+        self.streams = [
             Stream(f"{ticker.lower()}@{channel}", ticker, channel, kind)
             for channel, kind in zip(self.channels, kinds, strict=True)
             for ticker in self.tickers
         ]
         self._by_name = {stream.name: stream for stream in self.streams}
-        self._by_event = {
-            (_event_text(stream), stream.ticker): stream for stream in self.streams
-        }
+        self._by_event = {(_event_text(stream), stream.ticker): stream for stream in self.streams}
         self._table = _table(self.streams, self._required, self._allowed)
         self._kinds = np.array([stream.kind for stream in self.streams], np.int8)
-        self._tickers = np.array(
-            [self.index[stream.ticker] for stream in self.streams], np.int32
-        )
+        self._tickers = np.array([self.index[stream.ticker] for stream in self.streams], np.int32)
         self._aggregates = np.array(
             [stream.channel == "aggTrade" for stream in self.streams], np.bool_
         )
@@ -224,8 +99,9 @@ class Binance(Venue):
         return _DEPTH | (link if self.links_by_pu else 0)
 
     def _allowed(self, stream: Stream) -> int:
-        extra = wire.SAW_X if stream.kind == Kind.TRADE else 0
-        return self._required(stream) | extra
+        if stream.kind == Kind.TRADE:
+            return self._required(stream) | wire.SAW_X
+        return self._required(stream) | wire.SAW_e | wire.SAW_E | wire.SAW_T | wire.SAW_pu
 
     def subscribe(self, streams: Sequence[Stream]) -> Iterable[bytes]:
         """SUBSCRIBE frames; the id only tells the answers apart."""
@@ -271,7 +147,7 @@ class Binance(Venue):
 
     def parse(self, frame: bytes) -> Parsed:
         """What one frame means, decoded in full."""
-        envelope = decoded(_envelope, frame)
+        envelope = decoded(json.ENVELOPE, frame)
         if isinstance(envelope.data, Raw) and isinstance(envelope.stream, str):
             if envelope.stream == "!serverShutdown":
                 return Control("serverShutdown", closing=True)
@@ -298,21 +174,21 @@ class Binance(Venue):
             return Ignored(stream.channel)
         parsed: Trade | Depth | Quote
         if stream.kind == Kind.DEPTH:
-            parsed = self._depth(decoded(_depth, data))
+            parsed = self._depth(decoded(json.DEPTH, data))
         elif stream.kind == Kind.QUOTE:
-            parsed = self._quote(decoded(_quote, data))
+            parsed = self._quote(decoded(json.QUOTE, data))
         elif stream.channel == "aggTrade":
-            agg = decoded(_agg_trade, data)
+            agg = decoded(json.AGG_TRADE, data)
             parsed = _as_trade(agg, agg.a, TradeFlag.AGGREGATE)
         else:
-            trade = decoded(_trade, data)
+            trade = decoded(json.TRADE, data)
             off_book = TradeFlag.OFF_BOOK if trade.X in OFF_BOOK else TradeFlag(0)
             parsed = _as_trade(trade, trade.t, off_book)
         if parsed.ticker != stream.ticker:
             raise Reject(f"{parsed.ticker[:40]!r} in the stream {stream.name}")
         return parsed
 
-    def _depth(self, raw: WireDepth) -> Depth:
+    def _depth(self, raw: json.WireDepth) -> Depth:
         if self.links_by_pu:
             if raw.pu is UNSET:
                 raise Reject("depth update without pu")
@@ -325,7 +201,7 @@ class Binance(Venue):
             raw.s, raw.E * 1000, raw.T * 1000, prev, raw.u, bids, asks, long_bids + long_asks
         )
 
-    def _quote(self, raw: WireQuote) -> Quote:
+    def _quote(self, raw: json.WireQuote) -> Quote:
         if self.quotes_have_times and (raw.E is UNSET or raw.T is UNSET):
             raise Reject("bookTicker without its times")
         texts = (raw.b, raw.B, raw.a, raw.A)
@@ -339,7 +215,7 @@ class Binance(Venue):
 
     def parse_snapshot(self, body: bytes) -> Snapshot:
         """A REST book; E and T on USD-M, no time on Spot."""
-        raw = decoded(_book, body)
+        raw = decoded(json.BOOK, body)
         bids, asks = (np.frombuffer(bytes(part), np.uint8) for part in (raw.bids, raw.asks))
         room = (len(bids) + len(asks)) // 10 + 1
         side, price, qty = np.empty(room, np.int8), np.empty(room), np.empty(room)
@@ -349,8 +225,8 @@ class Binance(Venue):
         if filled >= 0:
             parts = (side[:filled], price[:filled], qty[:filled])
             return Snapshot(raw.last_update_id, event_us, engine_us, *parts, longs)
-        bid_levels, long_bids = levels(decoded(_levels, raw.bids))
-        ask_levels, long_asks = levels(decoded(_levels, raw.asks))
+        bid_levels, long_bids = levels(decoded(json.LEVELS, raw.bids))
+        ask_levels, long_asks = levels(decoded(json.LEVELS, raw.asks))
         columns = np.array([*bid_levels, *ask_levels], np.float64).reshape(-1, 2)
         side = np.repeat(np.array((1, -1), np.int8), (len(bid_levels), len(ask_levels)))
         longs = long_bids + long_asks
@@ -361,13 +237,20 @@ class Binance(Venue):
     @classmethod
     def parse_instruments(cls, body: bytes) -> list[str]:
         """Symbols whose status is TRADING."""
-        return [one.symbol for one in decoded(_instruments, body).symbols if one.status == "TRADING"]
+        return [
+            one.symbol for one in decoded(json.INSTRUMENTS, body).symbols if one.status == "TRADING"
+        ]
 
     @abstractmethod
     def snapshot_request(self, ticker: str, limit: int) -> Get: ...
 
 
-def _as_trade(raw: WireTrade | WireAggTrade, trade_id: int, flags: int) -> Trade:
+def _one_channel_a_feed(kinds: list[Kind]) -> list[Kind]:
+    """The first channel of a kind is the feed; others say the same again and are only counted."""
+    return [Kind.IGNORED if kind in kinds[:n] else kind for n, kind in enumerate(kinds)]
+
+
+def _as_trade(raw: json.WireTrade | json.WireAggTrade, trade_id: int, flags: int) -> Trade:
     # m: the buyer was the maker, so the taker sold
     side = Side.SELL if raw.m else Side.BUY
     long = is_long(raw.p) + is_long(raw.q)

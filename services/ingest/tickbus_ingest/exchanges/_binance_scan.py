@@ -31,12 +31,16 @@ SAW_p, SAW_q, SAW_b, SAW_B, SAW_ask, SAW_A, SAW_bids, SAW_asks = (1 << n for n i
 _OPENING = np.frombuffer(b'{"stream":"', np.uint8)
 _BETWEEN = np.frombuffer(b'","data":{', np.uint8)
 _MARKET = np.frombuffer(b"MARKET", np.uint8)
+_TRUE = np.frombuffer(b"true", np.uint8)
+_FALSE = np.frombuffer(b"false", np.uint8)
 _TEN = 10.0 ** np.arange(23)
 _EXACT = 2**53  # below it an integer, and its quotient by 10**22 or less, is the nearest double
 _DIGITS_MAX = 18
 _LONG = 10**15  # from here on a number has more than 15 significant digits
 
-QUOTE, BACKSLASH, MINUS, DOT, COMMA, COLON = 34, 92, 45, 46, 44, 58
+PU = 1
+"""The key `pu`, among the keys of one letter."""
+QUOTE, BACKSLASH, DOT, COMMA, COLON = 34, 92, 46, 44, 58
 ZERO, NINE, OPEN_LIST, CLOSE_LIST, CLOSE = 48, 57, 91, 93, 125
 
 
@@ -65,14 +69,14 @@ def _hash(text: U8, start: int, end: int) -> int:
     value = np.uint64(2166136261)
     for at in range(start, end):
         value = ((value ^ np.uint64(text[at])) * np.uint64(16777619)) & np.uint64(0xFFFFFFFF)
-    return np.int64(value)
+    return int(value)
 
 
 @njit(cache=True, nogil=True)
 def _same(text: U8, start: int, end: int, other: U8, other_start: int, other_end: int) -> bool:
     if end - start != other_end - other_start:
         return False
-    for n in range(end - start):
+    for n in range(end - start):  # noqa: SIM110  # Numba compiles no generator expression
         if text[start + n] != other[other_start + n]:
             return False
     return True
@@ -87,7 +91,7 @@ def _stream(text: U8, start: int, end: int, table: Table) -> int:
         if _same(
             text, start, end, table.names, table.name_ends[stream], table.name_ends[stream + 1]
         ):
-            return stream
+            return int(stream)
         slot = (slot + 1) & (len(table.slots) - 1)
     return -1
 
@@ -115,8 +119,8 @@ def _integer(text: U8, at: int, end: int) -> tuple[int, int]:
         at += 1
     digits = at - start
     if digits == 0 or digits > _DIGITS_MAX or (digits > 1 and text[start] == ZERO):
-        return value, -1
-    return value, at
+        return 0, -1
+    return int(value), at
 
 
 @njit(cache=True, nogil=True)
@@ -190,9 +194,7 @@ def _levels(
 
 
 @njit(cache=True, nogil=True)
-def read_levels(
-    bids: U8, asks: U8, side: I8, price: F64, qty: F64
-) -> tuple[int, int]:
+def read_levels(bids: U8, asks: U8, side: I8, price: F64, qty: F64) -> tuple[int, int]:
     """Both lists of a REST book into columns: rows filled (-1: not understood), long decimals."""
     at, filled, longs = _levels(bids, 0, len(bids), True, 0, side, price, qty)
     if at != len(bids):
@@ -218,6 +220,8 @@ def _int_column(key: int) -> tuple[int, int]:
         return FIRST_ID, SAW_U
     if key == ord("u"):
         return LAST_ID, SAW_u
+    if key == PU:
+        return PREV_ID, SAW_pu
     return -1, 0
 
 
@@ -261,127 +265,91 @@ def scan(
     """
     filled = 0
     longs = 0
-    for n in range(len(ends) - 1):
-        found, end_filled, frame_longs = _frame(
-            text, ends[n], ends[n + 1], table, ints[n], values[n], maker, n, filled, side, price, qty
-        )
-        stream[n] = found
+    for row in range(len(ends) - 1):
+        end = ends[row + 1]
+        found, at = _envelope(text, ends[row], end, table)
         if found >= 0:
-            filled = end_filled
-            longs += frame_longs
-        level_ends[n + 1] = filled
+            found, end_filled, more = _event(
+                text, at, end, table, found, row, ints, values, maker, filled, side, price, qty
+            )
+            if found >= 0:
+                filled = end_filled
+                longs += more
+        stream[row] = found
+        level_ends[row + 1] = filled
     return longs
 
 
 @njit(cache=True, nogil=True)
-def _frame(
+def _envelope(text: U8, at: int, end: int, table: Table) -> tuple[int, int]:
+    """Number of the stream that a frame is of (-1: none of ours), and where its event begins."""
+    name = at + len(_OPENING)
+    if not _same(text, at, min(name, end), _OPENING, 0, len(_OPENING)):
+        return -1, at
+    name_end = _string_end(text, name, end)
+    if name_end < 0:
+        return -1, at
+    at = name_end + len(_BETWEEN)
+    if not _same(text, name_end, min(at, end), _BETWEEN, 0, len(_BETWEEN)):
+        return -1, at
+    return _stream(text, name, name_end, table), at
+
+
+@njit(cache=True, nogil=True)
+def _event(
     text: U8,
     at: int,
     end: int,
     table: Table,
+    stream: int,
+    row: int,
     ints: I64,
     values: F64,
     maker: I8,
-    row: int,
     filled: int,
     side: I8,
     price: F64,
     qty: F64,
 ) -> tuple[int, int, int]:
-    """One frame: its stream's number (-1: not understood), rows of levels filled, long decimals."""
+    """The event from behind its bracket: stream (-1: not understood), levels filled, long ones."""
     refused = (-1, filled, 0)
-    name = at + len(_OPENING)
-    if not _same(text, at, min(name, end), _OPENING, 0, len(_OPENING)):
-        return refused
-    name_end = _string_end(text, name, end)
-    if name_end < 0:
-        return refused
-    stream = _stream(text, name, name_end, table)
-    at = name_end + len(_BETWEEN)
-    if stream < 0 or not _same(text, name_end, min(at, end), _BETWEEN, 0, len(_BETWEEN)):
-        return refused
     seen = 0
     longs = 0
     while True:
         if at >= end or text[at] != QUOTE:
             return refused
         key_end = _string_end(text, at + 1, end)
-        length = key_end - at - 1
-        if length < 1 or key_end + 2 >= end or text[key_end + 1] != COLON:
+        if key_end < at + 2 or key_end + 2 >= end or text[key_end + 1] != COLON:
             return refused
-        key = np.int64(text[at + 1]) if length == 1 else 0
-        is_pu = length == 2 and text[at + 1] == ord("p") and text[at + 2] == ord("u")
+        key = int(text[at + 1]) if key_end == at + 2 else 0
+        if key_end == at + 3 and text[at + 1] == ord("p") and text[at + 2] == ord("u"):
+            key = PU
         at = key_end + 2
         byte = text[at]
-        bit = 0
-        if byte == QUOTE:
+        more = 0
+        if ZERO <= byte <= NINE:
+            number, at = _integer(text, at, end)
+            column, bit = _int_column(key)
+            if column >= 0:
+                ints[row, column] = number
+        elif byte == QUOTE:
             column, bit = _value_column(key)
             if column >= 0:
-                value, at, is_long = _decimal(text, at + 1, end)
-                if at < 0:
-                    return refused
-                values[column] = value
-                longs += is_long
+                values[row, column], at, more = _decimal(text, at + 1, end)
             else:
-                start = at + 1
-                at = _string_end(text, start, end)
-                if at < 0:
-                    return refused
-                if key == ord("s"):
-                    bit = SAW_s
-                    if not _same(
-                        text, start, at,
-                        table.tickers, table.ticker_ends[stream], table.ticker_ends[stream + 1],
-                    ):  # fmt: skip
-                        return refused
-                elif key == ord("e"):
-                    bit = SAW_e
-                    if not _same(
-                        text, start, at,
-                        table.events, table.event_ends[stream], table.event_ends[stream + 1],
-                    ):  # fmt: skip
-                        return refused
-                elif key == ord("X"):
-                    bit = SAW_X
-                    if not _same(text, start, at, _MARKET, 0, len(_MARKET)):
-                        return refused  # a trade off the book: `parse` flags it
-                at += 1
-        elif ZERO <= byte <= NINE:
-            number, at = _integer(text, at, end)
-            if at < 0:
-                return refused
-            column, bit = _int_column(key)
-            if is_pu:
-                column, bit = PREV_ID, SAW_pu
-            if column >= 0:
-                ints[column] = number
-        elif byte == OPEN_LIST:
-            if key != ord("b") and key != ord("a"):
-                return refused
+                bit, at = _text(text, at + 1, end, key, table, stream)
+        elif byte == OPEN_LIST and (key == ord("b") or key == ord("a")):
             bit = SAW_bids if key == ord("b") else SAW_asks
-            at, filled, level_longs = _levels(
-                text, at, end, key == ord("b"), filled, side, price, qty
-            )
-            if at < 0:
-                return refused
-            longs += level_longs
+            at, filled, more = _levels(text, at, end, key == ord("b"), filled, side, price, qty)
         else:
-            is_true = end - at > 4 and text[at] == ord("t") and text[at + 1] == ord("r")
-            is_true = is_true and text[at + 2] == ord("u") and text[at + 3] == ord("e")
-            is_false = end - at > 5 and text[at] == ord("f") and text[at + 1] == ord("a")
-            is_false = is_false and text[at + 2] == ord("l") and text[at + 3] == ord("s")
-            is_false = is_false and text[at + 4] == ord("e")
-            if not (is_true or is_false):
-                return refused
-            at += 4 if is_true else 5
-            if key == ord("m"):
-                bit = SAW_m
-                maker[row] = 1 if is_true else 0
-        if bit & seen:
+            is_true, at = _boolean(text, at, end)
+            bit = SAW_m if key == ord("m") else 0
+            if bit:
+                maker[row] = is_true
+        if at < 0 or at >= end or bit & seen:
             return refused
         seen |= bit
-        if at >= end:
-            return refused
+        longs += more
         if text[at] == CLOSE:
             break
         if text[at] != COMMA:
@@ -391,6 +359,33 @@ def _frame(
     if not complete or seen & table.forbidden[stream] or at + 2 != end or text[at + 1] != CLOSE:
         return refused
     return stream, filled, longs
+
+
+@njit(cache=True, nogil=True)
+def _text(text: U8, start: int, end: int, key: int, table: Table, stream: int) -> tuple[int, int]:
+    """A string that is no number: its bit, and the position behind it (-1: not as expected)."""
+    stop = _string_end(text, start, end)
+    if stop < 0:
+        return 0, -1
+    if key == ord("s"):
+        first, last = table.ticker_ends[stream], table.ticker_ends[stream + 1]
+        return SAW_s, stop + 1 if _same(text, start, stop, table.tickers, first, last) else -1
+    if key == ord("e"):
+        first, last = table.event_ends[stream], table.event_ends[stream + 1]
+        return SAW_e, stop + 1 if _same(text, start, stop, table.events, first, last) else -1
+    if key == ord("X"):  # anything but MARKET may be off the book: `parse` decides
+        return SAW_X, stop + 1 if _same(text, start, stop, _MARKET, 0, len(_MARKET)) else -1
+    return 0, stop + 1
+
+
+@njit(cache=True, nogil=True)
+def _boolean(text: U8, at: int, end: int) -> tuple[int, int]:
+    """1 or 0 for true or false, and the position behind it (-1: neither)."""
+    if _same(text, at, min(at + len(_TRUE), end), _TRUE, 0, len(_TRUE)):
+        return 1, at + len(_TRUE)
+    if _same(text, at, min(at + len(_FALSE), end), _FALSE, 0, len(_FALSE)):
+        return 0, at + len(_FALSE)
+    return 0, -1
 
 
 def name_hash(name: bytes) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from tickbus_schemas.exchanges import Exchange
 
 from tickbus_ingest.exchanges._binance import Binance
-from tickbus_ingest.exchanges.contract import Get, Kind, Limits, Line
+from tickbus_ingest.exchanges.contract import Get, Kind, Limits, Line, Stream
 
 # Since 2026-04-23 a connection serves the streams of its route only; a wrong one is acknowledged
 # and stays silent (binance-public-data issue 472).
@@ -44,7 +44,8 @@ class Venue(Binance):
 
     def lines(self) -> list[Line]:
         """One connection a route, more where a route has too many streams."""
-        public, market = [], []
+        public: list[Stream] = []
+        market: list[Stream] = []
         for stream in self.streams:
             on_public = stream.kind in (Kind.DEPTH, Kind.QUOTE) or stream.channel == "trade"
             on_public = on_public or stream.channel.startswith(("depth", "rpiDepth"))
@@ -64,6 +65,4 @@ class Venue(Binance):
     def snapshot_request(self, ticker: str, limit: int) -> Get:
         """The 1000 best levels a side unless fewer are asked for."""
         levels = min((n for n in DEPTH_WEIGHTS if n >= limit), default=1000) if limit else 1000
-        return Get(
-            f"/fapi/v1/depth?symbol={ticker}&limit={levels}", DEPTH_WEIGHTS[levels], ticker
-        )
+        return Get(f"/fapi/v1/depth?symbol={ticker}&limit={levels}", DEPTH_WEIGHTS[levels], ticker)

@@ -230,6 +230,9 @@ class Venue(ABC):
     def parse_instruments(cls, body: bytes) -> list[str]:
         """Tickers that are traded now, as the venue spells them; Reject for another body."""
 
+    streams: list[Stream]
+    """all subscriptions, of all lines"""
+
     @abstractmethod
     def lines(self) -> list[Line]:
         """The connections that the wanted channels need; Fatal for an unknown channel."""
