@@ -38,6 +38,20 @@ STUCK_S = 60.0
 Result = TypeVar("Result")
 
 
+class LogEnd(NamedTuple):
+    """The end of a stream."""
+
+    seq: int
+    """last sequence ever given"""
+    messages: int
+    """how many are there"""
+
+    @property
+    def to_read(self) -> int:
+        """How far a reader must come; an empty stream asks nothing."""
+        return self.seq if self.messages else 0
+
+
 class Plan(NamedTuple):
     """What to run."""
 
@@ -71,21 +85,21 @@ class Stack:
         self.ready_s = 0.0
         self._overrides = dict(plan.overrides)
         self._nc: Connection | None = None
-        self._seqs_before: dict[str, int] = {}
+        self._ends_before: dict[str, LogEnd] = {}
         self._files_before: set[str] = set()
 
     async def start(self) -> None:
         """Everything up and ready; Fatal when something cannot be."""
         self.folder.take()
-        if self.plan.embedded:
-            await self._start_nats()
-        if self.plan.venue:  # it reads its capture while the streams are made
-            await self._start_venue()
+        starting = [self._start_nats()] if self.plan.embedded else []
+        if self.plan.venue:  # reads its capture while the server starts
+            starting.append(self._start_venue())
+        await asyncio.gather(*starting)
         self.settings = self.plan.settings(self._overrides)
         if not self.settings.ingest.tickers:
             raise Fatal("no tickers: name them with --tickers BTCUSDT,ETHUSDT (or * for all)")
         await self._connect()
-        self._seqs_before = await self.last_seqs()
+        self._ends_before = await self._log_ends()
         self._files_before = set(self._files())
         for index, name in enumerate(SERVICES):
             await self.supervisor.start(self._service(name, index))
@@ -119,28 +133,29 @@ class Stack:
         await self.watch(self.supervisor.stop(["ingest"]))
         self.poller.hurry()
         shard = self.settings.of_shard
-        log = {shard.md: (await self.watch(self.last_seqs()))[shard.md]}
+        log = {shard.md: (await self.watch(self._log_ends()))[shard.md]}
         await self.watch(asyncio.gather(*(self._caught_up(name, log) for name in FOLDS)))
         await self.watch(self.supervisor.stop(FOLDS))
-        seqs = await self.watch(self.last_seqs())
-        await self.watch(self._written(seqs))
+        ends = await self.watch(self._log_ends())
+        written = map(shard.stream, self.settings.writer.streams)
+        await self.watch(self._written({name: ends[name] for name in written}))
         ended_s = time.monotonic()
         await self.supervisor.stop([VENUE])
         await self.poller.close()
         return outcome(
             self.poller.lives,
             [file for path, file in self._files().items() if path not in self._files_before],
-            {name: seq - self._seqs_before[name] for name, seq in seqs.items()},
+            {name: end.seq - self._ends_before[name].seq for name, end in ends.items()},
             data_dir=self.folder.path,
             startup_seconds=self.ready_s - self.began_s,
             elapsed_seconds=ended_s - self.ready_s,
             restarts=self.supervisor.restarts,
         )
 
-    async def _written(self, seqs: Mapping[str, int]) -> None:
-        """Have everything up to `seqs` committed; a writer that dies meanwhile begins again."""
+    async def _written(self, ends: Mapping[str, LogEnd]) -> None:
+        """Have everything up to `ends` committed; a writer that dies meanwhile begins again."""
         while True:
-            await self._caught_up("writer", seqs)
+            await self._caught_up("writer", ends)
             await self.supervisor.stop(["writer"])
             if self.supervisor.children["writer"].left_in_order:
                 return
@@ -166,18 +181,16 @@ class Stack:
         assert self._nc is not None
         return self._nc
 
-    async def last_seqs(self) -> dict[str, int]:
-        """The last sequence of each stream that the writer reads; waits for a server that is gone.
-
-        Fatal when it stays away.
-        """
+    async def _log_ends(self) -> dict[str, LogEnd]:
+        """Where each stream ends; waits for a server that is gone, Fatal when it stays away."""
         shard = self.settings.of_shard
-        names = [shard.stream(kind) for kind in self.settings.writer.streams]
+        names = [shard.stream(kind) for kind in ("md", "book", "bar", "feature")]
         ends_s = time.monotonic() + STUCK_S
         while True:
             try:
                 manager = self.nc.jsm()
-                return {name: (await manager.stream_info(name)).state.last_seq for name in names}
+                states = {name: (await manager.stream_info(name)).state for name in names}
+                return {name: LogEnd(s.last_seq, s.messages) for name, s in states.items()}
             except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
                 if time.monotonic() > ends_s:
                     raise Fatal(f"NATS does not answer: {error or type(error).__name__}") from None
@@ -235,20 +248,24 @@ class Stack:
         root = Path(self.settings.writer.root or self.folder.path)
         return {file.path: file for file in manifest.committed_files(root)}
 
-    async def _caught_up(self, name: str, seqs: Mapping[str, int]) -> None:
-        """Wait until a reader has done everything up to `seqs`; Fatal when it stands still."""
+    async def _caught_up(self, name: str, ends: Mapping[str, LogEnd]) -> None:
+        """Wait until a reader has done everything up to `ends`; Fatal when it stands still."""
         best = -1
         moved_s = time.monotonic()
         while True:
             pid = self.supervisor.children[name].pid
-            done = {stream: self.poller.lives.position(name, stream, pid) for stream in seqs}
-            if all(done[stream] >= seq for stream, seq in seqs.items()):
+            done = {stream: self.poller.lives.position(name, stream, pid) for stream in ends}
+            if all(done[stream] >= end.to_read for stream, end in ends.items()):
                 return
             total = sum(done.values())
             if total != best:
                 best, moved_s = total, time.monotonic()
             if time.monotonic() - moved_s > STUCK_S:
-                behind = ", ".join(f"{s} {done[s]} of {seqs[s]}" for s in seqs if done[s] < seqs[s])
+                behind = ", ".join(
+                    f"{stream} {done[stream]} of {end.to_read}"
+                    for stream, end in ends.items()
+                    if done[stream] < end.to_read
+                )
                 raise Fatal(f"{name} stands still at {behind}; see {self.folder.log(name)}")
             await self.poller.next_look()
 
