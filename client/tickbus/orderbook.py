@@ -94,7 +94,7 @@ class OrderBook:
         return found[0], found[1], found[2], found[3]
 
     def top(self, n: int) -> tuple[F64, F64, F64, F64]:
-        """The best n levels: bid prices, bid sizes, ask prices, ask sizes; fewer where there are."""
+        """The best n levels: bid prices and sizes, ask prices and sizes; fewer where there are."""
         columns: list[F64] = []
         for side in (1, -1):
             price, size = np.empty(n), np.empty(n)

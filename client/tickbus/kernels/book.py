@@ -101,7 +101,7 @@ def _take_spare(book: I64) -> int:
         raise IndexError("a book was not reserved for the levels that it gets")
     capacity = book[_CAPACITY]
     book[_SPARES] -= 1
-    block = book[_HEADER + book[_SPARES]]
+    block = int(book[_HEADER + book[_SPARES]])
     book[_HEADER + capacity + block] = 0
     slot = _HEADER + 6 * capacity + (block << (_SHIFT + 1))
     for n in range(BLOCK):
@@ -201,11 +201,11 @@ def apply(book: I64, side: I8, price: F64, qty: F64, action: I8, start: int, sto
     cells = np.uint64(_HEADER) + np.uint64(6) * capacity
     one = np.uint64(1)
     sizes = np.uint64(BLOCK)
-    last_side = np.int64(-1)
+    last_side = -1
     first = at = used = np.uint64(0)
-    flip = np.int64(0)
+    flip = 0
     for row in range(start, stop):
-        own = np.int64(side[row] < 0)
+        own = 1 if side[row] < 0 else 0
         if own != last_side:
             if last_side >= 0:
                 book[_HINT + last_side] = np.int64(at)
@@ -241,7 +241,7 @@ def apply(book: I64, side: I8, price: F64, qty: F64, action: I8, start: int, sto
             action[row] = NEW
             filled = np.uint64(book[np.uint64(_HEADER) + capacity + block])
             if filled == np.uint64(_ROOM):
-                at = np.uint64(_make_room(book, own, np.int64(at), key))
+                at = np.uint64(_make_room(book, own, int(at), key))
                 used = np.uint64(book[_USED + own])
                 block = np.uint64(book[first + capacity + at])
                 filled = np.uint64(book[np.uint64(_HEADER) + capacity + block])
