@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import oracle
 import pytest
+
+from tests.end_to_end import oracle
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(180)]
 

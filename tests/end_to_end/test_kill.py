@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import oracle
 import pytest
-from test_capture import DELTA_ROWS, assert_right
+
+from tests.end_to_end import oracle
+from tests.end_to_end.test_capture import DELTA_ROWS, assert_right
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(180)]
 

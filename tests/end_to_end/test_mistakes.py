@@ -9,9 +9,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import oracle
 import pytest
-from conftest import TICKBUS
+
+from tests.end_to_end import oracle
+from tests.end_to_end.running import TICKBUS
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(120)]
 

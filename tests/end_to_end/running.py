@@ -1,0 +1,59 @@
+"""`tickbus up` as a user starts it: a process, a folder, one JSON object at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+TICKBUS = Path(sys.executable).with_name("tickbus")
+
+
+class Run:
+    """One run of `tickbus up` that ends by itself."""
+
+    def __init__(self, data: Path, *arguments: str, environment: dict[str, str]) -> None:
+        self.data = data
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("TICKBUS_")}
+        self.process = subprocess.Popen(
+            [TICKBUS, "up", *arguments, "--data", data, "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=inherited | environment,
+        )
+
+    def finish(self, timeout_s: float = 90) -> dict[str, Any]:
+        """The JSON object of the last line; the run must have ended well."""
+        out, err = self.process.communicate(timeout=timeout_s)
+        assert self.process.returncode == 0, err[-4_000:]
+        result: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
+        return result
+
+    def wait_for_rows(self, timeout_s: float = 30) -> None:
+        """Until the writer has begun: there is a temporary or a finished file."""
+        deadline = time.monotonic() + timeout_s
+        while not any(self.data.glob("feed=*/**/*parquet*")):
+            assert self.process.poll() is None, "the run ended before anything was written"
+            assert time.monotonic() < deadline, "nothing was written"
+            time.sleep(0.02)
+
+    def kill(self, name: str) -> int:
+        """Kill -9 the process of a service (or `nats`); its pid."""
+        pid = int(json.loads((self.data / "_run" / f"{name}.json").read_text())["pid"])
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.communicate(timeout=20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.communicate()
