@@ -1,0 +1,347 @@
+"""Kernel of layer 1: the events of one ticker, in the log's order, into its open buckets.
+
+Messages of one flush are one step: their events are merged by `packet_id`, and the rows they close
+belong to the flush's last message. Flushes and clocks follow each other as they stand in the log,
+so the result is the same however the log is cut into groups.
+"""
+
+from __future__ import annotations
+
+import math
+
+from numba import njit
+from tickbus.kernels import book as levels
+from tickbus_schemas.messages import ABSENT, PACKETS_PER_EPOCH, L2Flag, TradeFlag
+
+from tickbus_features.buckets import freeze_to, reach, slot_at, tick
+from tickbus_features.expression import Float64s, Int64s
+from tickbus_features.layout import (
+    BBO,
+    BOOK,
+    FAR_US,
+    L2,
+    QUOTES,
+    RESET,
+    STATUS,
+    TRADE,
+    TRADES,
+    Clocks,
+    FeedMessages,
+    Losses,
+    Packets,
+    Quotes,
+    Record,
+    Records,
+    Rows,
+    Scratch,
+    State,
+    Trades,
+)
+from tickbus_features.order_flow import contribution, side_or_none
+
+_ABSENT = ABSENT
+_ALL = TRADES | QUOTES | BOOK
+_FIRST, _LAST = int(L2Flag.SNAPSHOT_FIRST), int(L2Flag.SNAPSHOT_LAST)
+_GAP_BEFORE = int(L2Flag.GAP_BEFORE)
+_NO_BAR = int(TradeFlag.BLOCK | TradeFlag.OFF_BOOK)
+"""Trades that were not made in the book: they are no part of a bar."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def lose(state: State, feeds: int, from_timestamp: int) -> None:
+    """A gap behind `from_timestamp`: the feeds are missing until they are found again."""
+    ticker = state.ticker[0]
+    if feeds & BOOK:
+        ticker.book_valid = 0
+        ticker.in_snapshot = 0
+        if not ticker.quotes_from_bbo:
+            feeds |= QUOTES
+    ticker.losses += 1
+    mark_missing(state, feeds, RESET, from_timestamp)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def mark_missing(state: State, feeds: int, reset: int, from_timestamp: int) -> None:
+    """Mark the open buckets that end behind a time; those opened later get the ticker's mark."""
+    state.ticker[0].missing |= feeds
+    for interval in range(state.grids.shape[0]):
+        grid = state.grids[interval]
+        ring = state.slots[interval]
+        start = grid.closed_to
+        while start < grid.opened_to:
+            if start + grid.length_us > from_timestamp:
+                ring[(start // grid.length_us) % ring.shape[0]].missing |= feeds | reset
+            start += grid.length_us
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def found(ticker: Record, feeds: int) -> None:
+    """A feed is whole again from here on."""
+    ticker.missing &= ~feeds
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def follow_epoch(state: State, epoch: int) -> None:
+    """What lies between two publishers is not known."""
+    ticker = state.ticker[0]
+    if epoch != ticker.epoch:
+        if ticker.epoch >= 0:
+            lose(state, _ALL, _ABSENT)
+        ticker.epoch = epoch
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def take_trade(state: State, trade: Trades, row: int) -> None:
+    """Add a trade to its bar, or to the late ones where that is closed."""
+    timestamp, qty, side = trade.timestamp[row], trade.qty[row], trade.side[row]
+    price = trade.price[row]
+    in_bar = not trade.flags[row] & _NO_BAR
+    found(state.ticker[0], TRADES)
+    for interval in range(state.grids.shape[0]):
+        grid = state.grids[interval]
+        if timestamp < grid.closed_to:
+            if in_bar:
+                grid.late_count += 1
+                grid.late_volume += qty
+                state.ticker[0].late_trades += 1
+            continue
+        ring = state.slots[interval]
+        slot = ring[slot_at(grid, timestamp, ring.shape[0])]
+        slot.packet_id = trade.packet_id[row]
+        slot.rcv_timestamp = trade.rcv_timestamp[row]
+        if not in_bar:
+            continue
+        if slot.trade_count == 0:
+            slot.open = price
+            slot.high = price
+            slot.low = price
+        slot.high = max(slot.high, price)
+        slot.low = min(slot.low, price)
+        slot.close = price
+        slot.trade_count += 1
+        slot.volume += qty
+        slot.turnover += price * qty
+        if side > 0:
+            slot.taker_buy_volume += qty
+        elif side < 0:
+            slot.taker_sell_volume += qty
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def take_quote(
+    state: State, timestamp: int, bid_px: float, bid_sz: float, ask_px: float, ask_sz: float
+) -> None:
+    """Add the order flow of a best quote; a late one counts in the oldest open bucket."""
+    ticker = state.ticker[0]
+    bid_px, bid_sz = side_or_none(bid_px, bid_sz, -math.inf)
+    ask_px, ask_sz = side_or_none(ask_px, ask_sz, math.inf)
+    flow = 0.0
+    if not ticker.missing & QUOTES:
+        flow = contribution(
+            bid_px,
+            bid_sz,
+            ask_px,
+            ask_sz,
+            ticker.bid_px,
+            ticker.bid_sz,
+            ticker.ask_px,
+            ticker.ask_sz,
+        )
+    ticker.bid_px = bid_px
+    ticker.bid_sz = bid_sz
+    ticker.ask_px = ask_px
+    ticker.ask_sz = ask_sz
+    found(ticker, QUOTES)
+    for interval in range(state.grids.shape[0]):
+        ring = state.slots[interval]
+        slot = ring[slot_at(state.grids[interval], timestamp, ring.shape[0])]
+        slot.order_flow += flow
+        slot.quote_count += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def touch(state: State, timestamp: int, packet_id: int, rcv_timestamp: int, is_book: int) -> None:
+    """Note an event as the last one of its bucket; a late book event is in the next book."""
+    for interval in range(state.grids.shape[0]):
+        grid = state.grids[interval]
+        ring = state.slots[interval]
+        at = max(timestamp, grid.frozen_to) if is_book else timestamp
+        slot = ring[slot_at(grid, at, ring.shape[0])]
+        slot.packet_id = packet_id
+        slot.rcv_timestamp = rcv_timestamp
+        slot.l2_count += is_book
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def take_bbo(state: State, bbo: Quotes, row: int) -> None:
+    """A best quote of the venue; the first one ends the time in which the book gave them."""
+    ticker = state.ticker[0]
+    if not ticker.quotes_from_bbo:
+        ticker.quotes_from_bbo = 1
+        mark_missing(state, QUOTES, 0, _ABSENT)
+    take_quote(
+        state,
+        bbo.timestamp[row],
+        bbo.bid_px[row],
+        bbo.bid_sz[row],
+        bbo.ask_px[row],
+        bbo.ask_sz[row],
+    )
+    touch(state, bbo.timestamp[row], bbo.packet_id[row], bbo.rcv_timestamp[row], 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def take_packet(
+    state: State, book: Int64s, l2: Packets, row: int, level: int, best: Float64s
+) -> None:
+    """Apply a book packet whose levels begin at `level`; the best quote after it where needed."""
+    ticker = state.ticker[0]
+    timestamp, flags = l2.timestamp[row], l2.flags[row]
+    is_first = flags & _FIRST
+    linked = levels.follows(ticker.update_id, l2.prev_update_id[row], l2.update_id[row])
+    if flags & _GAP_BEFORE or (ticker.book_valid and not is_first and not linked):
+        lose(state, BOOK, ticker.l2_timestamp)
+    if is_first:
+        levels.clear(book)
+        ticker.book_valid = 0
+        ticker.in_snapshot = 1
+    if ticker.in_snapshot or ticker.book_valid:
+        levels.fold(book, l2.side, l2.price, l2.qty, level, level + l2.levels[row])
+        ticker.update_id = l2.update_id[row]
+        ticker.l2_timestamp = timestamp
+    if ticker.in_snapshot and flags & _LAST:
+        ticker.in_snapshot = 0
+        ticker.book_valid = 1
+        found(ticker, BOOK)
+    touch(state, timestamp, l2.packet_id[row], l2.rcv_timestamp[row], 1)
+    if ticker.book_valid and not ticker.quotes_from_bbo:
+        best[:] = 0.0
+        levels.top(book, 1, best[0:1], best[1:2])
+        levels.top(book, -1, best[2:3], best[3:4])
+        take_quote(state, timestamp, best[0], best[1], best[2], best[3])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _next_step(messages: FeedMessages, clocks: Clocks, cursor: Record) -> int:
+    """Begin what follows in the log: 0 nothing, 1 a flush (its rows are marked off), 2 a clock.
+
+    A message says how many of its flush follow directly: those that end together are one flush.
+    """
+    ends = FAR_US
+    for feed in range(4):
+        place = cursor.message[feed]
+        if place < messages[feed].seq.shape[0]:
+            ends = min(ends, messages[feed].seq[place] + messages[feed].more[place])
+    if cursor.clock < clocks.seq.shape[0] and clocks.seq[cursor.clock] < ends:
+        return 2
+    if ends == FAR_US:
+        return 0
+    cursor.seq = 0
+    for feed in range(4):
+        cursor.order[feed] = _ABSENT
+        feed_messages = messages[feed]
+        while cursor.message[feed] < feed_messages.seq.shape[0]:
+            place = cursor.message[feed]
+            if feed_messages.seq[place] + feed_messages.more[place] != ends:
+                break
+            cursor.end[feed] += feed_messages.rows[place]
+            cursor.seq = max(cursor.seq, feed_messages.seq[place])
+            cursor.message[feed] += 1
+    return 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _next_feed(packet_ids: tuple[Int64s, Int64s, Int64s, Int64s], cursor: Record) -> int:
+    """Feed of the flush's next event by packet, -1 when there is none.
+
+    Within a feed the order is the log's: updates kept back until a snapshot came follow it,
+    though their packets are older.
+    """
+    chosen, least = -1, 0
+    for feed in range(4):
+        row = cursor.row[feed]
+        if row < cursor.end[feed]:
+            order = max(cursor.order[feed], packet_ids[feed][row])
+            if chosen < 0 or order < least:
+                chosen, least = feed, order
+    return chosen
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fold_ticker(
+    state: State,
+    book: Int64s,
+    grace_us: int,
+    messages: FeedMessages,
+    losses: Losses,
+    l2: Packets,
+    bbo: Quotes,
+    trade: Trades,
+    clocks: Clocks,
+    cursors: Records,
+    scratch: Scratch,
+    rows: Rows,
+) -> bool:
+    """Fold a group's events of one ticker; False: make more space for rows and call again.
+
+    state: State; book: the ticker's book; messages: four Messages (STATUS, L2, BBO, TRADE), and
+    their columns Losses, Packets, Quotes, Trades; clocks: Clocks; cursors: one CURSOR, zero at the
+    first call; scratch: Scratch; rows: Rows, appended to.
+    """
+    cursor, ticker = cursors[0], state.ticker[0]
+    packet_ids = (losses.packet_id, l2.packet_id, bbo.packet_id, trade.packet_id)
+    while True:
+        feed = _next_feed(packet_ids, cursor)
+        if feed < 0:
+            step = _next_step(messages, clocks, cursor)
+            if step == 0:
+                return True
+            if step == 2:
+                at = cursor.clock
+                follow_epoch(state, clocks.epoch[at])
+                if not tick(
+                    clocks.timestamp[at], state, book, scratch, rows, clocks.seq[at], ticker.epoch
+                ):
+                    return False
+                cursor.clock += 1
+            continue
+        row = cursor.row[feed]
+        follow_epoch(state, packet_ids[feed][row] // PACKETS_PER_EPOCH)
+        if feed == STATUS:
+            lose_or_find(state, losses, row)
+        else:
+            if feed == TRADE:
+                timestamp = trade.timestamp[row]
+            elif feed == BBO:
+                timestamp = bbo.timestamp[row]
+            else:
+                timestamp = l2.timestamp[row]
+            if 0 <= timestamp < FAR_US:
+                if not reach(
+                    timestamp, grace_us, state, book, scratch, rows, cursor.seq, ticker.epoch
+                ):
+                    return False
+                if feed == TRADE:
+                    take_trade(state, trade, row)
+                elif feed == BBO:
+                    take_bbo(state, bbo, row)
+                else:
+                    freeze_to(timestamp, state, book)
+                    take_packet(state, book, l2, row, cursor.level, scratch.best)
+            else:
+                ticker.untimed += 1
+                if feed == L2:
+                    lose(state, BOOK, _ABSENT)
+            if feed == L2:
+                cursor.level += l2.levels[row]
+        cursor.order[feed] = max(cursor.order[feed], packet_ids[feed][row])
+        cursor.row[feed] = row + 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def lose_or_find(state: State, losses: Losses, row: int) -> None:
+    """A status message: feeds that broke, feeds that are whole again."""
+    if losses.lost[row]:
+        lose(state, losses.lost[row], losses.from_timestamp[row])
+    if losses.found[row]:
+        found(state.ticker[0], losses.found[row])

@@ -1,0 +1,132 @@
+"""The features service's fold: a shard's log in, bars and features out.
+
+What is decided here is only who gets which columns and what a message is called; `events.py` holds
+what an event does.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import msgspec
+from tickbus.group import Group
+from tickbus_runtime.fold import Output
+from tickbus_schemas import subjects
+from tickbus_schemas.exchanges import Exchange
+
+from tickbus_features.rows import Closed, bar_payload, feature_payload
+from tickbus_features.state import Saved
+from tickbus_features.tickers import Tickers
+
+
+class _Checkpoint(msgspec.Struct, array_like=True, frozen=True):
+    """The fold's state between two groups."""
+
+    intervals_ms: list[int]
+    catalogue: str
+    epoch: int
+    message_no: int
+    """that the next message of the epoch gets, in both streams"""
+    tickers: list[Saved]
+
+
+class FeatureFold:
+    """Bars and features of a shard; one message of each a ticker, interval and closing message.
+
+    intervals_ms: bucket lengths, each dividing a day; grace_ms: how long an ended bucket waits for
+    late events; bar_stream, feature_stream: where the outputs go.
+    """
+
+    schema = 1
+
+    def __init__(
+        self,
+        intervals_ms: list[int],
+        *,
+        grace_ms: int = 100,
+        bar_stream: str,
+        feature_stream: str,
+    ) -> None:
+        self.tickers = Tickers(intervals_ms, grace_ms)
+        self._bar_stream, self._feature_stream = bar_stream, feature_stream
+        self._epoch = self._message_no = 0
+        self._traces: dict[str, tuple[int, str]] = {}
+        """ticker to packet and trace that no row contains yet; lost at a restart, as traces may"""
+
+    def apply(self, group: Group) -> list[Output]:
+        """Of the rows that a group closes, a message of bars and one of features at a time."""
+        for traced in group.traced:
+            self._traces[traced.ticker] = (traced.packet_id, traced.traceparent)
+        outputs: list[Output] = []
+        in_seq = k = -1
+        for closed in self.tickers.fold(group):
+            k = k + 1 if closed.in_seq == in_seq else 0
+            in_seq = closed.in_seq
+            outputs += self._messages(closed, k)
+        return outputs
+
+    def _messages(self, closed: Closed, k: int) -> tuple[Output, Output]:
+        number = self._next_number(closed.epoch)
+        closed = closed._replace(epoch=self._epoch)
+        traceparent = self._trace_of(closed)
+        address = Exchange(closed.exchange), closed.ticker, closed.interval_ms
+        return (
+            Output(
+                stream=self._bar_stream,
+                subject=_subject("bar", *address),
+                payload=bar_payload(closed, number),
+                in_seq=closed.in_seq,
+                k=k,
+                traceparent=traceparent,
+            ),
+            Output(
+                stream=self._feature_stream,
+                subject=_subject("feature", *address),
+                payload=feature_payload(closed, number, self.tickers.catalogue),
+                in_seq=closed.in_seq,
+                k=k,
+                traceparent=traceparent,
+            ),
+        )
+
+    def _next_number(self, epoch: int) -> int:
+        """One number serves both streams, which get a message at a time each."""
+        if epoch > self._epoch:
+            self._epoch, self._message_no = epoch, 0
+        self._message_no += 1
+        return self._message_no - 1
+
+    def _trace_of(self, closed: Closed) -> str | None:
+        """The trace of a sampled packet goes on in the first message whose rows contain it."""
+        if not self._traces:
+            return None
+        packet_id, traceparent = self._traces.get(closed.ticker, (0, ""))
+        if not traceparent or packet_id > closed.packet_id:
+            return None
+        del self._traces[closed.ticker]
+        return traceparent
+
+    def dump(self) -> bytes:
+        """The whole state."""
+        return msgspec.msgpack.encode(
+            _Checkpoint(
+                self.tickers.intervals_ms,
+                self.tickers.catalogue.hash,
+                self._epoch,
+                self._message_no,
+                self.tickers.save(),
+            )
+        )
+
+    def restore(self, state: bytes) -> None:
+        """Go on from a state of `dump`; ValueError when it is none, or of other settings."""
+        saved = msgspec.msgpack.decode(state, type=_Checkpoint)
+        if saved.intervals_ms != self.tickers.intervals_ms:
+            raise ValueError(f"intervals {saved.intervals_ms} ms, not {self.tickers.intervals_ms}")
+        if saved.catalogue != self.tickers.catalogue.hash:
+            raise ValueError(f"catalogue {saved.catalogue}, not {self.tickers.catalogue.hash}")
+        self.tickers.load(saved.tickers)
+        self._epoch, self._message_no = saved.epoch, saved.message_no
+
+
+_subject = lru_cache(maxsize=65_536)(subjects.derived)
