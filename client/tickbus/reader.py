@@ -59,6 +59,7 @@ class Reader:
         start_seq: int | None = None,
         start_time_ns: int | None = None,
         subject_filter: str | None = None,
+        only_history: bool = False,
     ) -> None:
         self._nc = nc
         self._js = nc.jetstream(timeout=5)
@@ -67,6 +68,7 @@ class Reader:
         """sequence wanted next; None until the first message when the start is not a sequence"""
         self._start_time_ns = start_time_ns
         self._filter = subject_filter
+        self._only_history = only_history
         self.pending = 0
         """messages in the stream behind the last one that arrived"""
         self.missing: list[Missing] = []
@@ -81,18 +83,24 @@ class Reader:
         self._waiter: asyncio.Future[None] | None = None
         self._requested = 0  # messages that open requests may still bring
         self._broken = True
+        self._stopped = False
         self._silent = 0
         self._subscription: Subscription | None = None
         self._consumer = ""
 
     async def groups(self) -> AsyncIterator[list[Stored]]:
-        """All that has arrived since the last turn, for ever; waits while there is nothing."""
+        """All that has arrived since the last turn; waits while there is nothing.
+
+        Ends after `stop`, or with `only_history` when the stream had nothing more to give.
+        """
         end_listening = self._nc.on_change(self._break)
         ticking = asyncio.create_task(self._tick())
         try:
-            while True:
+            while not self._stopped:
                 if self._broken and not self._arrived:
                     await self._begin()
+                if self._only_history and not (self.pending or self._arrived or self._broken):
+                    return
                 await self._request()
                 await self._gather()
                 batch = self._take()
@@ -103,9 +111,14 @@ class Reader:
             end_listening()
             await self._end()
 
+    def stop(self) -> None:
+        """End `groups` after what it yields at present."""
+        self._stopped = True
+        self._wake()
+
     async def _begin(self) -> None:
         """A new consumer behind the last message, however long that takes."""
-        while True:
+        while not self._stopped:
             await self._end()
             try:
                 await self._create()
@@ -133,7 +146,8 @@ class Reader:
             filter_subject=self._filter,
             **self._start(),
         )
-        self._consumer = (await self._js.add_consumer(self.stream, config)).name
+        consumer = await self._js.add_consumer(self.stream, config)
+        self._consumer, self.pending = consumer.name, consumer.num_pending or 0
         self._inbox = inbox
         self.consumers += 1
 
@@ -183,9 +197,9 @@ class Reader:
 
     async def _gather(self) -> None:
         """Wait for the first message; while far behind, a little longer for more of them."""
-        if not self._arrived and not self._broken:
+        if not (self._arrived or self._broken or self._stopped):
             await self._wait(1, None)
-        if self._arrived and not self._broken:
+        if self._arrived and not (self._broken or self._stopped):
             behind = self._arrived[-1].pending()
             wanted = min(len(self._arrived) + behind, BATCH_MESSAGES)
             if behind and len(self._arrived) < wanted and self._arrived_bytes < BATCH_BYTES:
