@@ -1,0 +1,214 @@
+"""Trades, quotes, times and refusals of a session, told as transcripts."""
+
+from __future__ import annotations
+
+import pytest
+from tickbus_ingest.frames import Connected, Disconnected, Overflow
+from tickbus_schemas.messages import (
+    ABSENT,
+    BboBatch,
+    BboFlag,
+    Header,
+    Status,
+    StatusKind,
+    TradeBatch,
+    TradeFlag,
+)
+
+from tests.ingest import wire
+from tests.ingest.wire import Transcript, depth, quote, table, trade, trade_ids
+
+T0_US = wire.T0_MS * 1000
+DAY_MS = 86_400_000
+
+
+def test_a_trade_has_the_match_time_and_the_receive_time() -> None:
+    script = Transcript().say(trade(7, 5, T=wire.T0_MS + 3))
+    rows = table(script.messages, TradeBatch)
+    assert (rows["timestamp"], rows["rcv_timestamp"]) == ([T0_US + 3000], [T0_US + 1000])
+    assert (rows["price"], rows["qty"], rows["side"]) == ([100.5], [2.0], [1])
+    assert trade_ids(script.messages) == ["7"]
+
+
+def test_a_repeated_trade_is_dropped_and_counted() -> None:
+    script = Transcript().say(trade(7, 5), trade(7, 5), trade(8, 6)).say(trade(8, 6), trade(7, 5))
+    assert trade_ids(script.messages) == ["7", "8"]
+    assert script.counts["duplicates", "trade"] == 3
+    assert not script.statuses(StatusKind.GAP)
+
+
+def test_missing_trade_ids_are_a_gap() -> None:
+    script = Transcript().say(trade(7, 5)).say(trade(8, 6), trade(11, 9))
+    (gap,) = script.statuses(StatusKind.GAP)
+    assert (gap.feed, gap.from_id, gap.to_id) == ("trade", 8, 11)
+    assert (gap.from_timestamp, gap.to_timestamp) == (T0_US + 6000, T0_US + 9000)
+
+
+def test_a_late_trade_is_kept_and_counted() -> None:
+    script = Transcript().say(trade(7, 5), trade(9, 7)).say(trade(8, 6), trade(10, 8))
+    assert trade_ids(script.messages) == ["7", "9", "8", "10"]
+    assert script.counts["late_events", "trade"] == 1
+    assert [(gap.from_id, gap.to_id) for gap in script.statuses(StatusKind.GAP)] == [(7, 9)]
+
+
+def test_ids_that_begin_anew_are_new_trades() -> None:
+    script = Transcript().say(trade(1_000_000, 5)).say(trade(1, 6), trade(2, 7))
+    assert trade_ids(script.messages) == ["1000000", "1", "2"]
+
+
+def test_trades_that_a_predecessor_stored_are_dropped() -> None:
+    script = Transcript(epoch=2)
+    script.session.trades[0].resume(8, T0_US + 6000)
+    script.say(trade(7, 5), trade(8, 6), trade(9, 7))
+    assert trade_ids(script.messages) == ["9"]
+    assert not script.statuses(StatusKind.GAP)
+
+
+def test_trades_lost_between_two_runs_are_a_gap() -> None:
+    script = Transcript(epoch=2)
+    script.session.trades[0].resume(8, T0_US + 6000)
+    (gap,) = script.say(trade(12, 9)).statuses(StatusKind.GAP)
+    assert (gap.from_id, gap.to_id) == (8, 12)
+
+
+def test_off_book_trades_are_kept_and_flagged() -> None:
+    script = Transcript().say(trade(7, 5), trade(8, 5, X="ADL"), trade(9, 6))
+    assert table(script.messages, TradeBatch)["flags"] == [0, TradeFlag.OFF_BOOK, 0]
+
+
+def test_stale_and_repeated_quotes_are_dropped_and_counted() -> None:
+    script = Transcript().say(quote(5, 5), quote(5, 5), quote(4, 4), quote(6, 6), quote(6, 6, "99"))
+    assert table(script.messages, BboBatch)["update_id"] == [5, 6, 6]
+    assert script.counts["duplicates", "bbo"] == 1
+    assert script.counts["stale_events", "bbo"] == 1
+
+
+def test_quote_ids_that_begin_anew_are_followed() -> None:
+    script = Transcript().say(quote(500, 5)).say(quote(3, 6), quote(4, 7))
+    assert table(script.messages, BboBatch)["update_id"] == [500, 3, 4]
+    spot = Transcript("binance_spot").say(quote(500, None))
+    spot.say(*(quote(n, None) for n in range(1, 71)))
+    assert table(spot.messages, BboBatch)["update_id"] == [500, 65, 66, 67, 68, 69, 70]
+
+
+def test_a_quote_without_time_takes_the_highest_seen_of_its_ticker() -> None:
+    script = Transcript("binance_spot", ["BTCUSDT", "ETHUSDT"])
+    other = trade(1, 9, s="ETHUSDT").replace(b"btcusdt", b"ethusdt")
+    script.say(other, quote(1, None), trade(1, 5, T=wire.T0_MS + 4), quote(2, None))
+    script.say(depth(1, 2, 0, 4), quote(3, None), depth(3, 4, 2, 8), quote(4, None))
+    rows = table(script.messages, BboBatch)
+    received_us = T0_US + 2000
+    assert rows["timestamp"] == [received_us, T0_US + 5000, T0_US + 5000, T0_US + 8000]
+    assert rows["flags"] == [BboFlag.TIME_INFERRED] * 4
+    assert rows["engine_timestamp"] == [0] * 4
+
+
+def test_an_interruption_makes_the_next_quote_announce_a_gap() -> None:
+    script = Transcript()
+    script.session.set_lines({0: [0]})
+    script.say(quote(1, 1)).notice(Connected(0, script.received_ns))
+    script.notice(Disconnected(0, "1006 broken", script.received_ns))
+    script.say(quote(4, 4), quote(5, 5))
+    (gap,) = script.statuses(StatusKind.GAP)
+    assert (gap.feed, gap.from_id, gap.to_id, gap.packet_id) == ("bbo", 1, 4, 2**40 + 2)
+    kinds = [one.kind for one in script.messages if isinstance(one, Status)]
+    assert kinds == [StatusKind.CONNECTED, StatusKind.DISCONNECTED, StatusKind.GAP]
+
+
+def test_dropped_frames_are_said_for_every_ticker() -> None:
+    script = Transcript(tickers=["BTCUSDT", "ETHUSDT"]).say(quote(1, 1))
+    script.notice(Overflow(17, script.received_ns)).say(quote(2, 2))
+    notices = script.statuses(StatusKind.NOTICE)
+    assert [one.ticker for one in notices] == ["BTCUSDT", "ETHUSDT"]
+    assert "17 frames" in notices[0].reason
+    assert [gap.feed for gap in script.statuses(StatusKind.GAP)] == ["bbo"]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        trade(7, 5, E=1),
+        trade(7, 5, T=1_200_000_000_000),
+        trade(7, 2 * DAY_MS),
+        quote(5, 2 * DAY_MS),
+        depth(91, 99, 90, 2 * DAY_MS),
+    ],
+)
+def test_a_time_before_2009_or_after_tomorrow_is_refused(frame: bytes) -> None:
+    script = Transcript().say(trade(6, 4), frame, trade(7, 6))
+    assert trade_ids(script.messages) == ["6", "7"]
+    assert len(script.refused) == 1
+    assert "2009" in script.refused[0]
+
+
+def test_bad_frames_among_good_ones_change_nothing() -> None:
+    good = [trade(n, n) for n in range(1, 30)] + [quote(n, n) for n in range(1, 30)]
+    bad = [b"", b"\xff" * 99, b'{"a":' * 5000, trade(99, 1, price="NaN"), trade(98, 1, qty="1e400")]
+    mixed = [frame for n, one in enumerate(good) for frame in (one, bad[n % len(bad)])]
+    clean, dirty = Transcript().say(*good), Transcript().say(*mixed)
+    assert len(dirty.refused) == len(good)
+    for kind in (TradeBatch, BboBatch):
+        ours, theirs = table(dirty.messages, kind), table(clean.messages, kind)
+        for name in ("timestamp", "price", "qty", "update_id", "bid_px"):
+            assert ours.get(name) == theirs.get(name)
+
+
+def test_an_oversized_frame_is_refused_and_a_large_one_is_not() -> None:
+    levels = [(f"{n}", "1") for n in range(1, 5000)]
+    script = Transcript(max_frame_bytes=100_000)
+    script.say(
+        trade(1, 1), b'{"x":"' + b"y" * 10_000_000 + b'"}', depth(1, 2, 0, 3, levels), trade(2, 2)
+    )
+    assert script.refused == ["10000008 bytes in one frame: at most 100000"]
+    assert trade_ids(script.messages) == ["1", "2"]
+    assert script.session.books[0].waiting_packets == 1
+
+
+def test_the_clock_is_the_highest_time_but_not_one_from_the_future() -> None:
+    script = Transcript().say(trade(1, 1), quote(1, 5), quote(2, 3))
+    assert script.session.clock_us() == T0_US + 5000
+    script.say(trade(2, 120_000))
+    assert script.session.clock_us() == T0_US + 5000
+
+
+def test_updates_that_wait_hold_the_clock_back_for_a_while() -> None:
+    script = Transcript().say(depth(91, 99, 90, 10), trade(1, 500))
+    assert script.session.clock_us() == T0_US + 10_000
+    script.say(trade(2, 11_000))
+    assert script.session.clock_us() == T0_US + 11_000_000
+
+
+def test_messages_are_numbered_without_holes_and_count_down_for_each_ticker() -> None:
+    script = Transcript(tickers=["ETHUSDT", "BTCUSDT"])
+    eth = trade(1, 1, s="ETHUSDT").replace(b"btcusdt", b"ethusdt")
+    script.say(quote(1, 1), trade(1, 1), eth).say(trade(3, 3))
+    numbered = [(one.message_no, one.ticker, one.more) for one in script.messages]
+    assert numbered == [
+        (1, "ETHUSDT", 0), (2, "BTCUSDT", 1), (3, "BTCUSDT", 0),
+        (4, "BTCUSDT", 1), (5, "BTCUSDT", 0),
+    ]  # fmt: skip
+    assert all(isinstance(one, Header) and one.epoch == 1 for one in script.messages)
+
+
+def test_every_frame_ends_somewhere() -> None:
+    script = Transcript(channels=[*wire.CHANNELS, "kline_1m"])
+    frames = [
+        trade(1, 1), trade(1, 1), quote(1, 1), quote(1, 1), depth(91, 99, 90, 0), b"nonsense",
+        b'{"result":null,"id":1}', wire.envelope("btcusdt@kline_1m", {}), trade(2, 2),
+        depth(100, 110, 99, 10),
+    ]  # fmt: skip
+    script.say(*frames).answer(wire.book(105, 5))
+    counts = script.counts
+    ends = counts["published_frames", ""] + len(script.refused) + counts["control_frames", ""]
+    ends += sum(n for (name, _), n in counts.items() if name in ("duplicates", "stale_events"))
+    ends += counts["ignored_frames", "kline_1m"]
+    assert ends + script.session.books[0].waiting_packets == len(frames)
+
+
+def test_a_status_never_lacks_a_time() -> None:
+    script = Transcript()
+    script.session.set_lines({0: [0]})
+    script.notice(Connected(0, wire.T0_MS * 1_000_000))
+    (status,) = script.statuses(StatusKind.CONNECTED)
+    assert (status.timestamp, status.rcv_timestamp) == (T0_US, T0_US)
+    assert status.from_id == ABSENT
