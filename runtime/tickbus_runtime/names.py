@@ -28,7 +28,8 @@ def _gauge(unit: str, meaning: str, *labels: str) -> Metric:
 
 METRICS: dict[str, Metric] = {
     # ingest: every frame is websocket or rest, and ends as events, control or a reject
-    "frames": _counter("frames", "received: WebSocket frames and REST bodies", "source"),
+    "frames": _counter("frames", "received: websocket, rest (books), instruments", "source"),
+    "requests": _counter("frames", "sent to the venue, each answered by a control frame"),
     "frame_bytes": _counter("bytes", "of received frames and bodies", "source"),
     "control_frames": _counter("frames", "that carry no market data (answers, pings, notices)"),
     "ignored_frames": _counter("frames", "of channels that were not asked for", "channel"),

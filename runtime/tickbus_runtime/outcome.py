@@ -26,8 +26,13 @@ def outcome(
     startup_seconds: float,
     elapsed_seconds: float,
     restarts: int,
+    instrument_lists: int = 0,
 ) -> Outcome:
-    """The facts of a run: `files` and `messages` (by stream) are those that it added."""
+    """The facts of a run: `files` and `messages` (by stream) are those that it added.
+
+    `instrument_lists`: how many the capture holds. Lists that the venue made up, and answers to our
+    own subscriptions, are not among the frames, so that these agree with the capture.
+    """
     rows: dict[str, int] = defaultdict(int)
     count = size = 0
     for file in files:
@@ -35,10 +40,13 @@ def outcome(
         count += 1
         size += file.size
     frames = lives.by_label("frames", "source", "ingest")
+    answers = min(lives.sum("requests", "ingest"), lives.sum("control_frames", "ingest"))
+    websocket = frames.get("websocket", 0) - answers
+    rest = frames.get("rest", 0) + min(frames.get("instruments", 0), instrument_lists)
     return {
-        "frames": sum(frames.values()),
-        "frames_websocket": frames.get("websocket", 0),
-        "rest_bodies": frames.get("rest", 0),
+        "frames": websocket + rest,
+        "frames_websocket": websocket,
+        "rest_bodies": rest,
         "events": lives.by_label("events", "feed", "ingest"),
         "rows": dict(sorted(rows.items())),
         "gaps": lives.sum("gaps", "ingest"),

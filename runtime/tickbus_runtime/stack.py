@@ -85,6 +85,7 @@ class Stack:
         self.ready_s = 0.0
         self._overrides = dict(plan.overrides)
         self._nc: Connection | None = None
+        self._instrument_lists = 0
         self._ends_before: dict[str, LogEnd] = {}
         self._files_before: set[str] = set()
 
@@ -150,6 +151,7 @@ class Stack:
             startup_seconds=self.ready_s - self.began_s,
             elapsed_seconds=ended_s - self.ready_s,
             restarts=self.supervisor.restarts,
+            instrument_lists=self._instrument_lists,
         )
 
     async def _written(self, ends: Mapping[str, LogEnd]) -> None:
@@ -229,6 +231,7 @@ class Stack:
             "ingest.rest_url": facts["rest"],
             "ingest.stop_at_end": self.plan.venue_ends,
         }
+        self._instrument_lists = int(facts.get("instrument_lists", 0))
         self.say(f"venue {facts['exchange']} at {facts['ws']}: {', '.join(facts['tickers'])}")
 
     async def _connect(self) -> None:

@@ -131,5 +131,6 @@ def capture_facts(capture: Capture) -> dict[str, Any]:
         "channels": capture.channels,
         "frames": len(capture.texts),
         "rest_bodies": len(capture.bodies),
+        "instrument_lists": sum(body.resource == "exchangeInfo" for body in capture.bodies),
         "bad_lines": capture.bad_lines,
     }

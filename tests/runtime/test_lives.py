@@ -23,6 +23,9 @@ def ingest_life(pid: int, frames: int, trades: int, us: float) -> dict[str, Any]
     telemetry = Telemetry("ingest")
     telemetry.count("frames", frames, source="websocket")
     telemetry.count("frames", 1, source="rest")
+    telemetry.count("frames", 1, source="instruments")
+    telemetry.count("requests")
+    telemetry.count("control_frames", 2)
     telemetry.count("events", trades, feed="trade")
     telemetry.count("rejects", 2, reason="malformed")
     telemetry.count("gaps", feed="l2")
@@ -34,9 +37,9 @@ def test_a_newer_look_at_a_life_replaces_and_a_new_life_adds() -> None:
     lives = Lives()
     lives.update(ingest_life(10, frames=5, trades=2, us=100))
     lives.update(ingest_life(10, frames=7, trades=3, us=100))
-    assert lives.by_label("frames", "source") == {"rest": 1, "websocket": 7}
+    assert lives.by_label("frames", "source") == {"instruments": 1, "rest": 1, "websocket": 7}
     lives.update(ingest_life(11, frames=100, trades=40, us=900))
-    assert lives.by_label("frames", "source") == {"rest": 2, "websocket": 107}
+    assert lives.by_label("frames", "source") == {"instruments": 2, "rest": 2, "websocket": 107}
     assert lives.sum("events") == 43
     assert lives.latencies()["ingest"].count == 2
 
@@ -86,8 +89,9 @@ def test_the_outcome_counts_frames_rows_and_time_and_is_json() -> None:
         elapsed_seconds=99.0,
         restarts=1,
     )
-    assert result["frames"] == 13
-    assert (result["frames_websocket"], result["rest_bodies"]) == (11, 2)
+    # One answer to a subscription of ours in each life is no frame of the venue's data.
+    assert result["frames"] == 11 + 2 - 2
+    assert (result["frames_websocket"], result["rest_bodies"]) == (9, 2)
     assert result["events"] == {"trade": 5}
     assert result["rows"] == {"l2": 700, "trade": 6}
     assert (result["files"], result["bytes"]) == (3, 3_000)
@@ -97,7 +101,7 @@ def test_the_outcome_counts_frames_rows_and_time_and_is_json() -> None:
     assert result["latency_us"]["ingest"]["count"] == 2
     assert json.loads(json.dumps(result)) == result
     text = "\n".join(summary(result))
-    assert "13 frames (11 WebSocket, 2 REST) in 21.50 s, 2 gaps, 4 rejects" in text
+    assert "11 frames (9 WebSocket, 2 REST) in 21.50 s, 2 gaps, 4 rejects" in text
     assert "706 rows in 3 files" in text
     assert "1 restart(s)" in text
 

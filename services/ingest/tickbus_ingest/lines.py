@@ -122,6 +122,7 @@ class LineKeeper:
             except Exception as error:  # closed meanwhile: `closed` says so to the keeper
                 self._log.info("could not subscribe", line=self.number, why=str(error))
                 return
+            self._telemetry.count("requests")
             self._record("out", frame)
 
     async def _keep(self, socket: Socket) -> Closed:

@@ -57,8 +57,9 @@ class Fetcher:
         if answer.status != 200:
             text = answer.data[:200].decode(errors="replace")
             raise Retry(f"{self._rest.url}{request.path}: HTTP {answer.status} {text}")
-        self._telemetry.count("frames", source="rest")
-        self._telemetry.count("frame_bytes", len(answer.data), source="rest")
+        source = "rest" if request.ticker else "instruments"
+        self._telemetry.count("frames", source=source)
+        self._telemetry.count("frame_bytes", len(answer.data), source=source)
         if self._recorder is not None:
             url = self._rest.url + request.path
             self._recorder.line(one_line(answer.received_ns, 0, "http", answer.data, url))
