@@ -14,10 +14,13 @@ from tickbus_schemas.errors import Fatal
 DEFAULT = "frames/binance_usdm/btcusdt_20240808.jsonl.gz"
 
 
-class _Line(msgspec.Struct):
+class Line(msgspec.Struct):
+    """One line of a capture."""
+
     ts: int
     dir: str
     data: str
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,18 +57,26 @@ def find(path: str | None) -> Path:
 
 
 @lru_cache(maxsize=2)
-def load(path: Path) -> Frames:
-    """All frames of a `.jsonl.gz` capture."""
-    decode = msgspec.json.Decoder(_Line).decode
-    wire, bodies = [], []
+def lines(path: Path) -> tuple[Line, ...]:
+    """All lines of a `.jsonl.gz` capture."""
+    decode = msgspec.json.Decoder(Line).decode
     try:
-        with gzip.open(path, "rb") as lines:
-            for text in lines:
-                line = decode(text)
-                if line.dir == "in":
-                    wire.append(line.data.encode())
-                elif line.dir == "http" and "lastUpdateId" in line.data[:40]:
-                    bodies.append(line.data.encode())
-    except (OSError, msgspec.MsgspecError) as error:
+        with gzip.open(path, "rb") as file:
+            return tuple(map(decode, file))
+    except (OSError, EOFError, msgspec.MsgspecError) as error:
         raise Fatal(f"cannot read the capture {path}: {error}") from None
-    return Frames(path, wire, bodies)
+
+
+@lru_cache(maxsize=2)
+def load(path: Path) -> Frames:
+    """All frames of a capture, and the depth snapshots among its REST bodies."""
+    recorded = lines(path)
+    return Frames(
+        path,
+        [line.data.encode() for line in recorded if line.dir == "in"],
+        [
+            line.data.encode()
+            for line in recorded
+            if line.dir == "http" and "lastUpdateId" in line.data[:40]
+        ],
+    )

@@ -1,0 +1,116 @@
+"""A capture as a shard's log in memory: what ingest would have published, flush by flush.
+
+The real session and the real batching make the messages; only sockets and the server are left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from tickbus.stored import Stored
+from tickbus_ingest.batches import Batches
+from tickbus_ingest.exchanges import load
+from tickbus_ingest.frames import Body, Frames
+from tickbus_ingest.rows import Flush, L2Table
+from tickbus_ingest.session import Session
+
+from tickbus_bench.capture import lines
+
+SHARD = "binance_usdm"
+CHANNELS = ["trade", "depth@0ms", "bookTicker"]
+
+
+@dataclass(frozen=True)
+class Log:
+    """Stored messages and what is in them."""
+
+    stored: list[Stored]
+    levels: int
+    """level rows, snapshots included"""
+    frames: int
+
+    @property
+    def bytes(self) -> int:
+        return sum(len(one.data) for one in self.stored)
+
+
+class _Publisher:
+    """Gathers frames, flushes them through the session, numbers what comes out."""
+
+    def __init__(self, exchange: str, tickers: list[str]) -> None:
+        self.venue = load(exchange)(tickers, CHANNELS)
+        self.session = Session(self.venue, epoch=1)
+        self.batches = Batches(self.venue.exchange, exchange, tickers, epoch=1)
+        self.stored: list[Stored] = []
+        self.levels = 0
+        self.waiting = Frames()
+
+    def add(self, data: bytes, received_ns: int) -> None:
+        self.waiting.data.append(data)
+        self.waiting.received_ns.append(received_ns)
+        self.waiting.monotonic_ns.append(received_ns)
+        self.waiting.line.append(0)
+        self.waiting.size += len(data)
+
+    def flush(self, received_ns: int) -> None:
+        out = Flush()
+        self.session.receive(self.waiting, out)
+        self.waiting = Frames()
+        self._store(out, received_ns)
+
+    def body(self, data: bytes, ticker: str, received_ns: int) -> None:
+        self.flush(received_ns)
+        out = Flush()
+        self.session.notice(Body(ticker, data, received_ns, received_ns), out)
+        self._store(out, received_ns)
+
+    def clock(self, received_ns: int) -> None:
+        at_us = self.session.clock_us()
+        if at_us:
+            one = self.batches.clock(
+                at_us, received_ns // 1000, self.session.packet_id, final=False
+            )
+            self.stored.append(Stored(len(self.stored) + 1, received_ns, one.subject, one.payload))
+
+    def _store(self, out: Flush, received_ns: int) -> None:
+        for piece in out.l2:
+            ends = cast(L2Table, piece.table).level_ends
+            self.levels += int(ends[piece.stop] - ends[piece.start])
+        for one in self.batches.messages(out):
+            self.stored.append(Stored(len(self.stored) + 1, received_ns, one.subject, one.payload))
+
+
+def of_capture(path: Path, *, flush_frames: int = 0, flush_ms: float = 0.0) -> Log:
+    """The log of a USD-M capture in flushes of so many frames, or of so many ms of receive time."""
+    recorded = list(lines(path))
+    wire = [line for line in recorded if line.dir == "in"]
+    tickers = sorted({json.loads(line.data)["data"]["s"] for line in wire[:2_000]})
+    publisher = _Publisher(SHARD, tickers)
+    began_ns = clocked_ns = recorded[0].ts
+    for line in recorded:
+        if line.ts - clocked_ns >= 1_000_000_000:
+            publisher.flush(line.ts)
+            publisher.clock(line.ts)
+            began_ns = clocked_ns = line.ts
+        if line.dir == "http" and "symbol=" in line.url:
+            ticker = line.url.split("symbol=")[1].split("&")[0]
+            publisher.body(line.data.encode(), ticker, line.ts)
+        elif line.dir == "in":
+            due = line.ts - began_ns > flush_ms * 1e6 if flush_ms else False
+            if due or (flush_frames and len(publisher.waiting) >= flush_frames):
+                publisher.flush(line.ts)
+                began_ns = line.ts
+            publisher.add(line.data.encode(), line.ts)
+    publisher.flush(recorded[-1].ts)
+    publisher.clock(recorded[-1].ts)
+    return Log(publisher.stored, publisher.levels, len(wire))
+
+
+def groups_of(stored: list[Stored], size: int) -> Iterator[list[Stored]]:
+    """The log in reads of so many messages."""
+    for start in range(0, len(stored), size):
+        yield stored[start : start + size]
