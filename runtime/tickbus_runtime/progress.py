@@ -23,7 +23,8 @@ class Progress:
 
     def line(self, lives: Lives, now_s: float) -> str:
         """Frames and their rate, events, derived rows, lag, what went wrong."""
-        frames = lives.sum("frames", "ingest")
+        received = lives.by_label("frames", "source", "ingest")
+        frames = received.get("websocket", 0) + received.get("rest", 0)
         passed_s = now_s - self._at_s if self._at_s else 0.0
         rate = (frames - self._frames) / passed_s if passed_s > 0 else 0.0
         self._at_s, self._frames = now_s, frames
