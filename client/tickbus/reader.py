@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -88,7 +88,7 @@ class Reader:
         self._subscription: Subscription | None = None
         self._consumer = ""
 
-    async def groups(self) -> AsyncIterator[list[Stored]]:
+    async def groups(self) -> AsyncGenerator[list[Stored]]:
         """All that has arrived since the last turn; waits while there is nothing.
 
         Ends after `stop`, or with `only_history` when the stream had nothing more to give.
