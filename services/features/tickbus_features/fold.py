@@ -7,6 +7,7 @@ what an event does.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Protocol
 
 import msgspec
 from tickbus.group import Group
@@ -30,11 +31,22 @@ class _Checkpoint(msgspec.Struct, array_like=True, frozen=True):
     tickers: list[Saved]
 
 
+class Count(Protocol):
+    """Adds to a counter of `tickbus_runtime.names`."""
+
+    def __call__(self, name: str, n: float = 1, **labels: str) -> None: ...
+
+
+def _uncounted(name: str, n: float = 1, **labels: str) -> None:
+    """For a fold that nobody watches."""
+
+
 class FeatureFold:
     """Bars and features of a shard; one message of each a ticker, interval and closing message.
 
     intervals_ms: bucket lengths, each dividing a day; grace_ms: how long an ended bucket waits for
-    late events; bar_stream, feature_stream: where the outputs go.
+    late events; bar_stream, feature_stream: where the outputs go; count: what is told of rows and
+    late trades.
     """
 
     schema = 1
@@ -46,9 +58,11 @@ class FeatureFold:
         grace_ms: int = 100,
         bar_stream: str,
         feature_stream: str,
+        count: Count = _uncounted,
     ) -> None:
         self.tickers = Tickers(intervals_ms, grace_ms)
         self._bar_stream, self._feature_stream = bar_stream, feature_stream
+        self._count = count
         self._epoch = self._message_no = 0
         self._traces: dict[str, tuple[int, str]] = {}
         """ticker to packet and trace that no row contains yet; lost at a restart, as traces may"""
@@ -59,7 +73,13 @@ class FeatureFold:
             self._traces[traced.ticker] = (traced.packet_id, traced.traceparent)
         outputs: list[Output] = []
         in_seq = k = -1
-        for closed in self.tickers.fold(group):
+        late_before = self.tickers.late_trades
+        closed_rows = self.tickers.fold(group)
+        rows = sum(closed.rows for closed in closed_rows)
+        self._count("rows", rows, feed="bar")
+        self._count("rows", rows, feed="feature")
+        self._count("late_events", self.tickers.late_trades - late_before)
+        for closed in closed_rows:
             k = k + 1 if closed.in_seq == in_seq else 0
             in_seq = closed.in_seq
             outputs += self._messages(closed, k)
@@ -120,7 +140,10 @@ class FeatureFold:
 
     def restore(self, state: bytes) -> None:
         """Go on from a state of `dump`; ValueError when it is none, or of other settings."""
-        saved = msgspec.msgpack.decode(state, type=_Checkpoint)
+        try:
+            saved = msgspec.msgpack.decode(state, type=_Checkpoint)
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"not the state of this fold: {error}") from None
         if saved.intervals_ms != self.tickers.intervals_ms:
             raise ValueError(f"intervals {saved.intervals_ms} ms, not {self.tickers.intervals_ms}")
         if saved.catalogue != self.tickers.catalogue.hash:

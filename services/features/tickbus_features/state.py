@@ -46,6 +46,11 @@ class TickerState:
         """Make space for so many further levels."""
         self.book = levels.reserve(self.book, count)
 
+    @property
+    def late_trades(self) -> int:
+        """Trades that found their bucket closed, counted once an interval."""
+        return int(self.kept.ticker["late_trades"][0])
+
     def save(self, exchange: int, ticker: str) -> Saved:
         """The state as bytes."""
         ticker_record, grids, slots, history = (part.tobytes() for part in self.kept)

@@ -36,6 +36,8 @@ class Tickers:
         self.grace_us = grace_ms * 1_000
         self.catalogue = Catalogue(grace_us=self.grace_us)
         self.states: dict[Ticker, TickerState] = {}
+        self.late_trades = 0
+        """that found their bucket closed, counted once an interval, since this object was made"""
         self._scratch = scratch_of(self.catalogue)
         self._rows = new_rows(len(intervals_ms), len(self.catalogue.names))
         self._rows_a_message = rows_a_message(len(self.catalogue.names))
@@ -57,6 +59,7 @@ class Tickers:
     def _fold_ticker(self, ticker: Ticker, inputs: Inputs, clocks: Clocks) -> Iterator[Closed]:
         state = self.states.get(ticker) or self._begin(ticker)
         state.reserve(inputs.levels)
+        late_before = state.late_trades
         cursors = np.zeros(1, CURSOR)
         self._rows.counts[:] = 0
         while not fold_ticker(
@@ -74,19 +77,25 @@ class Tickers:
             self._rows,
         ):
             self._rows = with_more_space(self._rows)
+        self.late_trades += state.late_trades - late_before
         return closed_rows(self._rows, *ticker, self.intervals_ms, self._rows_a_message)
 
     def _begin(self, ticker: Ticker) -> TickerState:
-        intervals_us = [length * 1_000 for length in self.intervals_ms]
-        state = self.states[ticker] = TickerState(intervals_us, self.grace_us, self.catalogue)
+        state = self.states[ticker] = self._new_state()
         return state
+
+    def _new_state(self) -> TickerState:
+        intervals_us = [length * 1_000 for length in self.intervals_ms]
+        return TickerState(intervals_us, self.grace_us, self.catalogue)
 
     def save(self) -> list[Saved]:
         """All states."""
         return [state.save(*ticker) for ticker, state in self.states.items()]
 
     def load(self, saved: list[Saved]) -> None:
-        """Take over what `save` gave; ValueError when it does not fit."""
-        self.states = {}
+        """Take over what `save` gave; ValueError when it does not fit, and nothing is changed."""
+        states: dict[Ticker, TickerState] = {}
         for one in saved:
-            self._begin((one.exchange, one.ticker)).load(one)
+            state = states[one.exchange, one.ticker] = self._new_state()
+            state.load(one)
+        self.states = states
