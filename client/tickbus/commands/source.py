@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from datetime import datetime
-from typing import cast
 
 from nats.aio.client import Client
+from nats.js.errors import NotFoundError
 from tickbus_schemas.errors import Fatal, Reject
 from tickbus_schemas.subjects import bare
 
@@ -62,7 +64,7 @@ async def follow(
 ) -> AsyncGenerator[list[Stored], None]:
     """What the streams hold on `subject` from `start` on (time, sequence; None: what comes now),
     for ever; messages of several streams in the order of their arrival here."""
-    sources = [groups_of(reader(nc, stream, subject, start)) for stream in streams]
+    sources = [reader(nc, stream, subject, start).groups() for stream in streams]
     waiting = {asyncio.ensure_future(anext(source)): source for source in sources}
     try:
         while True:
@@ -77,11 +79,6 @@ async def follow(
         await asyncio.gather(*waiting, return_exceptions=True)
         for source in sources:
             await source.aclose()
-
-
-def groups_of(source: Reader) -> AsyncGenerator[list[Stored], None]:
-    """The reader's groups, as what they are: a generator that must be closed."""
-    return cast("AsyncGenerator[list[Stored], None]", source.groups())
 
 
 def reader(
@@ -117,6 +114,66 @@ def _next_seq(stream: inventory.Stream) -> int:
 
 def _ns(time: datetime) -> int:
     return round(time.timestamp() * 1_000_000) * 1_000
+
+
+async def history(
+    nc: Connection, stream: inventory.Stream, subject: str, start: datetime, end: datetime
+) -> AsyncGenerator[list[Stored], None]:
+    """What the stream holds on `subject`, stored from `start` to `end`; ends by itself."""
+    last_seq = await _last_seq(nc, stream, subject, start)
+    if last_seq is None:
+        return
+    source = reader(nc, stream, subject, start)
+    async with aclosing(source.groups()) as groups:
+        async for group in groups:
+            kept = [m for m in group if m.stored_ns <= _ns(end) and m.seq <= last_seq]
+            if kept:
+                yield kept
+            if len(kept) < len(group) or group[-1].seq == last_seq or source.pending == 0:
+                return
+
+
+async def _last_seq(
+    nc: Connection, stream: inventory.Stream, subject: str, start: datetime
+) -> int | None:
+    """The last message there is now; None when all were stored before `start`."""
+    try:
+        last = await nc.jetstream().get_last_msg(stream.config.name, subject)
+    except NotFoundError:
+        return None
+    if last.seq is None or (last.time is not None and last.time < start):
+        return None
+    return last.seq
+
+
+async def in_time_order(
+    sources: Sequence[AsyncGenerator[list[Stored], None]],
+) -> AsyncGenerator[list[Stored], None]:
+    """The messages of several sources that end, in the order in which they were stored."""
+    heads = {source: group for source in sources if (group := await _next(source))}
+    while heads:
+        first, *others = sorted(heads, key=lambda source: heads[source][0].stored_ns)
+        group = heads[first]
+        until = heads[others[0]][0].stored_ns if others else group[-1].stored_ns
+        cut = bisect_right(group, until, key=_stored_ns)
+        yield group[:cut]
+        rest = group[cut:] or await _next(first)
+        if rest:
+            heads[first] = rest
+        else:
+            del heads[first]
+
+
+async def _next(source: AsyncGenerator[list[Stored], None]) -> list[Stored]:
+    """The next group, empty at the end."""
+    try:
+        return await anext(source)
+    except StopAsyncIteration:
+        return []
+
+
+def _stored_ns(stored: Stored) -> int:
+    return stored.stored_ns
 
 
 async def live(nc: Connection, subject: str) -> AsyncGenerator[list[Stored], None]:
