@@ -85,6 +85,8 @@ class EmptyPacket(_Record, frozen=True, kw_only=True):
     ticker: str
     seq_id: int
     """the level row that follows it, in its message or at the message's end, has this number"""
+    timestamp: int
+    packet_id: int
     prev_update_id: int
     update_id: int
     flags: int

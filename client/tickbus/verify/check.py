@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tickbus_schemas.errors import Fatal
@@ -92,12 +93,12 @@ def _gaps(
             rows = table.filter(pc.equal(table["kind"], int(StatusKind.GAP)))
             for row in rows.to_pylist():
                 findings.gaps.append({"exchange": owner[0], **{n: row[n] for n in _GAP}})
-            of_books = rows.filter(pc.is_in(rows["feed"], pc.SetLookupOptions(_L2_OR_ALL)))
+            of_books = rows.filter(pc.is_in(rows["feed"], value_set=_L2_OR_ALL))
             found[owner] = np.append(found[owner], of_books["seq_id"].to_numpy())
     return found
 
 
-_L2_OR_ALL = ["l2", ""]
+_L2_OR_ALL = pa.array(["l2", ""])
 _GAP = (
     "ticker",
     "feed",

@@ -110,18 +110,17 @@ def _with_empty(found: Packets, empty: list[EmptyPacket]) -> Packets:
         return found
     at = np.searchsorted(found.seq_id, [one.seq_id for one in empty])
 
-    def inserted(column: Int64s, values: list[int]) -> Int64s:
-        return np.insert(column, at, values)
+    def inserted(name: str) -> Int64s:
+        return np.insert(getattr(found, name), at, [getattr(one, name) for one in empty])
 
-    before = np.maximum(at - 1, 0)
     return Packets(
-        seq_id=inserted(found.seq_id, [one.seq_id for one in empty]),
-        timestamp=inserted(found.timestamp, found.timestamp[before].tolist()),
-        packet_id=inserted(found.packet_id, found.packet_id[before].tolist()),
-        prev_update_id=inserted(found.prev_update_id, [one.prev_update_id for one in empty]),
-        update_id=inserted(found.update_id, [one.update_id for one in empty]),
-        flags=inserted(found.flags, [one.flags for one in empty]),
-        starts=inserted(found.starts, found.starts[at].tolist()),
+        seq_id=inserted("seq_id"),
+        timestamp=inserted("timestamp"),
+        packet_id=inserted("packet_id"),
+        prev_update_id=inserted("prev_update_id"),
+        update_id=inserted("update_id"),
+        flags=inserted("flags"),
+        starts=np.insert(found.starts, at, found.starts[at]),
         side=found.side,
         price=found.price,
         qty=found.qty,

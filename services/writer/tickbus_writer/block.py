@@ -144,20 +144,11 @@ class Block:
             SnapshotStart(exchange=exchange, ticker=table.ticker, seq_id=seq_id)
             for seq_id in seq_ids[starts].tolist()
         ]
-        columns = [seq_ids, table.columns["prev_update_id"], table.columns["update_id"], flags]
-        self._empty_packets += [
-            EmptyPacket(
-                exchange=exchange,
-                ticker=table.ticker,
-                seq_id=seq_id,
-                prev_update_id=prev_update_id,
-                update_id=update_id,
-                flags=flag,
-            )
-            for seq_id, prev_update_id, update_id, flag in zip(
-                *(column[empty].tolist() for column in columns), strict=True
-            )
-        ]
+        names = ("timestamp", "packet_id", "prev_update_id", "update_id", "flags")
+        columns = [seq_ids, *(table.columns[name] for name in names)]
+        for values in zip(*(column[empty].tolist() for column in columns), strict=True):
+            facts = dict(zip(("seq_id", *names), values, strict=True))
+            self._empty_packets.append(EmptyPacket(exchange=exchange, ticker=table.ticker, **facts))
 
     def _note_numbers(self, numbers: npt.NDArray[np.int64]) -> None:
         """Extend the ranges of `message_no` by epoch."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import nats.errors
 from nats.js.api import StreamInfo
@@ -81,7 +81,7 @@ class StreamService:
         if start_seq:
             assembler.resume(start_seq - 1)
         # Closed here and now, so that its consumer is gone when the next one is made.
-        async with aclosing(cast(AsyncGenerator[list[Stored], None], reader.groups())) as arrivals:
+        async with aclosing(reader.groups()) as arrivals:
             async for arrived in until(self._context.stopping, arrivals):
                 received_ns = time.time_ns()
                 group = assembler.add(arrived)
