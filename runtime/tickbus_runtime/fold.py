@@ -161,6 +161,8 @@ class FoldService:
             try:
                 manager = ctx.nc.jsm()
                 last_seq = (await manager.stream_info(stream)).state.last_seq
+                if not last_seq:  # the server calls it a bad request
+                    return _NOTHING
                 last = await (
                     manager.get_last_msg(stream, subject)
                     if subject
