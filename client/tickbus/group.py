@@ -134,7 +134,8 @@ class Assembler:
             group.epoch, group.message_no = self._numbering.epoch, self._numbering.message_no
             group.numbers = self._numbering.numbers
         Sorting(group, stored, messages, self._reasons).run()
-        self._reasons = {}
+        for rejected in group.rejected:  # those of the messages that still wait are kept
+            del self._reasons[rejected.seq]
         return group
 
     def _missing(self, seqs: Int64s) -> list[Missing]:
