@@ -9,7 +9,6 @@ from contextlib import aclosing
 from datetime import datetime
 
 from nats.aio.client import Client
-from nats.js.errors import NotFoundError
 from tickbus_schemas.errors import Fatal, Reject
 from tickbus_schemas.subjects import bare
 
@@ -82,7 +81,12 @@ async def follow(
 
 
 def reader(
-    nc: Connection, stream: inventory.Stream, subject: str, start: datetime | int | None
+    nc: Connection,
+    stream: inventory.Stream,
+    subject: str,
+    start: datetime | int | None,
+    *,
+    only_history: bool = False,
 ) -> Reader:
     """A reader of the stream's messages on `subject`."""
     everything = all(_within(held, subject) for held in stream.config.subjects)
@@ -92,6 +96,7 @@ def reader(
         start_seq=start if isinstance(start, int) else _next_seq(stream) if start is None else None,
         start_time_ns=_ns(start) if isinstance(start, datetime) else None,
         subject_filter=None if everything else subject,
+        only_history=only_history,
     )
 
 
@@ -120,30 +125,15 @@ async def history(
     nc: Connection, stream: inventory.Stream, subject: str, start: datetime, end: datetime
 ) -> AsyncGenerator[list[Stored], None]:
     """What the stream holds on `subject`, stored from `start` to `end`; ends by itself."""
-    last_seq = await _last_seq(nc, stream, subject, start)
-    if last_seq is None:
-        return
-    source = reader(nc, stream, subject, start)
+    end_ns = _ns(end)
+    source = reader(nc, stream, subject, start, only_history=True)
     async with aclosing(source.groups()) as groups:
         async for group in groups:
-            kept = [m for m in group if m.stored_ns <= _ns(end) and m.seq <= last_seq]
+            kept = group[: bisect_right(group, end_ns, key=_stored_ns)]
             if kept:
                 yield kept
-            if len(kept) < len(group) or group[-1].seq == last_seq or source.pending == 0:
+            if len(kept) < len(group):
                 return
-
-
-async def _last_seq(
-    nc: Connection, stream: inventory.Stream, subject: str, start: datetime
-) -> int | None:
-    """The last message there is now; None when all were stored before `start`."""
-    try:
-        last = await nc.jetstream().get_last_msg(stream.config.name, subject)
-    except NotFoundError:
-        return None
-    if last.seq is None or (last.time is not None and last.time < start):
-        return None
-    return last.seq
 
 
 async def in_time_order(
