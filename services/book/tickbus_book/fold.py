@@ -1,0 +1,140 @@
+"""The book service's fold: a shard's log in, messages of its books on a time grid out.
+
+What is decided here is only what a message is called and counts as; `tickbus.kernels.grid` holds
+the rule.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Protocol
+
+import msgspec
+from tickbus.group import Group
+from tickbus_runtime.fold import Output
+from tickbus_schemas import subjects
+from tickbus_schemas.exchanges import Exchange
+from tickbus_schemas.messages import L2Batch
+
+from tickbus_book.rows import Closed, payload
+from tickbus_book.tickers import Saved, Tickers
+
+
+class Count(Protocol):
+    """Adds to a counter of `tickbus_runtime.names`."""
+
+    def __call__(self, name: str, n: float = 1, **labels: str) -> None: ...
+
+
+def _uncounted(name: str, n: float = 1, **labels: str) -> None:
+    """For a fold that nobody watches."""
+
+
+class _Checkpoint(msgspec.Struct, array_like=True, frozen=True):
+    """The fold's state between two groups."""
+
+    intervals_ms: list[int]
+    depth: int
+    epoch: int
+    message_no: int
+    """that the next message of the epoch gets"""
+    tickers: list[Saved]
+
+
+class BookFold:
+    """Books of a shard; one message a ticker, interval and closing message.
+
+    intervals_ms: grids, each dividing a day, 0: a row whenever the best levels change; depth:
+    levels a side, 1 to 1,000; stream: where the outputs go; count: what is told of rows and of
+    packets that came late or were left out.
+    """
+
+    schema = 1
+
+    def __init__(
+        self,
+        intervals_ms: list[int],
+        depth: int,
+        *,
+        stream: str,
+        count: Count = _uncounted,
+    ) -> None:
+        self.tickers = Tickers(intervals_ms, depth)
+        self._stream = stream
+        self._count = count
+        self._epoch = self._message_no = 0
+        self._traces: dict[str, tuple[int, str]] = {}
+        """ticker to packet and trace that no row contains yet; lost at a restart, as traces may"""
+
+    def apply(self, group: Group) -> list[Output]:
+        """The messages whose rows a group closes."""
+        for traced in group.traced:
+            if traced.kind is L2Batch:
+                self._traces[traced.ticker] = (traced.packet_id, traced.traceparent)
+        before = self.tickers.counts.copy()
+        outputs: list[Output] = []
+        rows = 0
+        in_seq = k = -1
+        for closed in self.tickers.fold(group):
+            k = k + 1 if closed.in_seq == in_seq else 0
+            in_seq = closed.in_seq
+            rows += closed.rows
+            outputs.append(self._output(closed, k))
+        self._count("rows", rows, feed="book")
+        for name, n in (self.tickers.counts - before).items():
+            self._count(name, n)
+        return outputs
+
+    def _output(self, closed: Closed, k: int) -> Output:
+        number = self._next_number(closed.epoch)
+        return Output(
+            stream=self._stream,
+            subject=_subject("book", Exchange(closed.exchange), closed.ticker, closed.interval_ms),
+            payload=payload(closed, self._epoch, number, self.tickers.depth),
+            in_seq=closed.in_seq,
+            k=k,
+            traceparent=self._trace_of(closed),
+        )
+
+    def _next_number(self, epoch: int) -> int:
+        if epoch > self._epoch:
+            self._epoch, self._message_no = epoch, 0
+        self._message_no += 1
+        return self._message_no - 1
+
+    def _trace_of(self, closed: Closed) -> str | None:
+        """The trace of a sampled packet goes on in the first message whose rows contain it."""
+        if not self._traces:
+            return None
+        packet_id, traceparent = self._traces.get(closed.ticker, (0, ""))
+        if not traceparent or packet_id > closed.packet_id:
+            return None
+        del self._traces[closed.ticker]
+        return traceparent
+
+    def dump(self) -> bytes:
+        """The whole state."""
+        tickers = self.tickers
+        return msgspec.msgpack.encode(
+            _Checkpoint(
+                tickers.intervals_ms, tickers.depth, self._epoch, self._message_no, tickers.save()
+            )
+        )
+
+    def restore(self, state: bytes) -> None:
+        """Go on from a state of `dump`; ValueError when it is none, or of other settings."""
+        try:
+            saved = msgspec.msgpack.decode(state, type=_Checkpoint)
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"not the state of this fold: {error}") from None
+        tickers = self.tickers
+        if (saved.intervals_ms, saved.depth) != (tickers.intervals_ms, tickers.depth):
+            raise ValueError(
+                f"intervals {saved.intervals_ms} ms and depth {saved.depth}, "
+                f"not {tickers.intervals_ms} and {tickers.depth}"
+            )
+        tickers.load(saved.tickers)
+        self._epoch, self._message_no = saved.epoch, saved.message_no
+
+
+_subject = lru_cache(maxsize=65_536)(subjects.derived)
