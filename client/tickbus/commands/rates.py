@@ -1,0 +1,90 @@
+"""What flows over the bus: counts per subject since the last look. No I/O."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tickbus_schemas import codec
+from tickbus_schemas.errors import Reject
+from tickbus_schemas.layout import ROWS
+from tickbus_schemas.messages import ABSENT, L2Batch, Message
+from tickbus_schemas.values import column
+
+
+class Flow(NamedTuple):
+    """A subject's traffic in an interval."""
+
+    subject: str
+    messages_per_s: float
+    rows_per_s: float
+    bytes_per_s: float
+    timestamp: int | None
+    """venue time of the last row, us UTC; None when nothing readable came yet"""
+    lag_ms: float | None
+    """from the receipt of its frame to its arrival here, of the last message"""
+    rejects: int
+    """messages of this interval that could not be read"""
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self.messages = self.rows = self.bytes = self.rejects = 0
+        self.timestamp: int | None = None
+        self.lag_ms: float | None = None
+
+    def reset(self) -> None:
+        self.messages = self.rows = self.bytes = self.rejects = 0
+
+
+class Rates:
+    """Counts messages; the last times of a subject stay when it falls silent."""
+
+    def __init__(self) -> None:
+        self._tallies: dict[str, _Tally] = {}
+
+    def count(self, subject: str, data: bytes, now_us: int) -> None:
+        """A message that arrived at `now_us` (us UTC)."""
+        tally = self._tallies.get(subject)
+        if tally is None:
+            tally = self._tallies[subject] = _Tally()
+        tally.messages += 1
+        tally.bytes += len(data)
+        try:
+            message = codec.decode(data, subject, values=False)
+        except Reject:
+            tally.rejects += 1
+            return
+        tally.rows += (
+            len(message.side) if isinstance(message, L2Batch) else ROWS[type(message)](message)
+        )
+        tally.timestamp = _last(message, "timestamp")
+        received_us = _last(message, "rcv_timestamp")
+        tally.lag_ms = None if received_us is None else (now_us - received_us) / 1_000
+
+    def take(self, seconds: float) -> list[Flow]:
+        """The interval of so many seconds that ends now, the busiest subject first."""
+        flows = [
+            Flow(
+                subject,
+                tally.messages / seconds,
+                tally.rows / seconds,
+                tally.bytes / seconds,
+                tally.timestamp,
+                tally.lag_ms,
+                tally.rejects,
+            )
+            for subject, tally in self._tallies.items()
+        ]
+        for tally in self._tallies.values():
+            tally.reset()
+        return sorted(
+            flows, key=lambda flow: (-flow.rows_per_s, -flow.messages_per_s, flow.subject)
+        )
+
+
+def _last(message: Message, name: str) -> int | None:
+    """The last value of a time column, or the time of a message that has one."""
+    value = getattr(message, name, None)
+    if isinstance(value, bytes):
+        value = column(value, "<i8")[-1]
+    return None if value == ABSENT else value
