@@ -72,6 +72,8 @@ METRICS: dict[str, Metric] = {
     # folds
     "rows": _counter("rows", "made", "feed"),
     "late_events": _counter("events", "that arrived after their grid point or bucket closed"),
+    "left_out_events": _counter("events", "not applied: they follow no whole book"),
+    "grid_restarts": _counter("times", "a jump in venue time began a time grid anew"),
     # writer
     "rows_written": _counter("rows", "in committed files", "feed"),
     "files_written": _counter("files", "committed", "feed"),
