@@ -49,9 +49,10 @@ class OrderBook:
 
         side: i8[n] BID 1 or ASK -1; price, qty: f64[n], finite. Links are the caller's business.
         """
-        self._book = kernel.reserve(self._book, len(side))
         action = np.empty(len(side), np.int8)
-        kernel.apply(self._book, side, price, qty, action, 0, len(side))
+        if not kernel.apply_whole(self._book, side, price, qty, action):
+            self._book = kernel.reserve(self._book, len(side))
+            kernel.apply_whole(self._book, side, price, qty, action)
         return action
 
     def apply_batch(self, message: L2Batch) -> Applied:
@@ -86,12 +87,7 @@ class OrderBook:
 
     def best(self) -> tuple[float, float, float, float]:
         """Best bid price and size, best ask price and size; NaN where a side is empty."""
-        found = []
-        for side in (1, -1):
-            price, size = np.full(1, np.nan), np.full(1, np.nan)
-            kernel.top(self._book, side, price, size)
-            found += [float(price[0]), float(size[0])]
-        return found[0], found[1], found[2], found[3]
+        return kernel.best(self._book)
 
     def top(self, n: int) -> tuple[F64, F64, F64, F64]:
         """The best n levels: bid prices and sizes, ask prices and sizes; fewer where there are."""
@@ -104,15 +100,13 @@ class OrderBook:
 
     def depth(self, bps: float) -> tuple[float, float]:
         """Size within `bps` basis points of the mid: bids, asks; NaN unless both sides exist."""
-        bid_px, bid_sz, ask_px, ask_sz = self.top(max(len(self), 1))
-        if not len(bid_px) or not len(ask_px):
+        bid, _, ask, _ = self.best()
+        mid, near = (bid + ask) / 2, (bid + ask) / 2 * bps / 1e4
+        if np.isnan(mid):
             return float("nan"), float("nan")
-        mid = (bid_px[0] + ask_px[0]) / 2
-        near = mid * bps / 1e4
-        return (
-            float(bid_sz[bid_px >= mid - near].sum()),
-            float(ask_sz[ask_px <= mid + near].sum()),
-        )
+        bid_size, _ = kernel.depth(self._book, 1, mid - near)
+        ask_size, _ = kernel.depth(self._book, -1, mid + near)
+        return bid_size, ask_size
 
     def levels(self) -> tuple[I8, F64, F64]:
         """The whole book: side, price, qty of every level; bids best first, then asks."""

@@ -1,0 +1,68 @@
+"""How kernels are compiled and cached: https://numba.readthedocs.io/en/stable/developer/caching.html
+
+Numba's cache looks at the file of the function itself only, but a kernel holds the machine code of
+every kernel that it calls. So ours lie in a folder named by the text of all files that may be
+inside: after a change anywhere in them nothing old is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+Cell: TypeAlias = Any
+"""An unsigned index inside a kernel. A signed one costs a test for negative values each time."""
+
+_config: Any = numba.config
+
+
+def kernel(function: Function) -> Function:
+    """Compile on first call, without Python objects, without the GIL, cached on disk.
+
+    Floats keep IEEE order (no fastmath): live and batch must agree to the bit.
+    """
+    return _compile(function, inline="never")
+
+
+def part(function: Function) -> Function:
+    """A piece of a kernel, put in place before the optimiser sees it: costs no call."""
+    return _compile(function, inline="always")
+
+
+def _compile(function: Function, inline: Any) -> Function:
+    before = _config.CACHE_DIR
+    _config.CACHE_DIR = str(cache_dir(Path(function.__code__.co_filename).parent))
+    try:
+        decorate: Any = numba.njit(cache=True, nogil=True, error_model="numpy", inline=inline)
+        compiled: Function = decorate(function)
+    finally:
+        _config.CACHE_DIR = before
+    return compiled
+
+
+@lru_cache
+def cache_dir(sources: Path) -> Path:
+    """Where kernels of the folder `sources` are kept: NUMBA_CACHE_DIR, else beside these files,
+    else in the user's cache folder.
+    """
+    own = Path(__file__).parent
+    text = hashlib.sha256()
+    for folder in sorted({own, sources}):
+        for file in sorted(folder.glob("*.py")):
+            text.update(file.read_bytes())
+    beside = own / "__pycache__"
+    if _config.CACHE_DIR:
+        root = Path(_config.CACHE_DIR)
+    elif os.access(beside if beside.exists() else own, os.W_OK):
+        root = beside
+    else:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tickbus"
+    return root / f"kernels-{text.hexdigest()[:16]}"
