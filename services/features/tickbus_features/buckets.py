@@ -25,7 +25,6 @@ from tickbus_features.layout import (
     RESET,
     TRADES,
     Record,
-    Records,
     Rows,
     Scratch,
     State,
@@ -65,10 +64,11 @@ def start_grid(grid: Record, timestamp: int) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def open_slot(ticker: Record, grid: Record, ring: Records) -> None:
+def open_slot(state: State, interval: int) -> None:
     """Make the next bucket's slot ready."""
-    place = slot_of(grid, grid.opened_to, ring.shape[0])
-    slot = ring[place]
+    ticker, grid = state.ticker[0], state.grids[interval]
+    place = slot_of(grid, grid.opened_to, state.slots.shape[1])
+    slot = state.slots[interval, place]
     slot.open = math.nan
     slot.high = math.nan
     slot.low = math.nan
@@ -194,10 +194,9 @@ def close_oldest(
     if rows.counts[interval, 0] == rows.ints.shape[1]:
         return False
     ticker, grid = state.ticker[0], state.grids[interval]
-    ring = state.slots[interval]
     if grid.closed_to == grid.opened_to:
-        open_slot(ticker, grid, ring)
-    slot = ring[slot_of(grid, grid.closed_to, ring.shape[0])]
+        open_slot(state, interval)
+    slot = state.slots[interval, slot_of(grid, grid.closed_to, state.slots.shape[1])]
     if not slot.frozen:
         freeze(ticker, slot, book)
         grid.frozen_to = grid.closed_to + grid.length_us
@@ -264,10 +263,11 @@ def reach(
     seq: int,
     epoch: int,
 ) -> bool:
-    """Close and open all buckets that an event of this time closes and opens; False: no space."""
+    """Close and open all buckets that an event of this time closes and opens; False: no space.
+
+    Needed only for a time outside the ticker's [reach_from, reach_to).
+    """
     ticker = state.ticker[0]
-    if ticker.reach_from <= timestamp < ticker.reach_to:
-        return True
     reach_from, reach_to = -DAY_US, ABSENT
     for interval in range(state.grids.shape[0]):
         grid = state.grids[interval]
@@ -281,7 +281,7 @@ def reach(
             if not close_oldest(state, interval, book, scratch, rows, seq, epoch):
                 return False
         while grid.opened_to <= timestamp:
-            open_slot(ticker, grid, state.slots[interval])
+            open_slot(state, interval)
         reach_from = max(reach_from, grid.closed_to - DAY_US)
         boundary = min(grid.closed_to + grid.length_us + grace_us, grid.opened_to)
         reach_to = boundary if reach_to == _ABSENT else min(reach_to, boundary)
@@ -318,8 +318,7 @@ def freeze_to(timestamp: int, state: State, book: Int64s) -> None:
     """Freeze the book of all open buckets that end at or before a book event's time."""
     for interval in range(state.grids.shape[0]):
         grid = state.grids[interval]
-        ring = state.slots[interval]
         while grid.frozen_to + grid.length_us <= timestamp:
-            slot = ring[slot_of(grid, grid.frozen_to, ring.shape[0])]
+            slot = state.slots[interval, slot_of(grid, grid.frozen_to, state.slots.shape[1])]
             freeze(state.ticker[0], slot, book)
             grid.frozen_to += grid.length_us

@@ -13,11 +13,12 @@ from numba import njit
 from tickbus.kernels import book as levels
 from tickbus_schemas.messages import ABSENT, PACKETS_PER_EPOCH, L2Flag, TradeFlag
 
-from tickbus_features.buckets import freeze_to, reach, slot_at, tick
-from tickbus_features.expression import Float64s, Int64s
+from tickbus_features.buckets import freeze_to, reach, slot_at, slot_of, tick
+from tickbus_features.expression import Int64s
 from tickbus_features.layout import (
     BBO,
     BOOK,
+    FAR,
     FAR_US,
     L2,
     QUOTES,
@@ -40,6 +41,7 @@ from tickbus_features.layout import (
 from tickbus_features.order_flow import contribution, side_or_none
 
 _ABSENT = ABSENT
+_EPOCH_BITS = PACKETS_PER_EPOCH.bit_length() - 1
 _ALL = TRADES | QUOTES | BOOK
 _FIRST, _LAST = int(L2Flag.SNAPSHOT_FIRST), int(L2Flag.SNAPSHOT_LAST)
 _GAP_BEFORE = int(L2Flag.GAP_BEFORE)
@@ -66,11 +68,11 @@ def mark_missing(state: State, feeds: int, reset: int, from_timestamp: int) -> N
     state.ticker[0].missing |= feeds
     for interval in range(state.grids.shape[0]):
         grid = state.grids[interval]
-        ring = state.slots[interval]
         start = grid.closed_to
         while start < grid.opened_to:
             if start + grid.length_us > from_timestamp:
-                ring[(start // grid.length_us) % ring.shape[0]].missing |= feeds | reset
+                slot = state.slots[interval, slot_of(grid, start, state.slots.shape[1])]
+                slot.missing |= feeds | reset
             start += grid.length_us
 
 
@@ -94,7 +96,8 @@ def follow_epoch(state: State, epoch: int) -> None:
 def take_trade(state: State, trade: Trades, row: int) -> None:
     """Add a trade to its bar, or to the late ones where that is closed."""
     timestamp, qty, side = trade.timestamp[row], trade.qty[row], trade.side[row]
-    price = trade.price[row]
+    price, packet_id = trade.price[row], trade.packet_id[row]
+    rcv_timestamp = trade.rcv_timestamp[row]
     in_bar = not trade.flags[row] & _NO_BAR
     found(state.ticker[0], TRADES)
     for interval in range(state.grids.shape[0]):
@@ -105,10 +108,9 @@ def take_trade(state: State, trade: Trades, row: int) -> None:
                 grid.late_volume += qty
                 state.ticker[0].late_trades += 1
             continue
-        ring = state.slots[interval]
-        slot = ring[slot_at(grid, timestamp, ring.shape[0])]
-        slot.packet_id = trade.packet_id[row]
-        slot.rcv_timestamp = trade.rcv_timestamp[row]
+        slot = state.slots[interval, slot_at(grid, timestamp, state.slots.shape[1])]
+        slot.packet_id = packet_id
+        slot.rcv_timestamp = rcv_timestamp
         if not in_bar:
             continue
         if slot.trade_count == 0:
@@ -153,8 +155,8 @@ def take_quote(
     ticker.ask_sz = ask_sz
     found(ticker, QUOTES)
     for interval in range(state.grids.shape[0]):
-        ring = state.slots[interval]
-        slot = ring[slot_at(state.grids[interval], timestamp, ring.shape[0])]
+        grid = state.grids[interval]
+        slot = state.slots[interval, slot_at(grid, timestamp, state.slots.shape[1])]
         slot.order_flow += flow
         slot.quote_count += 1
 
@@ -164,9 +166,8 @@ def touch(state: State, timestamp: int, packet_id: int, rcv_timestamp: int, is_b
     """Note an event as the last one of its bucket; a late book event is in the next book."""
     for interval in range(state.grids.shape[0]):
         grid = state.grids[interval]
-        ring = state.slots[interval]
         at = max(timestamp, grid.frozen_to) if is_book else timestamp
-        slot = ring[slot_at(grid, at, ring.shape[0])]
+        slot = state.slots[interval, slot_at(grid, at, state.slots.shape[1])]
         slot.packet_id = packet_id
         slot.rcv_timestamp = rcv_timestamp
         slot.l2_count += is_book
@@ -192,9 +193,10 @@ def take_bbo(state: State, bbo: Quotes, row: int) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def take_packet(
-    state: State, book: Int64s, l2: Packets, row: int, level: int, best: Float64s
+    state: State, book: Int64s, l2: Packets, row: int, level: int, scratch: Scratch
 ) -> None:
     """Apply a book packet whose levels begin at `level`; the best quote after it where needed."""
+    best = scratch.best
     ticker = state.ticker[0]
     timestamp, flags = l2.timestamp[row], l2.flags[row]
     is_first = flags & _FIRST
@@ -206,7 +208,9 @@ def take_packet(
         ticker.book_valid = 0
         ticker.in_snapshot = 1
     if ticker.in_snapshot or ticker.book_valid:
-        levels.fold(book, l2.side, l2.price, l2.qty, level, level + l2.levels[row])
+        levels.apply(
+            book, l2.side, l2.price, l2.qty, scratch.actions, level, level + l2.levels[row]
+        )
         ticker.update_id = l2.update_id[row]
         ticker.l2_timestamp = timestamp
     if ticker.in_snapshot and flags & _LAST:
@@ -227,18 +231,17 @@ def _next_step(messages: FeedMessages, clocks: Clocks, cursor: Record) -> int:
 
     A message says how many of its flush follow directly: those that end together are one flush.
     """
-    ends = FAR_US
+    ends = FAR
     for feed in range(4):
         place = cursor.message[feed]
         if place < messages[feed].seq.shape[0]:
             ends = min(ends, messages[feed].seq[place] + messages[feed].more[place])
     if cursor.clock < clocks.seq.shape[0] and clocks.seq[cursor.clock] < ends:
         return 2
-    if ends == FAR_US:
+    if ends == FAR:
         return 0
     cursor.seq = 0
     for feed in range(4):
-        cursor.order[feed] = _ABSENT
         feed_messages = messages[feed]
         while cursor.message[feed] < feed_messages.seq.shape[0]:
             place = cursor.message[feed]
@@ -251,19 +254,23 @@ def _next_step(messages: FeedMessages, clocks: Clocks, cursor: Record) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _next_feed(packet_ids: tuple[Int64s, Int64s, Int64s, Int64s], cursor: Record) -> int:
-    """Feed of the flush's next event by packet, -1 when there is none.
+def _look_at(cursor: Record, feed: int, packet_ids: Int64s, least: int) -> None:
+    """Note the packet of a feed's next row.
 
-    Within a feed the order is the log's: updates kept back until a snapshot came follow it,
-    though their packets are older.
+    Within a feed the order is the log's: updates kept back until a snapshot came follow it, though
+    their packets are older.
     """
-    chosen, least = -1, 0
+    row = cursor.row[feed]
+    cursor.order[feed] = max(least, packet_ids[row]) if row < cursor.end[feed] else FAR
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _next_feed(cursor: Record) -> int:
+    """Feed of the flush's next event by packet, -1 when there is none."""
+    chosen, least = -1, FAR
     for feed in range(4):
-        row = cursor.row[feed]
-        if row < cursor.end[feed]:
-            order = max(cursor.order[feed], packet_ids[feed][row])
-            if chosen < 0 or order < least:
-                chosen, least = feed, order
+        if cursor.order[feed] < least:
+            chosen, least = feed, cursor.order[feed]
     return chosen
 
 
@@ -285,63 +292,86 @@ def fold_ticker(
     """Fold a group's events of one ticker; False: make more space for rows and call again.
 
     state: State; book: the ticker's book; messages: four Messages (STATUS, L2, BBO, TRADE), and
-    their columns Losses, Packets, Quotes, Trades; clocks: Clocks; cursors: one CURSOR, zero at the
-    first call; scratch: Scratch; rows: Rows, appended to.
+    their columns Losses, Packets, Quotes, Trades; clocks: Clocks; cursors: one CURSOR as
+    `new_cursor` gives it at the first call; scratch: Scratch; rows: Rows, appended to.
     """
     cursor, ticker = cursors[0], state.ticker[0]
-    packet_ids = (losses.packet_id, l2.packet_id, bbo.packet_id, trade.packet_id)
     while True:
-        feed = _next_feed(packet_ids, cursor)
+        feed = _next_feed(cursor)
         if feed < 0:
             step = _next_step(messages, clocks, cursor)
             if step == 0:
                 return True
-            if step == 2:
-                at = cursor.clock
-                follow_epoch(state, clocks.epoch[at])
-                if not tick(
-                    clocks.timestamp[at], state, book, scratch, rows, clocks.seq[at], ticker.epoch
-                ):
-                    return False
+            if step == 1:
+                _look_at(cursor, STATUS, losses.packet_id, _ABSENT)
+                _look_at(cursor, L2, l2.packet_id, _ABSENT)
+                _look_at(cursor, BBO, bbo.packet_id, _ABSENT)
+                _look_at(cursor, TRADE, trade.packet_id, _ABSENT)
+            elif not _take_clock(state, book, clocks, cursor.clock, scratch, rows):
+                return False
+            else:
                 cursor.clock += 1
             continue
-        row = cursor.row[feed]
-        follow_epoch(state, packet_ids[feed][row] // PACKETS_PER_EPOCH)
-        if feed == STATUS:
-            lose_or_find(state, losses, row)
+        row, order = cursor.row[feed], cursor.order[feed]
+        if feed == TRADE:
+            timestamp, packet_id = trade.timestamp[row], trade.packet_id[row]
+        elif feed == BBO:
+            timestamp, packet_id = bbo.timestamp[row], bbo.packet_id[row]
+        elif feed == L2:
+            timestamp, packet_id = l2.timestamp[row], l2.packet_id[row]
         else:
-            if feed == TRADE:
-                timestamp = trade.timestamp[row]
-            elif feed == BBO:
-                timestamp = bbo.timestamp[row]
+            timestamp, packet_id = ticker.reach_from, losses.packet_id[row]
+        if packet_id >> _EPOCH_BITS != ticker.epoch:
+            follow_epoch(state, packet_id >> _EPOCH_BITS)
+        timed = 0 <= timestamp < FAR_US
+        if (
+            timed
+            and not ticker.reach_from <= timestamp < ticker.reach_to
+            and feed != STATUS
+            and not reach(timestamp, grace_us, state, book, scratch, rows, cursor.seq, ticker.epoch)
+        ):
+            return False
+        if feed == STATUS:
+            _take_status(state, losses, row)
+            cursor.row[feed] += 1
+            _look_at(cursor, feed, losses.packet_id, order)
+        elif feed == L2:
+            if timed:
+                freeze_to(timestamp, state, book)
+                take_packet(state, book, l2, row, cursor.level, scratch)
             else:
-                timestamp = l2.timestamp[row]
-            if 0 <= timestamp < FAR_US:
-                if not reach(
-                    timestamp, grace_us, state, book, scratch, rows, cursor.seq, ticker.epoch
-                ):
-                    return False
-                if feed == TRADE:
-                    take_trade(state, trade, row)
-                elif feed == BBO:
-                    take_bbo(state, bbo, row)
-                else:
-                    freeze_to(timestamp, state, book)
-                    take_packet(state, book, l2, row, cursor.level, scratch.best)
-            else:
-                ticker.untimed += 1
-                if feed == L2:
-                    lose(state, BOOK, _ABSENT)
-            if feed == L2:
-                cursor.level += l2.levels[row]
-        cursor.order[feed] = max(cursor.order[feed], packet_ids[feed][row])
-        cursor.row[feed] = row + 1
+                lose(state, BOOK, _ABSENT)
+            cursor.level += l2.levels[row]
+            cursor.row[feed] += 1
+            _look_at(cursor, feed, l2.packet_id, order)
+        elif feed == BBO:
+            if timed:
+                take_bbo(state, bbo, row)
+            cursor.row[feed] += 1
+            _look_at(cursor, feed, bbo.packet_id, order)
+        else:
+            if timed:
+                take_trade(state, trade, row)
+            cursor.row[feed] += 1
+            _look_at(cursor, feed, trade.packet_id, order)
+        if not timed and feed != STATUS:
+            ticker.untimed += 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def lose_or_find(state: State, losses: Losses, row: int) -> None:
-    """A status message: feeds that broke, feeds that are whole again."""
+def _take_status(state: State, losses: Losses, row: int) -> None:
+    """Feeds that broke, feeds that are whole again; a status has no venue time and closes none."""
     if losses.lost[row]:
         lose(state, losses.lost[row], losses.from_timestamp[row])
     if losses.found[row]:
         found(state.ticker[0], losses.found[row])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _take_clock(
+    state: State, book: Int64s, clocks: Clocks, at: int, scratch: Scratch, rows: Rows
+) -> bool:
+    """Close what a clock closes; False: no space left for rows."""
+    follow_epoch(state, clocks.epoch[at])
+    timestamp, epoch = clocks.timestamp[at], state.ticker[0].epoch
+    return bool(tick(timestamp, state, book, scratch, rows, clocks.seq[at], epoch))

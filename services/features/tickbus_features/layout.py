@@ -92,6 +92,7 @@ SLOT = np.dtype(
         ("book", "<f8", (4, DEPTH)),  # bid prices, bid sizes, ask prices, ask sizes
     ]
 )
+FAR = 2**63 - 1
 STATUS, L2, BBO, TRADE = 0, 1, 2, 3
 """Feeds in the order in which events of one packet are taken."""
 CURSOR = np.dtype(
@@ -99,7 +100,7 @@ CURSOR = np.dtype(
         ("message", "<i8", (4,)),  # next message of each feed
         ("row", "<i8", (4,)),  # next row
         ("end", "<i8", (4,)),  # behind the last row of the flush
-        ("order", "<i8", (4,)),  # packet_id so far: within a feed it never goes back
+        ("order", "<i8", (4,)),  # packet_id of the next row, never less than before; FAR: none
         ("clock", "<i8"),
         ("level", "<i8"),
         ("seq", "<i8"),  # of the flush's last message
@@ -218,6 +219,8 @@ class Scratch(NamedTuple):
     stack: Float64s
     best: Float64s
     """best bid price and size, best ask price and size"""
+    actions: Int8s
+    """what the book says of each level of a group; nobody asks"""
 
 
 class State(NamedTuple):
@@ -247,3 +250,10 @@ def new_state(intervals_us: list[int], grace_us: int, history: tuple[int, int]) 
     ring = grace_us // min(intervals_us) + 2
     slots = np.zeros((len(intervals_us), ring), SLOT)
     return State(ticker, grids, slots, np.zeros((len(intervals_us), *history)))
+
+
+def new_cursor() -> Records:
+    """The cursor before a group's first message."""
+    cursors = np.zeros(1, CURSOR)
+    cursors["order"] = FAR
+    return cursors

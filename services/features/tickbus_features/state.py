@@ -21,6 +21,7 @@ def scratch_of(catalogue: Catalogue) -> layout.Scratch:
         values=np.zeros(len(LAYER_1) + len(catalogue.entries)),
         stack=np.zeros(program.stack),
         best=np.zeros(4),
+        actions=np.zeros(0, np.int8),
     )
 
 

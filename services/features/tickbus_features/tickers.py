@@ -17,7 +17,7 @@ from tickbus_features.inputs import (
     statuses_by_ticker,
     tickers_of,
 )
-from tickbus_features.layout import CURSOR, Clocks
+from tickbus_features.layout import Clocks, new_cursor
 from tickbus_features.rows import (
     Closed,
     closed_rows,
@@ -59,8 +59,11 @@ class Tickers:
     def _fold_ticker(self, ticker: Ticker, inputs: Inputs, clocks: Clocks) -> Iterator[Closed]:
         state = self.states.get(ticker) or self._begin(ticker)
         state.reserve(inputs.levels)
+        if len(self._scratch.actions) < inputs.levels:
+            actions = np.zeros(2 * inputs.levels, np.int8)
+            self._scratch = self._scratch._replace(actions=actions)
         late_before = state.late_trades
-        cursors = np.zeros(1, CURSOR)
+        cursors = new_cursor()
         self._rows.counts[:] = 0
         while not fold_ticker(
             state.kept,
