@@ -18,11 +18,13 @@ def warm(venue: Venue) -> None:
     decoded = venue.decode([frame])
     venue.parse_snapshot(b'{"lastUpdateId":1,"bids":[["1","1"]],"asks":[]}')
     times = np.zeros(1, np.int64)
-    observe(decoded.kind, decoded.ticker, decoded.event_us, times, 0, times.copy(), times.copy())
+    # A frame that is none of ours leaves its columns as they were: not to be used as places.
+    ticker, count = np.zeros_like(decoded.ticker), np.zeros_like(decoded.level_count)
+    observe(decoded.kind, ticker, decoded.event_us, times, 0, times.copy(), times.copy())
     one, values = times.copy(), np.zeros((1, 4))
     verdict = np.zeros(1, np.int8)
     judge_quotes(
-        decoded.ticker,
+        ticker,
         times,
         times,
         values,
@@ -33,7 +35,7 @@ def warm(venue: Venue) -> None:
         verdict,
     )
     none = np.zeros(0, np.int8), np.zeros(0), np.zeros(0)
-    gather_levels(times, decoded.level_count, *none, np.zeros(2, np.int64), *none)
+    gather_levels(times, count, *none, np.zeros(2, np.int64), *none)
     encode_frames(Frames([frame], [1], [1], [0], len(frame)))
     book = OrderBook()
     book.apply(np.ones(1, np.int8), np.ones(1), np.ones(1))
