@@ -12,6 +12,7 @@ import platform
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from tickbus_runtime.publisher import Outgoing, Publisher, announce_epoch
 from tickbus_runtime.service import Context
@@ -161,7 +162,13 @@ class Ingest:
         ctx, settings = self._ctx, self._settings
         owner = f"{platform.node()}:{os.getpid()}"
         epoch, fence_seq = await announce_epoch(
-            ctx.nc, self._stream, ctx.shard.name, ctx.shard.exchange, owner
+            ctx.nc,
+            self._stream,
+            ctx.shard.name,
+            ctx.shard.exchange,
+            owner,
+            version=_version(),
+            stopping=ctx.stopping,
         )
         rule = SnapshotRule(interval_us=int(settings.snapshot_interval_s * 1e6))
         self._session = Session(
@@ -215,8 +222,9 @@ class Ingest:
 
     async def _until_ended(self, lines: asyncio.Future[list[None]]) -> None:
         """Ends when all lines have, or when told to stop; wakes the flusher to see it."""
-        told: asyncio.Future[bool] = asyncio.ensure_future(self._ctx.stopping.wait())
-        await asyncio.wait([lines, told], return_when=asyncio.FIRST_COMPLETED)
+        told = asyncio.ensure_future(self._ctx.stopping.wait())
+        either: list[asyncio.Future[Any]] = [lines, told]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         told.cancel()
         self._buffer.arrived.set()
 
