@@ -64,21 +64,25 @@ def test_dataset_is_whole_after_death_at_any_point(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     points = [[int(code) for code in line.split()] for line in done.stdout.splitlines()]
-    assert {tuple(codes[1:3]) for codes in points[:-1]} == {(DIED, DIED)}
-    assert {codes[3] for codes in points} == {codes[5] for codes in points} == {FINISHED}
-    drained = [codes[4] for codes in points]
+    assert {codes[1] for codes in points[:-1]} == {DIED}
+    assert {codes[2] for codes in points} == {FINISHED}
+    assert len(points) > 40
+    early = [codes for codes in points[:-1] if len(codes) > 3]
+    assert {(codes[3], codes[5]) for codes in early} == {(DIED, FINISHED)}
+    drained = [codes[4] for codes in early]
     assert drained == sorted(drained)
-    assert drained.count(FINISHED) > 40
     assert set(drained) == {FINISHED, BEHIND}
     right = data_files(tmp_path / "right")
     for point, *_ in points:
-        restarted, early = (tmp_path / "died" / f"{point}{tail}" for tail in ("", "-early"))
+        restarted = tmp_path / "died" / str(point)
         assert data_files(restarted) == right, f"death before change {point}"
-        for root in (restarted, early):
-            assert_whole(root, log)
-            assert not list((root / "_tmp").iterdir()), f"left behind by death at {point}"
+        assert_whole(restarted, log)
+        assert not list((restarted / "_tmp").iterdir()), f"left behind by death at {point}"
+    for point, *_ in early:
+        assert_whole(tmp_path / "died" / f"{point}-early", log)
         for feed in FEEDS:
-            assert all_rows(early, feed) == all_rows(tmp_path / "right", feed)
+            rows = all_rows(tmp_path / "died" / f"{point}-early", feed)
+            assert rows == all_rows(tmp_path / "right", feed)
 
 
 def building(target: LocalTarget, log: Sequence[Stored], cut: str) -> Steps[Outcome]:
@@ -113,7 +117,7 @@ def interleave(
     return outcomes
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(turns=st.lists(st.booleans(), max_size=120), shorter=st.integers(0, 20))
 def test_of_two_writers_one_commits_and_the_dataset_is_whole(
     turns: list[bool], shorter: int, tmp_path_factory: pytest.TempPathFactory

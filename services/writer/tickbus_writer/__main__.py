@@ -13,6 +13,7 @@ from tickbus_runtime import service
 from tickbus_runtime.publisher import Publisher
 from tickbus_runtime.service import Context
 
+from tickbus_writer import kernels
 from tickbus_writer.stream_files import Limits
 from tickbus_writer.stream_service import StreamService
 
@@ -21,6 +22,7 @@ async def serve(context: Context) -> None:
     """Write the streams named in the settings side by side until told to stop."""
     _allow_many_files()
     column_checks.warm()
+    kernels.warm()
     settings = context.settings.writer
     limits = Limits(
         block_s=settings.block_s,

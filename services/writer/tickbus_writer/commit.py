@@ -82,11 +82,11 @@ def tip_after(entry: Entry, data: bytes) -> Tip:
 def commit(draft: Entry, built: list[Built]) -> Steps[Outcome]:
     """Commit a block: `draft` is its entry without files, `built` the files in their order."""
     link = _link(draft.stream, draft.first_seq)
-    for one in built:
-        yield Seal(one.temporary)
-        _check((yield See(one.temporary)), one, draft)
     paths = tuple(one.file.path for one in built)
     if paths:
+        yield Seal(tuple(one.temporary for one in built))
+        for one in built:
+            _check((yield See(one.temporary)), one, draft)
         yield Intend(paths)
     files = yield from _place_all(built, link)
     if paths:

@@ -29,6 +29,7 @@ from tickbus_schemas.messages import (
     TradeBatch,
 )
 
+from tickbus_writer import kernels
 from tickbus_writer.partition import PartKey
 
 DAY_US = 86_400_000_000
@@ -235,12 +236,14 @@ def expand(feed: str, packed: Packed) -> Rows:
 def _expand_l2(packed: Packed) -> Rows:
     counts = packed.counts
     assert counts is not None
-    rows: Rows = {name: np.repeat(_array(values), counts) for name, values in packed.rows.items()}
-    starts = np.cumsum(counts, dtype=np.int64) - counts
-    within = np.arange(packed.size) - np.repeat(starts, counts)
-    rows["seq_id"] = _array(rows["seq_id"]) + within
-    rows["is_snapshot"] = (_array(rows["flags"]) & int(_ANY_SNAPSHOT)) != 0
-    rows["engine_timestamp"] = _sent(_array(rows["engine_timestamp"]))
+    of_packets = {name: _array(values) for name, values in packed.rows.items()}
+    of_packets["is_snapshot"] = (of_packets["flags"] & int(_ANY_SNAPSHOT)) != 0
+    of_packets["engine_timestamp"] = _sent(of_packets["engine_timestamp"])
+    rows: Rows = {}
+    for name, values in of_packets.items():
+        column = rows[name] = np.empty(packed.size, values.dtype)
+        fill = kernels.number if name == "seq_id" else kernels.spread
+        fill(values, counts, column)
     return rows | packed.levels
 
 

@@ -24,13 +24,13 @@ Steps = Generator[Step, Any, Result]
 
 
 class Seal(NamedTuple):
-    """Make a temporary file durable."""
+    """Make temporary files durable."""
 
-    temporary: str
+    temporaries: tuple[str, ...]
 
     def on(self, target: Target) -> Any:
         """None."""
-        return target.seal(self.temporary)
+        return target.seal(self.temporaries)
 
 
 class See(NamedTuple):

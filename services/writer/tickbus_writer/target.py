@@ -30,8 +30,8 @@ class Target(Protocol):
     def temporary(self) -> str:
         """Path of a new file of this writer that nobody else sees; a place to build one file."""
 
-    def seal(self, temporary: str) -> None:
-        """Make a finished temporary file durable."""
+    def seal(self, temporaries: Iterable[str]) -> None:
+        """Make finished temporary files durable."""
 
     def see(self, path: str) -> Seen | None:
         """Read a file back, temporary or in place; None if it is not a whole Parquet file."""
