@@ -13,6 +13,8 @@ from tickbus_schemas.messages import ABSENT, L2Batch, L2Flag
 from tickbus.kernels import book as kernel
 from tickbus.kernels.book import F64, I8, I64
 
+_I1, _F8 = np.dtype("<i1"), np.dtype("<f8")
+
 
 @dataclass(frozen=True)
 class Applied:
@@ -48,7 +50,12 @@ class OrderBook:
         """Set levels to absolute sizes, 0 removes; what each did: NEW, UPDATE or DELETE.
 
         side: i8[n] BID 1 or ASK -1; price, qty: f64[n], finite. Links are the caller's business.
+        TypeError for columns of other types: their bits would be read as prices.
         """
+        if side.dtype is not _I1 or price.dtype is not _F8 or qty.dtype is not _F8:
+            raise TypeError(
+                f"side {side.dtype}, price {price.dtype}, qty {qty.dtype}: i8, f64, f64"
+            )
         action = np.empty(len(side), np.int8)
         if not kernel.apply_whole(self._book, side, price, qty, action):
             self._book = kernel.reserve(self._book, len(side))
