@@ -34,10 +34,16 @@ class Replay:
         self.update_id = ABSENT
         self.timestamp = ABSENT
 
-    def forward_to(self, packet_id: int) -> None:
-        """Put every packet up to and including `packet_id` into the book."""
+    def forward_to(self, packet_id: int, update_id: int) -> None:
+        """Put every packet up to `packet_id` into the book, of that packet up to `update_id`.
+
+        A snapshot releases the updates that waited for it: all of them carry its packet_id.
+        """
         while self._now is not None:
-            end = int(np.searchsorted(self._now.packet_id, packet_id, side="right"))
+            start, end = np.searchsorted(self._now.packet_id, (packet_id, packet_id + 1)).tolist()
+            if start < end:
+                meant = np.flatnonzero(self._now.update_id[start:end] == update_id)
+                end = start + int(meant[-1]) + 1 if len(meant) else end
             self._apply(self._now, max(end, self._done))
             if self._done < len(self._now) or self._next is None:
                 return
@@ -94,7 +100,7 @@ def check_books(
             if columns["gap"][row]:
                 findings.facts["book rows with a gap"] += 1
                 continue
-            replay.forward_to(int(columns["packet_id"][row]))
+            replay.forward_to(int(columns["packet_id"][row]), int(columns["update_id"][row]))
             if not replay.valid:
                 findings.facts["book rows before the first snapshot"] += 1
                 continue
