@@ -108,31 +108,38 @@ class Flush:
                 text = f"{judgement.text}; a later message was stored"
                 self._settle(place, Outcome(code=judgement.code or NO_RESPONDERS, text=text))
 
-    def doubtful(self, sent_before_s: float) -> list[int]:
-        """Places that the stream itself must tell about before anything is sent again.
+    def doubtful(self, sent_before_s: float) -> set[str]:
+        """Subjects that the stream itself must tell about before anything is sent again.
 
-        Those first sent so long ago that the server may have forgotten their ids, and those behind
-        one that waits: if they are stored, that one is overtaken.
+        Of messages first sent so long ago that the server may have forgotten their ids, and of
+        those behind one that waits: if they are stored, that one is overtaken.
         """
         first_to_wait = min(self._told_to_wait, default=len(self.messages))
-        return [
-            place
-            for place in self.waiting
-            if place in self._doubt_s
-            and (self._doubt_s[place] < sent_before_s or place > first_to_wait)
-        ]
+        return {
+            self.messages[place].subject
+            for place, sent_s in self._doubt_s.items()
+            if sent_s < sent_before_s or place > first_to_wait
+        }
 
-    def found(self, place: int, last_id: str, seq: int) -> None:
-        """The stream's last message of this subject has this id: is it this one, or a later one?"""
-        subject = self.messages[place].subject
-        for later in range(place, len(self.messages)):
-            message = self.messages[later]
-            if message.subject == subject and message.msg_id == last_id:
-                self._settle(place, Outcome(seq if later == place else 0, duplicate=True))
-                break
-        else:
-            self._doubt_s.pop(place, None)
-            self._told_to_wait[place] = Judgement(Verdict.AGAIN, text="it never arrived")
+    def found(self, subject: str, last_id: str, seq: int) -> None:
+        """The stream's last message of a subject has this id: what is in doubt there, is not now.
+
+        Messages of one subject are stored in order, so up to that one they are there.
+        """
+        of_subject = [
+            place for place, message in enumerate(self.messages) if message.subject == subject
+        ]
+        last = max(
+            (place for place in of_subject if self.messages[place].msg_id == last_id), default=-1
+        )
+        for place in of_subject:
+            if place not in self._doubt_s:
+                continue
+            if place <= last:
+                self._settle(place, Outcome(seq if place == last else 0, duplicate=True))
+            else:
+                del self._doubt_s[place]
+                self._told_to_wait[place] = Judgement(Verdict.AGAIN, text="it never arrived")
         self._refuse_overtaken()
         self._drop_settled()
 

@@ -15,7 +15,6 @@ from functools import lru_cache
 
 import nats.errors
 from nats.aio.subscription import Subscription
-from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 from tickbus.connection import Connection
 from tickbus_schemas.errors import Reject, Retry
@@ -177,18 +176,17 @@ class Publisher:
 
     async def _look(self, flush: Flush) -> None:
         """Read from the stream what the server's memory of ids can no longer tell."""
-        for place in flush.doubtful(time.monotonic() - 0.75 * self._duplicate_window_s):
-            message = flush.messages[place]
+        js = self._nc.jetstream(timeout=self._deadline_s)
+        for subject in flush.doubtful(time.monotonic() - 0.75 * self._duplicate_window_s):
             try:
-                js = self._nc.jetstream(timeout=self._deadline_s)
-                stream = await js.find_stream_name_by_subject(message.subject)
-                last = await js.get_last_msg(stream, message.subject)
-                last_id, seq = (last.headers or {}).get("Nats-Msg-Id", ""), last.seq or 0
+                stream = await js.find_stream_name_by_subject(subject)
+                last = await js.get_last_msg(stream, subject)
             except NotFoundError:
-                last_id, seq = "", 0
-            except (nats.errors.Error, JetStreamError, TimeoutError, OSError):
+                flush.found(subject, "", 0)
+            except (nats.errors.Error, TimeoutError, OSError):
                 return  # as doubtful as before; the next attempt looks again
-            flush.found(place, last_id, seq)
+            else:
+                flush.found(subject, (last.headers or {}).get("Nats-Msg-Id", ""), last.seq or 0)
 
     def _counted(self, flush: Flush) -> list[Outcome]:
         telemetry = self._telemetry
