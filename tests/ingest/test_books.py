@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tickbus_ingest.books import SnapshotRule, State
 from tickbus_ingest.frames import Failed
+from tickbus_ingest.rows import Flush
 from tickbus_schemas.messages import ABSENT, Action, BboBatch, L2Batch, L2Flag, StatusKind
 
 from tests.ingest import wire
@@ -207,7 +208,7 @@ def test_nothing_was_lost_between_two_runs_when_the_ids_say_so(snapshot_id: int,
 
 def test_updates_that_the_bus_refused_make_the_book_sync_anew() -> None:
     script = live()
-    out = wire.Flush()
+    out = Flush()
     script.session.books[0].lose("refused", 1, 2, out)
     assert [status.kind for status in out.statuses] == [StatusKind.RESYNC]
     script.say(depth(111, 112, 110, 20), depth(113, 114, 112, 30)).answer(book(113, 25))

@@ -18,7 +18,7 @@ from tickbus_ingest.frames import Notice as FrameNotice
 from tickbus_ingest.rows import Flush
 from tickbus_ingest.session import Session
 from tickbus_schemas import codec
-from tickbus_schemas.messages import BboBatch, Clock, L2Batch, L2Flag, Message, Status, TradeBatch
+from tickbus_schemas.messages import Clock, L2Batch, L2Flag, Message, Status, TradeBatch
 
 T0_MS = 1_723_161_255_000
 CHANNELS = ["trade", "depth@100ms", "bookTicker"]
@@ -181,6 +181,3 @@ def recorded(path: Path) -> Iterator[dict[str, Any]]:
     with gzip.open(path, "rt") as lines:
         for line in lines:
             yield json.loads(line)
-
-
-__all__ = ["BboBatch", "L2Batch", "TradeBatch", "Transcript"]
