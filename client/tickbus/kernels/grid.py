@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from tickbus_schemas.messages import ABSENT, PACKETS_PER_EPOCH, BookFlag, L2Flag
 
 from tickbus.kernels import book as levels
+from tickbus.kernels.compiled import kernel
 from tickbus.kernels.grid_layout import DAY_US, L2, STATUS
 
 FAR_US = 4_102_444_800_000_000
@@ -30,7 +30,7 @@ _LAST, _GAP_BEFORE = int(L2Flag.SNAPSHOT_LAST), int(L2Flag.GAP_BEFORE)
 _CROSSED, _STALE, _GAP = int(BookFlag.CROSSED), int(BookFlag.STALE), int(BookFlag.GAP)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _lose(ticker: Any) -> None:
     """Something is missing: updates mean nothing until the next snapshot is whole."""
     if ticker.gap == 0:
@@ -40,7 +40,7 @@ def _lose(ticker: Any) -> None:
     ticker.in_snapshot = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _follow_epoch(ticker: Any, epoch: int) -> None:
     """What lies between two publishers is not known."""
     if epoch != ticker.epoch:
@@ -49,7 +49,7 @@ def _follow_epoch(ticker: Any, epoch: int) -> None:
         ticker.epoch = epoch
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _look_up(ticker: Any, shown: Any, book: Any) -> None:
     """Take the best levels out of the book, where they may have changed."""
     if ticker.changed and ticker.held:
@@ -59,7 +59,7 @@ def _look_up(ticker: Any, shown: Any, book: Any) -> None:
         ticker.changed = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _quality(ticker: Any, shown: Any, timestamp: int) -> int:
     """Flags of a row at a time."""
     flags = _GAP if ticker.gap else 0
@@ -70,7 +70,7 @@ def _quality(ticker: Any, shown: Any, timestamp: int) -> int:
     return flags
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _put(state: Any, book: Any, place: int, timestamp: int, seq: int, rows: Any) -> bool:
     """Append a row of the interval at `place`; False when there is no space."""
     ticker, shown = state.ticker[0], state.tops[0]
@@ -100,13 +100,13 @@ def _put(state: Any, book: Any, place: int, timestamp: int, seq: int, rows: Any)
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _whole_point(timestamp: int, length_us: int) -> int:
     """The first point at or after a time."""
     return -(-timestamp // length_us) * length_us
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _reach(state: Any, book: Any, timestamp: int, is_packet: bool, seq: int, rows: Any) -> bool:
     """Close the points before a time; False: no space, call again."""
     for place in range(state.grids.shape[0]):
@@ -126,7 +126,7 @@ def _reach(state: Any, book: Any, timestamp: int, is_packet: bool, seq: int, row
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _tell_change(state: Any, book: Any, timestamp: int, seq: int, rows: Any) -> None:
     """A row if the best levels or their quality are not as told last; space was looked for."""
     ticker, shown, told = state.ticker[0], state.tops[0], state.tops[1]
@@ -142,7 +142,7 @@ def _tell_change(state: Any, book: Any, timestamp: int, seq: int, rows: Any) -> 
                 _put(state, book, place, timestamp, seq, rows)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _judge(ticker: Any, packets: Any, row: int) -> bool:
     """Whether a packet belongs into the book; what is missing before it is missing from now on."""
     flags = packets.flags[row]
@@ -159,7 +159,7 @@ def _judge(ticker: Any, packets: Any, row: int) -> bool:
     return bool(ticker.whole)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _take(state: Any, book: Any, packets: Any, row: int, level: int) -> None:
     """Apply a packet whose levels begin at `level`."""
     ticker, flags = state.ticker[0], packets.flags[row]
@@ -187,7 +187,7 @@ def _take(state: Any, book: Any, packets: Any, row: int, level: int) -> None:
     ticker.update_id = packets.update_id[row]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _is_late(grids: Any, timestamp: int) -> bool:
     """Whether a point at or after this time was closed."""
     late = False
@@ -196,7 +196,7 @@ def _is_late(grids: Any, timestamp: int) -> bool:
     return late
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _packet(state: Any, book: Any, packets: Any, cursor: Any, rows: Any) -> bool:
     """The next packet; False: make more space for rows and call again."""
     ticker, row = state.ticker[0], cursor.row[L2]
@@ -221,7 +221,7 @@ def _packet(state: Any, book: Any, packets: Any, cursor: Any, rows: Any) -> bool
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _next_step(messages: Any, clocks: Any, cursor: Any) -> int:
     """Begin what follows in the log: 0 nothing, 1 a flush (its rows are marked off), 2 a clock.
 
@@ -248,7 +248,7 @@ def _next_step(messages: Any, clocks: Any, cursor: Any) -> int:
     return 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _next_feed(packet_ids: Any, cursor: Any) -> int:
     """Feed of the flush's next row by packet, -1 when there is none."""
     chosen, least = -1, 0
@@ -261,7 +261,7 @@ def _next_feed(packet_ids: Any, cursor: Any) -> int:
     return chosen
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fold_ticker(
     state: Any,
     book: Any,

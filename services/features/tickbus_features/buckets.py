@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
 from tickbus.kernels import book as levels
+from tickbus.kernels.compiled import kernel
 from tickbus_schemas.messages import ABSENT, BookFlag
 
 from tickbus_features.catalogue import BAR_COLUMNS, DEPTH
@@ -36,13 +36,13 @@ _BAR, _FLOATS = len(BAR_COLUMNS), len(FLOATS)
 _FILLED, _GAP, _CROSSED = int(BookFlag.FILLED), int(BookFlag.GAP), int(BookFlag.CROSSED)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def slot_of(grid: Record, start: int, ring: int) -> int:
     """Where the bucket that begins at `start` has its slot."""
     return int((start // grid.length_us) % ring)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def slot_at(grid: Record, timestamp: int, ring: int) -> int:
     """Slot of the open bucket of a time; a time before all open ones has the oldest one's."""
     if timestamp >= grid.opened_to - grid.length_us:
@@ -51,7 +51,7 @@ def slot_at(grid: Record, timestamp: int, ring: int) -> int:
     return int(slot_of(grid, start, ring))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def start_grid(grid: Record, timestamp: int) -> None:
     """Begin with the bucket of a time; nothing is known of the past."""
     start = timestamp - timestamp % grid.length_us
@@ -63,7 +63,7 @@ def start_grid(grid: Record, timestamp: int) -> None:
     grid.close = math.nan
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def open_slot(state: State, interval: int) -> None:
     """Make the next bucket's slot ready."""
     ticker, grid = state.ticker[0], state.grids[interval]
@@ -91,7 +91,7 @@ def open_slot(state: State, interval: int) -> None:
     grid.opened_to += grid.length_us
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def freeze(ticker: Record, slot: Record, book: Int64s) -> None:
     """Keep the best levels of the book as it is now; all null while it is not valid."""
     slot.frozen = 1
@@ -106,7 +106,7 @@ def freeze(ticker: Record, slot: Record, book: Int64s) -> None:
     levels.top(book, -1, slot.book[2], slot.book[3])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _fill_bar(grid: Record, slot: Record, values: Float64s) -> None:
     """BAR_COLUMNS; an empty bar stands at the close before."""
     traded = slot.trade_count > 0
@@ -122,7 +122,7 @@ def _fill_bar(grid: Record, slot: Record, values: Float64s) -> None:
     values[9] = slot.trade_count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _fill_book(slot: Record, values: Float64s) -> None:
     """FLOW_COLUMNS and BOOK_COLUMNS."""
     values[_BAR] = math.nan if slot.missing & QUOTES else slot.order_flow
@@ -135,7 +135,7 @@ def _fill_book(slot: Record, values: Float64s) -> None:
             place += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _next_row(rows: Rows, interval: int, seq: int, epoch: int) -> int:
     """Index of a new row; it joins the message of the same stream sequence, or begins one."""
     row = rows.counts[interval, 0]
@@ -153,7 +153,7 @@ def _next_row(rows: Rows, interval: int, seq: int, epoch: int) -> int:
     return int(row)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _write_bar(
     grid: Record, slot: Record, values: Float64s, ints: Int64s, floats: Float64s, flags: Uint16s
 ) -> None:
@@ -174,7 +174,7 @@ def _write_bar(
         flags[0] |= _GAP
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _write_features(slot: Record, scratch: Scratch, floats: Float64s, flags: Uint16s) -> None:
     """The published values and their flags."""
     for place in range(scratch.published.shape[0]):
@@ -186,7 +186,7 @@ def _write_features(slot: Record, scratch: Scratch, floats: Float64s, flags: Uin
         flags[1] |= _CROSSED
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def close_oldest(
     state: State, interval: int, book: Int64s, scratch: Scratch, rows: Rows, seq: int, epoch: int
 ) -> bool:
@@ -231,7 +231,7 @@ def close_oldest(
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _restart(
     timestamp: int,
     state: State,
@@ -252,7 +252,7 @@ def _restart(
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def reach(
     timestamp: int,
     grace_us: int,
@@ -290,7 +290,7 @@ def reach(
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def tick(
     timestamp: int, state: State, book: Int64s, scratch: Scratch, rows: Rows, seq: int, epoch: int
 ) -> bool:
@@ -313,7 +313,7 @@ def tick(
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def freeze_to(timestamp: int, state: State, book: Int64s) -> None:
     """Freeze the book of all open buckets that end at or before a book event's time."""
     for interval in range(state.grids.shape[0]):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+from tickbus.kernels.compiled import kernel
 
 from tickbus_features.expression import Float64s, Int64s, Step
 
@@ -20,7 +20,7 @@ _MULTIPLY, _DIVIDE, _LOG = int(Step.MULTIPLY), int(Step.DIVIDE), int(Step.LOG)
 _SHIFT, _SUM, _DEVIATION = int(Step.SHIFT), int(Step.SUM), int(Step.DEVIATION)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def window(history: Float64s, age: int, column: int, step: int, buckets: int) -> float:
     """Shift, sum, mean or deviation over the last `buckets` rows of a history column.
 
@@ -56,7 +56,7 @@ def window(history: Float64s, age: int, column: int, step: int, buckets: int) ->
     return math.sqrt(squares / (buckets - 1))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def evaluate(
     steps: Int64s,
     constants: Float64s,

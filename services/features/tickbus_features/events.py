@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
 from tickbus.kernels import book as levels
+from tickbus.kernels.compiled import kernel
 from tickbus_schemas.messages import ABSENT, PACKETS_PER_EPOCH, L2Flag, TradeFlag
 
 from tickbus_features.buckets import freeze_to, reach, slot_at, slot_of, tick
@@ -49,7 +49,7 @@ _NO_BAR = int(TradeFlag.BLOCK | TradeFlag.OFF_BOOK)
 """Trades that were not made in the book: they are no part of a bar."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def lose(state: State, feeds: int, from_timestamp: int) -> None:
     """A gap behind `from_timestamp`: the feeds are missing until they are found again."""
     ticker = state.ticker[0]
@@ -62,7 +62,7 @@ def lose(state: State, feeds: int, from_timestamp: int) -> None:
     mark_missing(state, feeds, RESET, from_timestamp)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def mark_missing(state: State, feeds: int, reset: int, from_timestamp: int) -> None:
     """Mark the open buckets that end behind a time; those opened later get the ticker's mark."""
     state.ticker[0].missing |= feeds
@@ -76,13 +76,13 @@ def mark_missing(state: State, feeds: int, reset: int, from_timestamp: int) -> N
             start += grid.length_us
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def found(ticker: Record, feeds: int) -> None:
     """A feed is whole again from here on."""
     ticker.missing &= ~feeds
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def follow_epoch(state: State, epoch: int) -> None:
     """What lies between two publishers is not known."""
     ticker = state.ticker[0]
@@ -92,7 +92,7 @@ def follow_epoch(state: State, epoch: int) -> None:
         ticker.epoch = epoch
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def take_trade(state: State, trade: Trades, row: int) -> None:
     """Add a trade to its bar, or to the late ones where that is closed."""
     timestamp, qty, side = trade.timestamp[row], trade.qty[row], trade.side[row]
@@ -129,7 +129,7 @@ def take_trade(state: State, trade: Trades, row: int) -> None:
             slot.taker_sell_volume += qty
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def take_quote(
     state: State, timestamp: int, bid_px: float, bid_sz: float, ask_px: float, ask_sz: float
 ) -> None:
@@ -161,7 +161,7 @@ def take_quote(
         slot.quote_count += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def touch(state: State, timestamp: int, packet_id: int, rcv_timestamp: int, is_book: int) -> None:
     """Note an event as the last one of its bucket; a late book event is in the next book."""
     for interval in range(state.grids.shape[0]):
@@ -173,7 +173,7 @@ def touch(state: State, timestamp: int, packet_id: int, rcv_timestamp: int, is_b
         slot.l2_count += is_book
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def take_bbo(state: State, bbo: Quotes, row: int) -> None:
     """A best quote of the venue; the first one ends the time in which the book gave them."""
     ticker = state.ticker[0]
@@ -191,7 +191,7 @@ def take_bbo(state: State, bbo: Quotes, row: int) -> None:
     touch(state, bbo.timestamp[row], bbo.packet_id[row], bbo.rcv_timestamp[row], 0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def take_packet(
     state: State, book: Int64s, l2: Packets, row: int, level: int, scratch: Scratch
 ) -> None:
@@ -225,7 +225,7 @@ def take_packet(
         take_quote(state, timestamp, best[0], best[1], best[2], best[3])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _next_step(messages: FeedMessages, clocks: Clocks, cursor: Record) -> int:
     """Begin what follows in the log: 0 nothing, 1 a flush (its rows are marked off), 2 a clock.
 
@@ -253,7 +253,7 @@ def _next_step(messages: FeedMessages, clocks: Clocks, cursor: Record) -> int:
     return 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _look_at(cursor: Record, feed: int, packet_ids: Int64s, least: int) -> None:
     """Note the packet of a feed's next row.
 
@@ -264,7 +264,7 @@ def _look_at(cursor: Record, feed: int, packet_ids: Int64s, least: int) -> None:
     cursor.order[feed] = max(least, packet_ids[row]) if row < cursor.end[feed] else FAR
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _next_feed(cursor: Record) -> int:
     """Feed of the flush's next event by packet, -1 when there is none."""
     chosen, least = -1, FAR
@@ -274,7 +274,7 @@ def _next_feed(cursor: Record) -> int:
     return chosen
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def fold_ticker(
     state: State,
     book: Int64s,
@@ -358,7 +358,7 @@ def fold_ticker(
             ticker.untimed += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _take_status(state: State, losses: Losses, row: int) -> None:
     """Feeds that broke, feeds that are whole again; a status has no venue time and closes none."""
     if losses.lost[row]:
@@ -367,7 +367,7 @@ def _take_status(state: State, losses: Losses, row: int) -> None:
         found(state.ticker[0], losses.found[row])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _take_clock(
     state: State, book: Int64s, clocks: Clocks, at: int, scratch: Scratch, rows: Rows
 ) -> bool:

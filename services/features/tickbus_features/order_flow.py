@@ -7,10 +7,10 @@ size away, and only at an unchanged price does the difference count.
 
 from __future__ import annotations
 
-from numba import njit
+from tickbus.kernels.compiled import kernel
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def contribution(
     bid_px: float,
     bid_sz: float,
@@ -34,7 +34,7 @@ def contribution(
     return flow
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def side_or_none(price: float, size: float, none: float) -> tuple[float, float]:
     """Price and size of a side; a side that is empty has the price `none` and size 0."""
     if size > 0.0:
