@@ -338,6 +338,13 @@ def test_what_breaks_a_rule_is_refused_and_named(
         codec.decode(codec.encode(msgspec.structs.replace(message, **spoilt)))
 
 
+def test_trade_ids_whose_offsets_go_back_are_refused() -> None:
+    doubled = {name: getattr(TRADE, name) * 2 for name in TRADE.columns if "trade_id" not in name}
+    for offsets, sound in (([0, 1, 3], True), ([0, 3, 3], True), ([0, 4, 3], False)):
+        two = msgspec.structs.replace(TRADE, **doubled, trade_id_offsets=pack("<i4", offsets))
+        assert (read(codec.encode(two)) is not None) == sound
+
+
 def test_nan_is_null_in_bars_and_features() -> None:
     bar = msgspec.structs.replace(BAR, open=NAN, high=NAN, low=NAN, close=NAN, vwap=NAN)
     assert isinstance(codec.decode(codec.encode(bar)), BarBatch)

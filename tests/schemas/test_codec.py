@@ -93,6 +93,14 @@ def test_a_clock_is_refused_where_clocks_do_not_stand(subject: str) -> None:
         codec.decode(codec.encode(clock), subject)
 
 
+def test_a_row_of_another_interval_is_refused() -> None:
+    book = strategies.BOOK_OF_TWO_ROWS
+    assert codec.decode(codec.encode(book), "book.binance_usdm.BTCUSDT.100ms") == book
+    for leaf in ("1s", "change"):
+        with pytest.raises(Reject, match="is not of"):
+            codec.decode(codec.encode(book), f"book.binance_usdm.BTCUSDT.{leaf}")
+
+
 @every_type
 @few
 @given(data=st.data())
