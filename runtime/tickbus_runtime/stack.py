@@ -223,10 +223,12 @@ class Stack:
 
         await self.supervisor.start(venue_program(self.plan.venue, self.folder.path, printed))
         facts = await self.watch(asyncio.wait_for(ready, READY_WITHIN_S))
-        self._overrides |= {
+        # What the user asked for stands above what the venue offers: fewer tickers, or a mistake.
+        self._overrides = {
             "ingest.exchange": facts["exchange"],
             "ingest.tickers": list(facts["tickers"]),
             "ingest.channels": list(facts["channels"]),
+            **self._overrides,
             "ingest.ws_url": facts["ws"],
             "ingest.rest_url": facts["rest"],
             "ingest.stop_at_end": self.plan.venue_ends,

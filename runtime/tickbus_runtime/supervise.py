@@ -157,9 +157,11 @@ class Child:
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the present process, if there is one."""
-        if self.pid is not None and self.process is not None:
+        # Not Process.send_signal: that polls, and may take the exit code from asyncio's watcher
+        # (https://github.com/python/cpython/issues/87744), which then makes up a 255.
+        if self.pid is not None:
             with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(number)
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """End it at once, for good."""
