@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from tickbus_schemas.messages import ABSENT, L2Batch, L2Flag
+from tickbus_schemas.messages import ABSENT, L2Batch
 
 from tickbus.kernels import book as kernel
-from tickbus.kernels.book import F64, I8, I64
+from tickbus.kernels.book import F64, I8
 
 _I1, _F8 = np.dtype("<i1"), np.dtype("<f8")
 
@@ -64,33 +64,28 @@ class OrderBook:
 
     def apply_batch(self, message: L2Batch) -> Applied:
         """Fold the packets of a message in, snapshots and links respected."""
-        flags = np.frombuffer(message.flags, "<u2")
-        ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(_i4(message.levels))))
-        side = np.frombuffer(message.side, "<i1")
-        price, qty = np.frombuffer(message.price, "<f8"), np.frombuffer(message.qty, "<f8")
-        links = np.frombuffer(message.prev_update_id, "<i8").tolist()
-        ids = np.frombuffer(message.update_id, "<i8").tolist()
-        times = np.frombuffer(message.timestamp, "<i8").tolist()
-        action = np.frombuffer(message.action, "<i1").copy()
-        broken = 0
-        for packet, flag in enumerate(flags.tolist()):
-            rows = slice(int(ends[packet]), int(ends[packet + 1]))
-            if self._follows(flag, links[packet], ids[packet]):
-                action[rows] = self.apply(side[rows], price[rows], qty[rows])
-                self.update_id, self.timestamp = ids[packet], times[packet]
-                self.valid = self.valid or bool(flag & L2Flag.SNAPSHOT_LAST)
-            else:
-                broken += 1
+        column = np.frombuffer
+        side = column(message.side, "<i1")
+        action = column(message.action, "<i1").copy()
+        self._book = kernel.reserve(self._book, len(side))
+        shown = np.array((self.update_id, self.valid, -1), np.int64)
+        broken = kernel.apply_packets(
+            self._book,
+            shown,
+            column(message.flags, "<u2"),
+            column(message.prev_update_id, "<i8"),
+            column(message.update_id, "<i8"),
+            column(message.levels, "<i4"),
+            side,
+            column(message.price, "<f8"),
+            column(message.qty, "<f8"),
+            action,
+        )
+        self.update_id, valid, row = shown.tolist()
+        self.valid = bool(valid)
+        if row >= 0:
+            self.timestamp = int(column(message.timestamp, "<i8")[row])
         return Applied(action, broken)
-
-    def _follows(self, flag: int, prev_update_id: int, update_id: int) -> bool:
-        if flag & L2Flag.SNAPSHOT_FIRST:
-            self.clear()
-        if flag & L2Flag.SNAPSHOT:
-            return True
-        if not self.valid or not kernel.follows(self.update_id, prev_update_id, update_id):
-            self.valid = False
-        return self.valid
 
     def best(self) -> tuple[float, float, float, float]:
         """Best bid price and size, best ask price and size; NaN where a side is empty."""
@@ -152,7 +147,3 @@ class OrderBook:
         book.update_id, book.timestamp, book.valid = update_id, timestamp, bool(valid)
         book._book = kernel.load(state[24:])
         return book
-
-
-def _i4(column: bytes) -> I64:
-    return np.frombuffer(column, "<i4").astype(np.int64)

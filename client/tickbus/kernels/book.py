@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from tickbus_schemas.messages import Action, L2Flag
 
 from tickbus.kernels import blocks
 from tickbus.kernels.blocks import (
@@ -28,10 +29,14 @@ from tickbus.kernels.compiled import kernel
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
+I32 = npt.NDArray[np.int32]
+U16 = npt.NDArray[np.uint16]
 I8 = npt.NDArray[np.int8]
 
 ABSENT = LOWEST
-NEW, UPDATE, DELETE = 1, 2, 3
+NEW, UPDATE, DELETE = int(Action.NEW), int(Action.UPDATE), int(Action.DELETE)
+_FIRST, _SNAPSHOT = int(L2Flag.SNAPSHOT_FIRST), int(L2Flag.SNAPSHOT)
+_LAST = int(L2Flag.SNAPSHOT_LAST)
 _u64 = np.uint64
 
 
@@ -144,6 +149,43 @@ def apply_whole(book: I64, side: I8, price: F64, qty: F64, action: I8) -> bool:
         return False
     apply(book, side, price, qty, action, 0, len(side))
     return True
+
+
+@kernel
+def apply_packets(
+    book: I64,
+    shown: I64,
+    flags: U16,
+    prev_update_id: I64,
+    update_id: I64,
+    levels: I32,
+    side: I8,
+    price: F64,
+    qty: F64,
+    action: I8,
+) -> int:
+    """Fold packets in, snapshots and links respected; how many did not follow and were left out.
+
+    shown [in, out]: update id, whether the book is whole, row of the last packet in it (or -1).
+    action [out]: as of `apply`; it stays as it was where a packet is left out. The book must be
+    reserved for all levels.
+    """
+    start = broken = 0
+    for row in range(len(flags)):
+        stop = start + levels[row]
+        if flags[row] & _FIRST:
+            clear(book)
+            shown[0], shown[1] = ABSENT, 0
+        elif not flags[row] & _SNAPSHOT:
+            shown[1] &= int(follows(shown[0], prev_update_id[row], update_id[row]))
+        if flags[row] & _SNAPSHOT or shown[1]:
+            apply(book, side, price, qty, action, start, stop)
+            shown[0], shown[2] = update_id[row], row
+            shown[1] |= int(flags[row] & _LAST != 0)
+        else:
+            broken += 1
+        start = stop
+    return broken
 
 
 @kernel
