@@ -227,3 +227,14 @@ def test_the_version_is_that_of_the_installed_distribution(installed: Path) -> N
     done = tickbus(installed, "--version")
     assert done.returncode == 0
     assert done.stdout.startswith("tickbus 0.")
+
+
+def test_the_clients_own_commands_need_nats_py_and_msgspec_only() -> None:
+    code = (
+        "import sys, importlib;"
+        "sys.modules.update(dict.fromkeys(['numpy', 'numba', 'polars', 'pyarrow', 'aiohttp']));"
+        "[importlib.import_module(f'tickbus.commands.{name}')"
+        " for name in ('tail', 'top', 'replay', 'streams')]"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
