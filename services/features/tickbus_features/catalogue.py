@@ -1,8 +1,8 @@
 """Layer 2: every named feature, one entry each. To add a feature, add its entry to `CATALOGUE`.
 
-Formulas and their sources: docs/features.md. An entry is an expression over the columns of layer 1
-(`LAYER_1`) and over entries before it; window and warm-up follow from the expression. A value that
-cannot be computed (warm-up, gap, empty side, division by zero) is null, never 0.
+An entry is an expression over the columns of layer 1 (`LAYER_1`) and over entries before it; window
+and warm-up follow from the expression (`Catalogue.rows_needed`). A value that cannot be computed
+(warm-up, gap, empty side, division by zero) is null, never 0.
 """
 
 from __future__ import annotations
