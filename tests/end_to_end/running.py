@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,22 @@ class Run:
         result: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
         return result
 
-    def wait_for_rows(self, timeout_s: float = 30) -> None:
-        """Until the writer has begun: there is a temporary or a finished file."""
+    def wait_for_frames(self, timeout_s: float = 60) -> None:
+        """Until ingest says that frames have come in."""
         deadline = time.monotonic() + timeout_s
-        while not any(self.data.glob("feed=*/**/*parquet*")):
-            assert self.process.poll() is None, "the run ended before anything was written"
-            assert time.monotonic() < deadline, "nothing was written"
-            time.sleep(0.02)
+        while self._frames() == 0:
+            assert self.process.poll() is None, "the run ended before anything was received"
+            assert time.monotonic() < deadline, "nothing was received"
+            time.sleep(0.05)
+
+    def _frames(self) -> float:
+        try:
+            facts = json.loads((self.data / "_run" / "ingest.json").read_text())
+            with urllib.request.urlopen(facts["health_url"] + "/status", timeout=5) as answer:
+                counters = json.load(answer)["counters"]
+        except (OSError, ValueError):
+            return 0
+        return sum(n for name, n in counters.items() if name.startswith("frames"))
 
     def kill(self, name: str) -> int:
         """Kill -9 the process of a service (or `nats`); its pid."""

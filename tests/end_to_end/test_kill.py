@@ -19,7 +19,7 @@ SPEED = "60"  # 346 s of market in 6 s: time enough to hit the middle
 
 
 def kill_in_the_middle(run: Any, name: str) -> None:
-    run.wait_for_rows()
+    run.wait_for_frames()
     time.sleep(random.uniform(0.2, 3.0))
     run.kill(name)
 
