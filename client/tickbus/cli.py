@@ -135,21 +135,33 @@ def _overview(commands: dict[str, EntryPoint]) -> str:
 
 def _help_line(point: EntryPoint) -> str:
     """The command's `help`, read from its source: importing would load what the command needs."""
-    try:
-        spec = find_spec(point.module)
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None:
+    source = _source(point.module)
+    if source is None:
         return "(not installed completely)"
-    if spec.origin is not None and spec.origin.endswith(".py"):
-        for node in ast.parse(Path(spec.origin).read_bytes()).body:
-            match node:
-                case (
-                    ast.Assign(targets=[ast.Name(id="help")], value=ast.Constant(value=str(text)))
-                    | ast.AnnAssign(target=ast.Name(id="help"), value=ast.Constant(value=str(text)))
-                ):
-                    return text
+    for node in ast.parse(source.read_bytes()).body:
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id="help")], value=ast.Constant(value=str(text)))
+                | ast.AnnAssign(target=ast.Name(id="help"), value=ast.Constant(value=str(text)))
+            ):
+                return text
     return cast(Command, point.load()).help
+
+
+def _source(module: str) -> Path | None:
+    """The file of a module, found without importing the packages that it lies in."""
+    top, *inner = module.split(".")
+    spec = find_spec(top)
+    if spec is None or spec.origin is None:
+        return None
+    if not inner:
+        return Path(spec.origin)
+    for folder in spec.submodule_search_locations or ():
+        base = Path(folder).joinpath(*inner)
+        for source in (base.with_suffix(".py"), base / "__init__.py"):
+            if source.is_file():
+                return source
+    return None
 
 
 def _unknown(name: str, commands: dict[str, EntryPoint]) -> str:
