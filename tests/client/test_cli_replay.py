@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import struct
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.msg import Msg
 from tickbus.commands.replay import Pace
-from tickbus.commands.source import overlap
+from tickbus.commands.source import in_time_order, overlap
 from tickbus.connection import Connection
+from tickbus.stored import Stored
 from tickbus_runtime.nats_server import EmbeddedServer
 from tickbus_schemas import codec
 from tickbus_schemas.messages import TradeBatch
@@ -165,6 +168,43 @@ async def test_wrong_usage_is_one_line_and_code_two(
     code, _, err = await finished(nats_server, "replay", "md.>", *arguments)
     assert code == 2
     assert named in err.splitlines()[-1]
+
+
+async def given_in_groups(
+    messages: list[Stored], sizes: list[int]
+) -> AsyncGenerator[list[Stored], None]:
+    """A source that gives its messages in groups of these sizes, one after the other."""
+    place = 0
+    for size in itertools.cycle(sizes):
+        if place >= len(messages):
+            return
+        yield messages[place : place + size]
+        place += size
+
+
+times_ns = st.lists(st.integers(0, 60), max_size=20).map(sorted)
+
+
+@given(
+    streams=st.lists(times_ns, max_size=4),
+    sizes=st.lists(st.integers(1, 5), min_size=1, max_size=3),
+)
+def test_streams_are_merged_by_time_without_hole_or_repeat(
+    streams: list[list[int]], sizes: list[int]
+) -> None:
+    held = [
+        [Stored(seq, time_ns, f"stream{n}", b"") for seq, time_ns in enumerate(times)]
+        for n, times in enumerate(streams)
+    ]
+
+    async def merged() -> list[Stored]:
+        sources = [given_in_groups(messages, sizes) for messages in held]
+        return [stored async for group in in_time_order(sources) for stored in group]
+
+    found = asyncio.run(merged())
+    assert [stored.stored_ns for stored in found] == sorted(itertools.chain(*streams))
+    for n, messages in enumerate(held):
+        assert [stored for stored in found if stored.subject == f"stream{n}"] == messages
 
 
 @given(

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import os
+import pty
+import struct
+import sys
+import termios
 from typing import Any
 
 import pytest
@@ -142,3 +148,26 @@ async def test_a_subject_that_is_not_live_is_answered_with_the_one_that_is(
     code, _, err = await finished(nats_server, "top", "md.binance_usdm.>")
     assert code == 2
     assert "write live.md.binance_usdm.>" in err
+
+
+@pytest.mark.connected
+async def test_on_a_terminal_it_draws_in_place_and_within_the_window(
+    nats_server: EmbeddedServer, bus: Connection
+) -> None:
+    await make_stream(bus)
+    terminal, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 4, 30, 0, 0))
+    arguments = ["top", "--once", "--interval", "0.1", "--data", nats_server.run_file.parents[1]]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tickbus.cli", *map(str, arguments)),
+        stdout=theirs,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    assert await asyncio.wait_for(process.wait(), 30) == 0
+    shown = os.read(terminal, 100_000).decode()
+    os.close(terminal)
+    os.close(theirs)
+    assert shown.startswith("\x1b[H\x1b[J")
+    lines = shown.removeprefix("\x1b[H\x1b[J").splitlines()
+    assert len(lines) == 3
+    assert all(len(line) <= 30 for line in lines)
