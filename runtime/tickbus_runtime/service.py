@@ -20,7 +20,7 @@ from typing import Any
 from tickbus.connection import Connection
 from tickbus_schemas.errors import Fatal
 
-from tickbus_runtime import bus, leash, logs, run_files
+from tickbus_runtime import bus, leash, logs, memory, run_files
 from tickbus_runtime.health import HealthServer, Readiness, keep_probing
 from tickbus_runtime.settings import Settings, Shard
 from tickbus_runtime.settings_sources import load
@@ -102,6 +102,7 @@ class Context:
 def run(name: str, serve: Serve) -> None:
     """Main of the process `tickbus_<name>`; leaves with its exit code."""
     leash.hold()
+    memory.keep_freed()
     arguments = _parser(name).parse_args()
     try:
         settings = load(arguments.config)
