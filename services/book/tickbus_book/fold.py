@@ -125,7 +125,7 @@ class BookFold:
         """Go on from a state of `dump`; ValueError when it is none, or of other settings."""
         try:
             saved = msgspec.msgpack.decode(state, type=_Checkpoint)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ValueError(f"not the state of this fold: {error}") from None
         tickers = self.tickers
         if (saved.intervals_ms, saved.depth) != (tickers.intervals_ms, tickers.depth):

@@ -93,7 +93,7 @@ class Tickers:
         before = state.counts() if table is not None else None
         messages, packets = packets_of(table)
         gap_messages, gaps = gaps_of(statuses)
-        state.book = levels.reserve(state.book, len(packets.side))
+        largest = int(packets.levels.max(initial=0))
         cursors = np.zeros(1, CURSOR)
         self._rows.filled[:] = 0
         while not fold_ticker(
@@ -106,7 +106,10 @@ class Tickers:
             cursors,
             self._rows,
         ):
-            self._rows = with_more_space(self._rows)
+            if levels.has_room(state.book, largest):
+                self._rows = with_more_space(self._rows)
+            else:
+                state.book = levels.reserve(state.book, largest)
         if before is not None:
             self.counts += state.counts() - before
         return list(closed_rows(self._rows, *ticker, self.intervals_ms, self._rows_a_message))
