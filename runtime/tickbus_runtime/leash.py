@@ -14,7 +14,10 @@ import threading
 
 SUPERVISED = "TICKBUS_SUPERVISED"
 """Environment variable: process id of the supervisor, whose pipe is our standard input."""
+HELD = "TICKBUS_HELD"
+"""Environment variable: wait with the work until a line comes down that pipe."""
 
+_released = threading.Event()
 _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
@@ -36,10 +39,15 @@ def hold() -> None:
     threading.Thread(target=_watch_stdin, daemon=True, name="leash").start()
 
 
+def released() -> bool:
+    """Whether nobody holds us, or not any more."""
+    return HELD not in os.environ or _released.is_set()
+
+
 def _watch_stdin() -> None:
     try:
         while os.read(0, 1024):
-            pass
+            _released.set()
     except OSError:
         return  # no readable standard input: nothing to watch
     os._exit(1)

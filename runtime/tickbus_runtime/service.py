@@ -69,6 +69,11 @@ class Context:
         """Everything up to `seq` of a stream is in committed files (the writer's)."""
         self._committed[stream] = seq
 
+    async def released(self) -> None:
+        """Wait until our supervisor has ready what reads us; no wait where nobody holds us."""
+        while not (leash.released() or self.stopping.is_set()):  # noqa: ASYNC110  # set by a thread
+            await asyncio.sleep(0.01)
+
     def set_ready(self) -> None:
         """The service has warmed up and works."""
         self.readiness.started = True

@@ -21,7 +21,7 @@ from tickbus_runtime.settings import Section, Settings
 
 PREFIX = "TICKBUS_"
 NOT_SETTINGS = frozenset(
-    {"TICKBUS_CONFIG", "TICKBUS_CAPTURES", "TICKBUS_SUPERVISED", "TICKBUS_DEBUG"}
+    {"TICKBUS_CONFIG", "TICKBUS_CAPTURES", "TICKBUS_SUPERVISED", "TICKBUS_HELD", "TICKBUS_DEBUG"}
 )
 """Environment variables that begin alike and mean something else."""
 

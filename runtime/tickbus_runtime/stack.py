@@ -31,7 +31,7 @@ from tickbus_runtime.streams import ensure
 from tickbus_runtime.supervise import Program, Supervisor
 from tickbus_runtime.telemetry import Telemetry
 
-READY_WITHIN_S = 120.0
+READY_WITHIN_S = 300.0  # kernels may have to be compiled first
 STUCK_S = 60.0
 """A reader that has not moved for so long will not move any more."""
 
@@ -105,7 +105,10 @@ class Stack:
         for index, name in enumerate(SERVICES):
             await self.supervisor.start(self._service(name, index))
         self.poller.start(SERVICES)
-        await self.watch(self.poller.all_started(READY_WITHIN_S))
+        # Ingest begins when its readers are there: what it receives then meets nobody asleep.
+        await self.watch(self.poller.all_started([*FOLDS, "writer"], READY_WITHIN_S))
+        self.supervisor.children["ingest"].release()
+        await self.watch(self.poller.all_started(["ingest"], READY_WITHIN_S))
         self.ready_s = time.monotonic()
         self.say(f"ready after {self.ready_s - self.began_s:.1f} s: {', '.join(SERVICES)}")
 
@@ -200,7 +203,8 @@ class Stack:
 
     def _service(self, name: str, index: int) -> Program:
         made = service(name, index, self.settings, self.plan.config, self._overrides)
-        return made._replace(environment={**self.plan.environment, **made.environment})
+        variables = {**self.plan.environment, **made.environment}
+        return made._replace(environment=variables, held=name == "ingest")
 
     async def _start_nats(self) -> None:
         server = EmbeddedServer(

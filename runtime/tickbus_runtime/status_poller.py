@@ -35,9 +35,8 @@ class StatusPoller:
         self._looked = asyncio.Event()
 
     def start(self, services: Sequence[str]) -> None:
-        """Begin to look at these, often until they have started."""
+        """Begin to look at these."""
         self._services = services
-        self._every_s = HURRIED_POLL_S * 2
         self._task = asyncio.create_task(self._run())
 
     def hurry(self) -> None:
@@ -49,12 +48,15 @@ class StatusPoller:
         self._looked.clear()
         await self._looked.wait()
 
-    async def all_started(self, within_s: float) -> None:
-        """Wait until every service says that it works; Fatal when one does not get there."""
+    async def all_started(self, names: Sequence[str], within_s: float) -> None:
+        """Wait until each of these says that it works; Fatal when one does not get there."""
         ends_s = time.monotonic() + within_s
-        while late := [name for name in self._services if not self._started(name)]:
+        self._every_s = HURRIED_POLL_S * 2
+        while late := [name for name in names if not self._started(name)]:
             if time.monotonic() > ends_s:
-                raise Fatal(f"{', '.join(late)}: not ready after {within_s:.0f} s")
+                why = self._supervisor.children[late[0]].tail.last_error()
+                text = f"{', '.join(late)}: not ready after {within_s:.0f} s"
+                raise Fatal(f"{text}: {why}" if why else text)
             await self.next_look()
         self._every_s = POLL_S
 

@@ -103,6 +103,8 @@ class Program(NamedTuple):
     """exit codes that another start would only repeat"""
     restart: bool = True
     """whether it is started again at all"""
+    held: bool = False
+    """whether it waits with its work until `Child.release`"""
 
 
 class Child:
@@ -115,6 +117,7 @@ class Child:
         """Set when the program has ended with code 0, or was stopped."""
         self.starts = 0
         self.stopping = False
+        self._released = not program.held
         self.tail = LogTail(program.log)
 
     @property
@@ -139,13 +142,23 @@ class Child:
                 stdin=asyncio.subprocess.PIPE,  # closes with us: see leash
                 stdout=asyncio.subprocess.PIPE if to_pipe else log,
                 stderr=log,
-                env={**os.environ, **program.environment, leash.SUPERVISED: str(os.getpid())},
+                env={**os.environ, **program.environment, **self._leash()},
                 start_new_session=True,
                 preexec_fn=leash.die_with_parent,
             )
         self.starts += 1
         if program.on_start is not None:
             program.on_start(self.process.pid)
+
+    def _leash(self) -> dict[str, str]:
+        held = {} if self._released else {leash.HELD: "1"}
+        return {leash.SUPERVISED: str(os.getpid()), **held}
+
+    def release(self) -> None:
+        """Let it begin with its work; later lives begin at once."""
+        self._released = True
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.write(b"go\n")
 
     async def read_lines(self) -> None:
         """Hand over what the present process prints, until it ends."""

@@ -11,7 +11,7 @@ import msgspec
 ROOT = "packet"
 LAST = "write"
 """The span that normally comes last: the packet's row is in a committed file."""
-SETTLE_S = 1.0
+SETTLE_S = 2.0
 """Other processes send what they still have within this time of the last span."""
 QUIET_S = 5.0
 TRACES_MAX = 1_000

@@ -103,6 +103,28 @@ async def test_a_child_that_is_killed_comes_back(stage: Stage) -> None:
 
 
 @pytest.mark.connected
+async def test_a_held_child_begins_when_released_and_its_later_lives_at_once(stage: Stage) -> None:
+    code = """
+import os, time
+from tickbus_runtime import leash
+leash.hold()
+print("started", flush=True)
+while not leash.released(): time.sleep(0.01)
+print("begun", flush=True)
+time.sleep(60)
+"""
+    child = await stage.supervisor.start(stage.program("ingest", code)._replace(held=True))
+    await stage.until_printed("ingest", 1)
+    await asyncio.sleep(0.2)
+    assert stage.printed["ingest"] == ["started"]
+    child.release()
+    await stage.until_printed("ingest", 2)
+    child.send(signal.SIGKILL)
+    await stage.until_printed("ingest", 4)
+    assert stage.printed["ingest"] == ["started", "begun"] * 2
+
+
+@pytest.mark.connected
 async def test_a_child_that_gives_up_fails_the_run_with_its_last_error(stage: Stage) -> None:
     code = """
 import json, sys

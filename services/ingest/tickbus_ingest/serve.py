@@ -131,6 +131,7 @@ class Ingest:
     async def run(self) -> None:
         """Announce ourselves, open the lines, flush until the end."""
         await self._begin()
+        await self._ctx.released()
         lines = asyncio.gather(*(keeper.run() for keeper in self._keepers))
         ended = asyncio.create_task(self._until_ended(lines))
         self._wake_regularly()
@@ -359,7 +360,7 @@ class Ingest:
             await self._flush()
         await self._flush(final=True)
         self._accounts.show(self._session, self._buffer, self._recorder)
-        self._ctx.log.info("ends", packets=self._session.packets)
+        self._ctx.log.info("ends", packets=self._session.packets, **self._accounts.work())
 
 
 def _version() -> str:
