@@ -41,11 +41,14 @@ class Accounts:
         self._wire, self._ingest = telemetry.latency("wire"), telemetry.latency("ingest")
         self._parse, self._publish = telemetry.latency("parse"), telemetry.latency("publish")
         self._sums: Counter[str] = Counter()
+        self._began = (0, 0.0)
+        self._stored_ns = 0
 
     def received(self, frames: Frames) -> None:
         """Frames were taken from the buffer."""
         if not self._sums["received"]:
             self._status["first_frame_ns"] = time.time_ns()
+            self._began = (time.monotonic_ns(), time.process_time())
         self._sums["received"] += len(frames.data)
         self._telemetry.count("frames", len(frames.data), source="websocket")
         self._telemetry.count("frame_bytes", frames.size, source="websocket")
@@ -68,6 +71,7 @@ class Accounts:
             self._sums["rejected"] += not one.is_body
         self._count_rows(flush)
         if arrived_ns:
+            self._stored_ns = stored_ns
             times = np.array(arrived_ns, np.int64)
             _observe(self._ingest, (stored_ns - times) / 1e3)
             _observe(self._parse, (parsed_ns - times) / 1e3)
@@ -82,6 +86,14 @@ class Accounts:
                 self._telemetry.count("events", rows, feed=feed)
         if flush.statuses:
             self._telemetry.count("events", len(flush.statuses), feed="status")
+
+    def work(self) -> dict[str, float]:
+        """Packets' seconds from the first received to the last stored, and their CPU seconds."""
+        began_ns, began_cpu_s = self._began
+        return {
+            "seconds": max(self._stored_ns - began_ns, 0) / 1e9 if began_ns else 0.0,
+            "cpu_s": time.process_time() - began_cpu_s if began_ns else 0.0,
+        }
 
     def show(self, session: Session, buffer: Buffer, recorder: Recorder | None) -> None:
         """Gauges and the sum; once a second."""
