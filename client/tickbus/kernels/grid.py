@@ -198,8 +198,10 @@ def _is_late(grids: Any, timestamp: int) -> bool:
 
 @kernel
 def _packet(state: Any, book: Any, packets: Any, cursor: Any, rows: Any) -> bool:
-    """The next packet; False: make more space for rows and call again."""
+    """The next packet; False: make more space for rows or levels and call again."""
     ticker, row = state.ticker[0], cursor.row[L2]
+    if not levels.has_room(book, packets.levels[row]):
+        return False
     timestamp, seq = packets.timestamp[row], packets.seq[row]
     for place in range(state.grids.shape[0]):
         if state.grids[place].length_us == 0 and rows.filled[place, 0] == rows.flags.shape[1]:
@@ -272,11 +274,13 @@ def fold_ticker(
     cursors: Any,
     rows: Any,
 ) -> bool:
-    """Fold a group's packets of one ticker; False: make more space for rows and call again.
+    """Fold a group's packets of one ticker; False: make more space and call again.
 
-    state: State; book: the ticker's book, reserved for the packets' levels; messages: two Messages
-    (STATUS, L2), and their columns Gaps and Packets; clocks: Clocks; cursors: one CURSOR, zero at
-    the first call; rows: Rows, appended to.
+    Space for rows, unless the book has no room for the largest packet: then for its levels.
+
+    state: State; book: the ticker's book; messages: two Messages (STATUS, L2), and their columns
+    Gaps and Packets; clocks: Clocks; cursors: one CURSOR, zero at the first call; rows: Rows,
+    appended to.
     """
     cursor, ticker = cursors[0], state.ticker[0]
     packet_ids = (gaps.packet_id, packets.packet_id)

@@ -289,7 +289,9 @@ def fold_ticker(
     scratch: Scratch,
     rows: Rows,
 ) -> bool:
-    """Fold a group's events of one ticker; False: make more space for rows and call again.
+    """Fold a group's events of one ticker; False: make more space and call again.
+
+    Space for rows, unless the book has no room for the largest packet: then for its levels.
 
     state: State; book: the ticker's book; messages: four Messages (STATUS, L2, BBO, TRADE), and
     their columns Losses, Packets, Quotes, Trades; clocks: Clocks; cursors: one CURSOR as
@@ -318,10 +320,12 @@ def fold_ticker(
         elif feed == BBO:
             timestamp, packet_id = bbo.timestamp[row], bbo.packet_id[row]
         elif feed == L2:
+            if not levels.has_room(book, l2.levels[row]):
+                return False
             timestamp, packet_id = l2.timestamp[row], l2.packet_id[row]
         else:
             timestamp, packet_id = ticker.reach_from, losses.packet_id[row]
-        if packet_id >> _EPOCH_BITS != ticker.epoch:
+        if packet_id >= 0 and packet_id >> _EPOCH_BITS != ticker.epoch:
             follow_epoch(state, packet_id >> _EPOCH_BITS)
         timed = 0 <= timestamp < FAR_US
         if (
@@ -371,7 +375,11 @@ def _take_status(state: State, losses: Losses, row: int) -> None:
 def _take_clock(
     state: State, book: Int64s, clocks: Clocks, at: int, scratch: Scratch, rows: Rows
 ) -> bool:
-    """Close what a clock closes; False: no space left for rows."""
+    """Close what a clock closes, or note that messages are missing; False: no space for rows."""
+    timestamp = clocks.timestamp[at]
+    if timestamp == _ABSENT:
+        lose(state, _ALL, _ABSENT)
+        return True
     follow_epoch(state, clocks.epoch[at])
-    timestamp, epoch = clocks.timestamp[at], state.ticker[0].epoch
+    epoch = state.ticker[0].epoch
     return bool(tick(timestamp, state, book, scratch, rows, clocks.seq[at], epoch))

@@ -43,6 +43,10 @@ class TickerState:
         self.kept = layout.new_state(intervals_us, grace_us, (program.rows, columns))
         self.book = levels.new()
 
+    def has_room(self, count: int) -> bool:
+        """Whether the book can take so many further levels."""
+        return levels.has_room(self.book, count)
+
     def reserve(self, count: int) -> None:
         """Make space for so many further levels."""
         self.book = levels.reserve(self.book, count)

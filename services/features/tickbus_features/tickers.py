@@ -45,9 +45,9 @@ class Tickers:
     def fold(self, group: Group) -> list[Closed]:
         """The rows that a group closes, in publishing order."""
         clocks = clocks_of(group)
-        statuses = statuses_by_ticker(group.statuses)
-        tickers = tickers_of(group)
-        if group.clocks:
+        statuses = statuses_by_ticker(group)
+        tickers = tickers_of(group) | (statuses.keys() & self.states.keys())
+        if len(clocks.seq):
             tickers |= self.states.keys()
         closed: list[Closed] = []
         for ticker in tickers:
@@ -58,7 +58,7 @@ class Tickers:
 
     def _fold_ticker(self, ticker: Ticker, inputs: Inputs, clocks: Clocks) -> Iterator[Closed]:
         state = self.states.get(ticker) or self._begin(ticker)
-        state.reserve(inputs.levels)
+        largest = int(inputs.packets.levels.max(initial=0))
         if len(self._scratch.actions) < inputs.levels:
             actions = np.zeros(2 * inputs.levels, np.int8)
             self._scratch = self._scratch._replace(actions=actions)
@@ -79,7 +79,10 @@ class Tickers:
             self._scratch,
             self._rows,
         ):
-            self._rows = with_more_space(self._rows)
+            if state.has_room(largest):
+                self._rows = with_more_space(self._rows)
+            else:
+                state.reserve(largest)
         self.late_trades += state.late_trades - late_before
         return closed_rows(self._rows, *ticker, self.intervals_ms, self._rows_a_message)
 
