@@ -20,6 +20,7 @@ from tickbus import manifest
 from tickbus.connection import Connection
 from tickbus.reader import Reader
 from tickbus.stored import Stored
+from tickbus.verify.check import verify
 from tickbus_runtime.nats_server import EmbeddedServer
 from tickbus_runtime.settings import Settings
 from tickbus_runtime.streams import ensure
@@ -179,6 +180,29 @@ async def test_killed_and_started_again_while_messages_arrive_nothing_is_lost_or
         assert all_rows(tmp_path / "data", feed) == all_rows(tmp_path / "right", feed)
     entries = manifest.entries(tmp_path / "data", STREAM)
     assert sorted(f.path for e in entries for f in e.files) == sorted(data_files(tmp_path / "data"))
+
+
+async def test_two_writers_at_once_write_every_row_once(
+    nats_server: EmbeddedServer, bus: Connection, tmp_path: Path, writers: list[Writer]
+) -> None:
+    """As while one is replaced by the next: both read all, for each block one of them wins."""
+    settings = Settings()
+    await ensure(bus.jetstream(), settings, settings.of_shard)
+    root = tmp_path / "set"
+    shared = {"TICKBUS_WRITER__BLOCK_S": "1", "TICKBUS_WRITER__ROOT": str(root)}
+    writers += [Writer(nats_server, tmp_path / name, **shared) for name in ("one", "other")]
+    for start in range(0, len(MD), 10):
+        await publish(bus, MD[start : start + 10])
+        await asyncio.sleep(0.25)
+    await writers[0].read_up_to({STREAM: len(MD)})
+    await writers[1].read_up_to({STREAM: len(MD)})
+    codes = await asyncio.gather(*(asyncio.to_thread(writer.drain) for writer in writers))
+    assert codes == [0, 0]
+    written(tmp_path / "right", await stored(bus, STREAM, len(MD)))
+    for feed in ("trade", "l2", "bbo", "status"):
+        assert all_rows(root, feed) == all_rows(tmp_path / "right", feed)
+    assert verify(root).problems == []
+    assert len(manifest.entries(root, STREAM)) > 1
 
 
 async def test_a_folder_that_cannot_be_written_is_said_in_one_line(

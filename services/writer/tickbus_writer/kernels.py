@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from tickbus.kernels.compiled import kernel
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def spread(values: npt.NDArray[Any], counts: npt.NDArray[np.int32], out: npt.NDArray[Any]) -> None:
     """`out`: each value so many times; as np.repeat, which needs ten times as long."""
     at = 0
@@ -20,7 +20,7 @@ def spread(values: npt.NDArray[Any], counts: npt.NDArray[np.int32], out: npt.NDA
             at += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def number(
     first: npt.NDArray[np.int64], counts: npt.NDArray[np.int32], out: npt.NDArray[np.int64]
 ) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 from tickbus.group import Group, Table
-from tickbus_schemas.messages import SEQ_ID_ROWS, L2Batch
+from tickbus_schemas.messages import L2Batch
 
 Int64s = npt.NDArray[np.int64]
 BLOCK_SEQS = 2**20
@@ -68,15 +68,21 @@ class Filling:
 
 
 def message_bytes(group: Group) -> Int64s:
-    """Bytes in memory of each message of a group: those of its arrays, shared by its rows."""
+    """Bytes in memory of each message of a group (the text of trade ids left out)."""
     sizes = np.zeros(group.messages, np.int64)
     for table in group.tables.values():
-        counts = table.message_levels if table.kind is L2Batch else table.message_rows
-        columns = [*table.columns.values(), *table.features.values()]
-        row_bytes = sum(
-            array.dtype.itemsize * (table.depth if array.ndim == 2 else 1) for array in columns
-        )
-        sizes[np.searchsorted(group.seqs, table.message_seq)] += counts * row_bytes
+        row_bytes = sum(array.itemsize for array in table.features.values())
+        level_bytes = 0
+        for name, array in table.columns.items():
+            per = table.kind.columns[name].per
+            if per == "levels":
+                level_bytes += array.itemsize
+            elif per != "text":
+                row_bytes += array.itemsize * (table.depth if per == "rows*depth" else 1)
+        held = table.message_rows * row_bytes
+        if table.kind is L2Batch:
+            held = held + table.message_levels * level_bytes
+        sizes[np.searchsorted(group.seqs, table.message_seq)] += held
     return sizes
 
 
@@ -137,6 +143,3 @@ def _cut(table: Table, low: int, high: int) -> Table:
 def _span(counts: Int64s, first: int, last: int) -> slice:
     start = int(counts[:first].sum())
     return slice(start, start + int(counts[first:last].sum()))
-
-
-__all__ = ["BLOCK_SEQS", "SEQ_ID_ROWS", "Cutter", "Filling", "message_bytes", "segment"]
