@@ -1,0 +1,99 @@
+"""Message bytes to books with their best ten levels each 100 ms, and the kernel alone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from tickbus.group import Assembler
+from tickbus.kernels import book as kernel
+from tickbus.orderbook import OrderBook
+from tickbus.stored import Stored
+from tickbus_book.fold import BookFold
+from tickbus_book.warm import warm
+from tickbus_schemas import codec
+from tickbus_schemas.messages import Clock, L2Batch
+
+from tickbus_bench.log import groups_of, of_capture
+from tickbus_bench.target import Target, of_runs
+
+RUNS, RUNS_QUICK = 15, 5
+READ_MESSAGES = 256
+NS_A_LEVEL = 30.0
+DISPATCH_NS = 1_000.0
+
+
+def _fold_ns(stored: list[Stored], levels: int) -> float:
+    """CPU ns a level from stored messages to encoded books."""
+    fold, assembler = BookFold([100], 10, stream="BOOK"), Assembler()
+    start = time.process_time_ns()
+    for part in groups_of(stored, READ_MESSAGES):
+        group = assembler.add(part)
+        if group is not None:
+            fold.apply(group)
+    return (time.process_time_ns() - start) / levels
+
+
+def _kernel_ns(messages: list[L2Batch]) -> float:
+    """CPU ns a level of the book alone, NEW told from UPDATE, columns in place."""
+    side = np.concatenate([np.frombuffer(one.side, "<i1") for one in messages])
+    price = np.concatenate([np.frombuffer(one.price, "<f8") for one in messages])
+    qty = np.concatenate([np.frombuffer(one.qty, "<f8") for one in messages])
+    levels = np.concatenate([np.frombuffer(one.levels, "<i4") for one in messages])
+    first = int(levels[0])  # the snapshot at the start
+    book = kernel.reserve(kernel.new(), len(side))
+    action = np.empty(len(side), np.int8)
+    kernel.apply(book, side, price, qty, action, 0, first)
+    start = time.process_time_ns()
+    kernel.apply(book, side, price, qty, action, first, len(side))
+    return (time.process_time_ns() - start) / (len(side) - first)
+
+
+def _call_ns(rows: int) -> float:
+    """Wall ns of one call for a packet of so many levels."""
+    book = OrderBook()
+    side, price = np.ones(rows, np.int8), np.arange(rows, dtype=np.float64)
+    book.apply(side, price, price)
+    start = time.perf_counter_ns()
+    for _ in range(2_000):
+        book.apply(side, price, price)
+    return (time.perf_counter_ns() - start) / 2_000
+
+
+def measure(capture: Path, quick: bool) -> list[Target]:
+    """Flushes of 32 frames (a busy feed), and of 2048 (replay)."""
+    runs = RUNS_QUICK if quick else RUNS
+    warm()
+    targets = []
+    for frames in (32, 2048):
+        log = of_capture(capture, flush_frames=frames)
+        decoded = [(one, codec.decode(one.data, values=False)) for one in log.stored]
+        messages = [message for _, message in decoded if isinstance(message, L2Batch)]
+        stored = [one for one, message in decoded if isinstance(message, (L2Batch, Clock))]
+        _fold_ns(stored, log.levels)
+        alone = median(_kernel_ns(messages) for _ in range(runs))
+        targets.append(
+            Target(
+                name=f"book.from_bytes_{frames}",
+                unit="ns a level",
+                target=NS_A_LEVEL,
+                at_least=False,
+                limit=f"kernel alone {alone:.1f} ns",
+                peer="order_book (C) 122, nautilus 212 ns: update only",
+                notes={"levels a message": round(log.levels / len(messages))},
+                **of_runs([_fold_ns(stored, log.levels) for _ in range(runs)]),
+            )
+        )
+    calls = [
+        Target(
+            name=f"book.call_{rows}_levels",
+            unit="ns a call",
+            target=DISPATCH_NS + rows * NS_A_LEVEL,
+            at_least=False,
+            **of_runs([_call_ns(rows) for _ in range(runs)]),
+        )
+        for rows in (3, 68)
+    ]
+    return targets + calls
