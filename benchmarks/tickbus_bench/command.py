@@ -19,6 +19,7 @@ help = "measure each speed target beside a limit and a peer of the same run"
 # In order of cost; each module has `measure(capture, quick) -> list[Target]`.
 BENCHMARKS = {
     "book": "message bytes to books, per level",
+    "features": "message bytes to bars and features",
     "writer": "message bytes to committed Parquet, rows/s and bytes",
     "ingest": "WebSocket to JetStream-acked, frames/s",
     "replay": "the log to books and features, rows/s and messages/s",

@@ -62,7 +62,7 @@ def measure(capture: Path, quick: bool) -> list[Target]:
     alone_us = [seconds / len(singles) * 1e6 for seconds in alone]
     return [
         Target(
-            name="features_from_bytes",
+            name="features.from_bytes",
             unit="level rows/s",
             target=LEVELS_PER_S,
             at_least=True,
@@ -70,7 +70,7 @@ def measure(capture: Path, quick: bool) -> list[Target]:
             **of_runs(to_seconds),
         ),
         Target(
-            name="features_capture_cpu",
+            name="features.capture_cpu",
             unit="s",
             target=BUDGET_S,
             at_least=False,
@@ -78,7 +78,7 @@ def measure(capture: Path, quick: bool) -> list[Target]:
             **of_runs(whole),
         ),
         Target(
-            name="features_group_alone",
+            name="features.group_alone",
             unit="us a group of one message",
             target=100.0,
             at_least=False,

@@ -31,6 +31,8 @@ class Log:
     stored: list[Stored]
     levels: int
     """level rows, snapshots included"""
+    rows: int
+    """rows of all feeds"""
     frames: int
 
     @property
@@ -46,7 +48,7 @@ class _Publisher:
         self.session = Session(self.venue, epoch=1)
         self.batches = Batches(self.venue.exchange, exchange, tickers, epoch=1)
         self.stored: list[Stored] = []
-        self.levels = 0
+        self.levels = self.rows = 0
         self.waiting = Frames()
 
     def add(self, data: bytes, received_ns: int) -> None:
@@ -80,6 +82,7 @@ class _Publisher:
         for piece in out.l2:
             ends = cast(L2Table, piece.table).level_ends
             self.levels += int(ends[piece.stop] - ends[piece.start])
+        self.rows += sum(piece.stop - piece.start for piece in (*out.trades, *out.quotes))
         for one in self.batches.messages(out):
             self.stored.append(Stored(len(self.stored) + 1, received_ns, one.subject, one.payload))
 
@@ -107,7 +110,8 @@ def of_capture(path: Path, *, flush_frames: int = 0, flush_ms: float = 0.0) -> L
             publisher.add(line.data.encode(), line.ts)
     publisher.flush(recorded[-1].ts)
     publisher.clock(recorded[-1].ts)
-    return Log(publisher.stored, publisher.levels, len(wire))
+    rows = publisher.levels + publisher.rows
+    return Log(publisher.stored, publisher.levels, rows, len(wire))
 
 
 def groups_of(stored: list[Stored], size: int) -> Iterator[list[Stored]]:

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import median
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from tickbus import column_checks, manifest
 from tickbus.dataset_schema import table_of
@@ -19,19 +14,16 @@ from tickbus.group import Assembler
 from tickbus.manifest import DataFile
 from tickbus.stored import Stored
 from tickbus_features.fold import FeatureFold
-from tickbus_schemas.exchanges import Exchange
+from tickbus_writer import kernels
 from tickbus_writer.encodings import writer_options
-from tickbus_writer.local_target import LocalTarget
-from tickbus_writer.stream_files import Limits, StreamFiles
 
 from tickbus_bench.capture import load
+from tickbus_bench.dataset import LIMITS, READ_MESSAGES, dataset
 from tickbus_bench.log import groups_of, of_capture
 from tickbus_bench.target import Target, of_runs
 
 RUNS, RUNS_QUICK = 9, 4
-READ_MESSAGES = 256
 FLUSH_FRAMES = 2_048
-LIMITS = Limits(block_s=3_600, row_group_rows=262_144, memory_bytes=64 << 20, zstd_level=3)
 LEVEL_BYTES = 4.1
 OF_GZIP = 0.75
 OF_PYARROW = 0.5
@@ -42,13 +34,14 @@ RAW_FEEDS = ("trade", "l2", "bbo", "status")
 def measure(capture: Path, quick: bool) -> list[Target]:
     """The raw stream of the capture, and bars and features over it."""
     column_checks.warm()
+    kernels.warm()
     log = of_capture(capture, flush_frames=FLUSH_FRAMES)
     streams = {"MD": log.stored, **_derived(log.stored)}
     _write(streams)
     written: list[tuple[float, float, list[DataFile]]] = []
     bare: list[float] = []
     for _ in range(RUNS_QUICK if quick else RUNS):
-        with _dataset({"MD": log.stored}) as (root, seconds, cpu_s):
+        with dataset({"MD": log.stored}) as (root, seconds, cpu_s):
             written.append((seconds, cpu_s, manifest.committed_files(root)))
             bare.append(_bare_seconds(root, written[-1][2]))
     all_cpu_s, files = _write(streams)
@@ -69,7 +62,7 @@ def _targets(
     seconds = median(seconds for seconds, _, _ in written)
     return [
         Target(
-            name="writer_of_pyarrow",
+            name="writer.of_pyarrow",
             unit="of bare pyarrow's rows/s",
             target=OF_PYARROW,
             at_least=True,
@@ -81,14 +74,14 @@ def _targets(
             **of_runs([b / s for b, (s, _, _) in zip(bare, written, strict=True)]),
         ),
         Target(
-            name="writer_level_bytes",
+            name="writer.level_bytes",
             value=sum(file.size for file in l2) / sum(file.rows for file in l2),
             unit="bytes an l2 row",
             target=LEVEL_BYTES,
             at_least=False,
         ),
         Target(
-            name="writer_of_gzip",
+            name="writer.of_gzip",
             value=sum(size.get(feed, 0) for feed in RAW_FEEDS) / gzip_bytes,
             unit="of gzip -6 of the frames' text, all raw feeds",
             target=OF_GZIP,
@@ -97,7 +90,7 @@ def _targets(
             notes={"bytes": dict(sorted(size.items()))},
         ),
         Target(
-            name="writer_capture_cpu",
+            name="writer.capture_cpu",
             value=all_cpu_s,
             unit="CPU s for the raw stream, bars and features",
             target=CPU_S,
@@ -119,28 +112,8 @@ def _derived(stored: list[Stored]) -> dict[str, list[Stored]]:
     return made
 
 
-@contextmanager
-def _dataset(streams: dict[str, list[Stored]]) -> Iterator[tuple[Path, float, float]]:
-    """A dataset of these streams: its folder, wall and CPU seconds from bytes to commit."""
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        root = Path(folder)
-        began_s, began_cpu_s = time.perf_counter(), time.process_time()
-        for name, stored in streams.items():
-            with closing(LocalTarget(root)) as target:
-                files = StreamFiles(name, Exchange.BINANCE_USDM, target, LIMITS, pool)
-                files.start("bench", stored[-1].seq)
-                assembler = Assembler()
-                for part in groups_of(stored, READ_MESSAGES):
-                    group = assembler.add(part)
-                    if group is not None:
-                        files.take(group)
-                files.drain()
-        cpu_s = time.process_time() - began_cpu_s
-        yield root, time.perf_counter() - began_s, cpu_s
-
-
 def _write(streams: dict[str, list[Stored]]) -> tuple[float, list[DataFile]]:
-    with _dataset(streams) as (root, _, cpu_s):
+    with dataset(streams) as (root, _, cpu_s):
         return cpu_s, manifest.committed_files(root)
 
 
@@ -152,14 +125,12 @@ def _bare_seconds(root: Path, files: list[DataFile]) -> float:
             table = parquet.read()
         options = writer_options(file.feed, table_of(table.schema), LIMITS.zstd_level)
         began_s = time.perf_counter()
-        with pq.ParquetWriter(root / "bare.parquet", _dense(table), **options) as writer:
+        with pq.ParquetWriter(
+            root / "bare.parquet", table.schema.remove_metadata(), **options
+        ) as writer:
             writer.write_table(table, row_group_size=LIMITS.row_group_rows)
         seconds += time.perf_counter() - began_s
     return seconds
-
-
-def _dense(table: pa.Table) -> pa.Schema:
-    return table.schema.remove_metadata()
 
 
 def _gzipped(capture: Path) -> int:
