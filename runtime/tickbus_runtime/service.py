@@ -76,6 +76,7 @@ class Context:
 
     def set_ready(self) -> None:
         """The service has warmed up and works."""
+        memory.settle()
         self.readiness.started = True
 
     def data_arrived(self) -> None:
