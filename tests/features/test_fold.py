@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tickbus.group import Group
-from tickbus.stored import Traced
+import numpy as np
+from tickbus.group import Assembler, Group
+from tickbus.stored import Stored, Traced
 from tickbus_features.events import fold_ticker
 from tickbus_features.fold import FeatureFold
 from tickbus_features.warm import warm
 from tickbus_runtime.fold import Output
 from tickbus_schemas import codec
 from tickbus_schemas.exchanges import Exchange
-from tickbus_schemas.messages import BarBatch, FeatureBatch, TradeBatch
+from tickbus_schemas.messages import BarBatch, BookFlag, FeatureBatch, TradeBatch
 
 from tests.features.recorded import Event, clock, gap, groups, log, snapshot, trade
 
@@ -104,3 +105,45 @@ def _trace(group: Group, packet: int) -> None:
     for seq in group.seqs.tolist():
         if seq == packet:
             group.traced.append(Traced(seq, 0, TRACE, TradeBatch, "BTCUSDT", 2**40 + packet))
+
+
+def rows_flagged(stored: list[Stored]) -> list[bool]:
+    """Whether each bar of 100 ms says that trades are missing in it."""
+    service, flags = fold(), b""
+    assembler = Assembler()
+    for one in stored:
+        group = assembler.add([one])
+        assert group is not None
+        for message in messages_of(service.apply(group), "BAR"):
+            if message.interval_ms == 100:
+                flags += message.flags
+    return [bool(flag & BookFlag.GAP) for flag in np.frombuffer(flags, np.uint16).tolist()]
+
+
+TRADES_EACH_100_MS = [trade(T0 + n * 100_000, n + 1, 100.0, 1.0) for n in range(10)]
+
+
+def test_messages_that_are_missing_in_the_log_are_a_gap() -> None:
+    stored = log(TRADES_EACH_100_MS, USDM, 1)
+    assert rows_flagged(stored) == [True, *[False] * 7]
+    # 6 is gone: 4 and 5 are open when 7 comes, and it is 7 that ends the gap.
+    assert rows_flagged(stored[:6] + stored[7:]) == [True, *[False] * 3, *[True] * 4]
+
+
+def test_a_message_that_cannot_be_read_is_a_gap_of_its_ticker_and_feed() -> None:
+    stored = log(TRADES_EACH_100_MS, USDM, 1)
+    bad = Stored(stored[6].seq, 0, stored[6].subject, b"not a message", None)
+    assert rows_flagged([*stored[:6], bad, *stored[7:]]) == [True, *[False] * 3, *[True] * 4]
+    other = Stored(stored[6].seq, 0, "md.binance_usdm.BTCUSDT.bbo", b"not a message", None)
+    assert not any(rows_flagged([*stored[:6], other, *stored[7:]])[1:])
+
+
+def test_a_message_on_a_subject_of_no_known_ticker_makes_no_ticker() -> None:
+    service = fold()
+    assembler = Assembler()
+    for subject in ("md.binance_usdm.JUNK.trade", "md.binance_usdm", "fence.binance_usdm"):
+        group = assembler.add([Stored(1, 0, subject, b"\xff", None)])
+        assert group is not None
+        assert group.rejected
+        assert service.apply(group) == []
+    assert service.tickers.states == {}

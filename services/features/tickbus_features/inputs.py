@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 from tickbus.group import Group, Table
-from tickbus_schemas.messages import BboBatch, L2Batch, Status, StatusKind, TradeBatch
+from tickbus.stored import Rejected
+from tickbus_schemas import subjects
+from tickbus_schemas.errors import Reject
+from tickbus_schemas.messages import ABSENT, BboBatch, L2Batch, Status, StatusKind, TradeBatch
 
 from tickbus_features.layout import (
     BOOK,
@@ -129,18 +132,40 @@ def inputs_of(group: Group, ticker: Ticker, statuses: list[tuple[int, Status]]) 
 
 
 def clocks_of(group: Group) -> Clocks:
-    """The clocks of a group."""
-    if not group.clocks:
+    """The clocks of a group, and with an absent time the places where messages are missing."""
+    holes = [one.last_seq for one in group.missing]
+    if not (group.clocks or holes):
         return NO_CLOCKS
-    columns = np.array([(seq, one.timestamp, one.epoch) for seq, one in group.clocks], np.int64)
-    return Clocks(*np.ascontiguousarray(columns.T))
+    rows = [(seq, one.timestamp, one.epoch) for seq, one in group.clocks]
+    rows += [(seq, ABSENT, ABSENT) for seq in holes]
+    return Clocks(*np.ascontiguousarray(np.array(sorted(rows), np.int64).T))
 
 
-def statuses_by_ticker(
-    statuses: Iterable[tuple[int, Status]],
-) -> dict[Ticker, list[tuple[int, Status]]]:
-    """Status messages of each ticker, in log order."""
+def statuses_by_ticker(group: Group) -> dict[Ticker, list[tuple[int, Status]]]:
+    """Status messages of each ticker in log order; a message that was refused is a gap too."""
+    found = [*group.statuses, *filter(None, map(_gap_of_refused, group.rejected))]
     by_ticker: dict[Ticker, list[tuple[int, Status]]] = {}
-    for seq, status in statuses:
+    for seq, status in sorted(found, key=itemgetter(0)):
         by_ticker.setdefault((status.exchange, status.ticker), []).append((seq, status))
     return by_ticker
+
+
+def _gap_of_refused(refused: Rejected) -> tuple[int, Status] | None:
+    """What a message that nobody could read takes away from its ticker, by its subject."""
+    try:
+        address = subjects.parse(refused.subject)
+    except Reject:
+        return None  # of no ticker
+    if address.kind != "md":
+        return None
+    return refused.seq, Status(
+        exchange=int(address.exchange),
+        ticker=address.ticker,
+        epoch=0,
+        message_no=0,
+        timestamp=ABSENT,
+        rcv_timestamp=ABSENT,
+        packet_id=ABSENT,
+        kind=int(StatusKind.GAP),
+        feed=address.leaf,
+    )
