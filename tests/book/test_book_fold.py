@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tickbus.group import Assembler
 from tickbus.kernels.grid import fold_ticker
 from tickbus.stored import Stored, Traced
 from tickbus_book.__main__ import intervals_ms
@@ -160,6 +161,36 @@ def test_numbers_begin_anew_with_a_publisher_and_never_go_back() -> None:
 def test_a_gap_of_the_book_breaks_it(feed: str) -> None:
     found = [snapshot(T0, 1, LEVELS), gap(T0, 2, feed), clock(T0 + 1_000_000, 2)]
     assert flags(messages_of(outputs_of(found, fold()))) == [BookFlag.GAP]
+
+
+def test_messages_missing_from_the_stream_break_every_book_until_its_snapshot() -> None:
+    found = [
+        Event("l2", name, T0 + n, n + 1, snapshot(0, 0, LEVELS).fields)
+        for n, name in enumerate(("A", "B", "LOST", "A"))
+    ]
+    stored = log([*found, clock(T0 + 1_100_000, 4)], USDM, 1)
+    del stored[2]
+    service = fold()
+    outputs = [one for group in groups(stored) for one in service.apply(group)]
+    by_ticker = {one.ticker: flags([one]) for one in messages_of(outputs[1:])}
+    assert by_ticker == {"A": [0], "B": [BookFlag.GAP]}
+
+
+@pytest.mark.parametrize(
+    ("feed", "flag"), [("l2", BookFlag.GAP), ("status", BookFlag.GAP), ("trade", 0)]
+)
+def test_a_message_that_cannot_be_read_breaks_the_book_of_its_ticker(
+    feed: str, flag: BookFlag
+) -> None:
+    names = ("BTCUSDT", "OTHER")
+    found = [Event("l2", name, T0, 1, snapshot(0, 0, LEVELS).fields) for name in names]
+    stored = log([*found, snapshot(T0, 2, LEVELS), clock(T0 + 1_000_000, 2)], USDM, 1)
+    stored[2].subject, stored[2].data = f"md.binance_usdm.BTCUSDT.{feed}", b"not a message"
+    group = Assembler().add(stored)
+    assert group is not None
+    assert len(group.rejected) == 1
+    messages = messages_of(fold().apply(group))
+    assert {one.ticker: flags([one]) for one in messages} == {"BTCUSDT": [flag], "OTHER": [0]}
 
 
 @pytest.mark.parametrize(

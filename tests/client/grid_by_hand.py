@@ -234,7 +234,7 @@ class Kernel:
         gaps = [(seq, more, part) for seq, more, part in messages if part[0].kind == "gap"]
         clocks = [(seq, part[0]) for seq, _, part in messages if part[0].kind == "clock"]
         packets = _packets([(seq, one) for seq, _, part in l2 for one in part])
-        self.book = levels.reserve(self.book, len(packets.side))
+        largest = int(packets.levels.max(initial=0))
         space, cursors = new_rows(len(self.intervals_ms), self.depth, self._capacity), _cursor()
         while not fold_ticker(
             self.state,
@@ -250,7 +250,10 @@ class Kernel:
             cursors,
             space,
         ):
-            space = with_more_space(space)
+            if levels.has_room(self.book, largest):
+                space = with_more_space(space)
+            else:
+                self.book = levels.reserve(self.book, largest)
         for place, interval in enumerate(self.intervals_ms):
             self.rows[interval] += _rows(space, place)
 

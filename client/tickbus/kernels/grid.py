@@ -14,7 +14,7 @@ import numpy as np
 from tickbus_schemas.messages import ABSENT, PACKETS_PER_EPOCH, BookFlag, L2Flag
 
 from tickbus.kernels import book as levels
-from tickbus.kernels.compiled import kernel
+from tickbus.kernels.compiled import kernel, part
 from tickbus.kernels.grid_layout import DAY_US, L2, STATUS
 
 FAR_US = 4_102_444_800_000_000
@@ -95,7 +95,8 @@ def _put(state: Any, book: Any, place: int, timestamp: int, seq: int, rows: Any)
     rows.counts[0, place, row] = ticker.bid_levels
     rows.counts[1, place, row] = ticker.ask_levels
     for column in range(4):
-        rows.tops[column, place, row, :] = shown[column]
+        for level in range(shown.shape[1]):
+            rows.tops[column, place, row, level] = shown[column, level]
     rows.filled[place, 0] = row + 1
     return True
 
@@ -106,7 +107,7 @@ def _whole_point(timestamp: int, length_us: int) -> int:
     return -(-timestamp // length_us) * length_us
 
 
-@kernel
+@part
 def _reach(state: Any, book: Any, timestamp: int, is_packet: bool, seq: int, rows: Any) -> bool:
     """Close the points before a time; False: no space, call again."""
     for place in range(state.grids.shape[0]):
@@ -126,7 +127,7 @@ def _reach(state: Any, book: Any, timestamp: int, is_packet: bool, seq: int, row
     return True
 
 
-@kernel
+@part
 def _tell_change(state: Any, book: Any, timestamp: int, seq: int, rows: Any) -> None:
     """A row if the best levels or their quality are not as told last; space was looked for."""
     ticker, shown, told = state.ticker[0], state.tops[0], state.tops[1]
@@ -142,7 +143,7 @@ def _tell_change(state: Any, book: Any, timestamp: int, seq: int, rows: Any) -> 
                 _put(state, book, place, timestamp, seq, rows)
 
 
-@kernel
+@part
 def _judge(ticker: Any, packets: Any, row: int) -> bool:
     """Whether a packet belongs into the book; what is missing before it is missing from now on."""
     flags = packets.flags[row]
@@ -159,7 +160,7 @@ def _judge(ticker: Any, packets: Any, row: int) -> bool:
     return bool(ticker.whole)
 
 
-@kernel
+@part
 def _take(state: Any, book: Any, packets: Any, row: int, level: int) -> None:
     """Apply a packet whose levels begin at `level`."""
     ticker, flags = state.ticker[0], packets.flags[row]
@@ -187,7 +188,7 @@ def _take(state: Any, book: Any, packets: Any, row: int, level: int) -> None:
     ticker.update_id = packets.update_id[row]
 
 
-@kernel
+@part
 def _is_late(grids: Any, timestamp: int) -> bool:
     """Whether a point at or after this time was closed."""
     late = False
@@ -196,7 +197,7 @@ def _is_late(grids: Any, timestamp: int) -> bool:
     return late
 
 
-@kernel
+@part
 def _packet(state: Any, book: Any, packets: Any, cursor: Any, rows: Any) -> bool:
     """The next packet; False: make more space for rows or levels and call again."""
     ticker, row = state.ticker[0], cursor.row[L2]
@@ -221,6 +222,18 @@ def _packet(state: Any, book: Any, packets: Any, cursor: Any, rows: Any) -> bool
         ticker.left_out += 1
     _tell_change(state, book, timestamp, seq, rows)
     return True
+
+
+@kernel
+def _clock(state: Any, book: Any, clocks: Any, cursor: Any, rows: Any) -> bool:
+    """The next clock; False: make more space for rows and call again."""
+    at = cursor.clock
+    if clocks.timestamp[at] == _ABSENT:
+        _lose(state.ticker[0])
+        return True
+    _follow_epoch(state.ticker[0], clocks.epoch[at])
+    limit = clocks.timestamp[at] - CLOCK_GRACE_US + 1
+    return _reach(state, book, limit, False, clocks.seq[at], rows)
 
 
 @kernel
@@ -250,7 +263,7 @@ def _next_step(messages: Any, clocks: Any, cursor: Any) -> int:
     return 1
 
 
-@kernel
+@part
 def _next_feed(packet_ids: Any, cursor: Any) -> int:
     """Feed of the flush's next row by packet, -1 when there is none."""
     chosen, least = -1, 0
@@ -292,7 +305,8 @@ def fold_ticker(
             cursor.level += packets.levels[cursor.row[L2]]
             cursor.row[L2] += 1
         elif feed == STATUS:
-            _follow_epoch(ticker, gaps.packet_id[cursor.row[STATUS]] // PACKETS_PER_EPOCH)
+            if gaps.packet_id[cursor.row[STATUS]] != _ABSENT:
+                _follow_epoch(ticker, gaps.packet_id[cursor.row[STATUS]] // PACKETS_PER_EPOCH)
             _lose(ticker)
             cursor.row[STATUS] += 1
         else:
@@ -300,9 +314,6 @@ def fold_ticker(
             if step == 0:
                 return True
             if step == 2:
-                at = cursor.clock
-                _follow_epoch(ticker, clocks.epoch[at])
-                limit = clocks.timestamp[at] - CLOCK_GRACE_US + 1
-                if not _reach(state, book, limit, False, clocks.seq[at], rows):
+                if not _clock(state, book, clocks, cursor, rows):
                     return False
                 cursor.clock += 1

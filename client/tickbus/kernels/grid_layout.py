@@ -74,6 +74,7 @@ class Gaps(NamedTuple):
     """Gap statuses of the book."""
 
     packet_id: I64
+    """ABSENT: of a message that could not be read"""
 
 
 class Packets(NamedTuple):
@@ -98,6 +99,7 @@ class Clocks(NamedTuple):
 
     seq: I64
     timestamp: I64
+    """ABSENT: messages are missing here, of whatever ticker"""
     epoch: I64
 
 

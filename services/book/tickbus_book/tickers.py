@@ -10,9 +10,16 @@ from tickbus.group import Group, Table
 from tickbus.kernels import book as levels
 from tickbus.kernels.grid import fold_ticker
 from tickbus.kernels.grid_layout import CURSOR, Clocks, new_rows, new_state, with_more_space
-from tickbus_schemas.messages import Status
 
-from tickbus_book.inputs import Ticker, clocks_of, gaps_by_ticker, gaps_of, packets_of, tables_of
+from tickbus_book.inputs import (
+    Gap,
+    Ticker,
+    clocks_of,
+    gaps_by_ticker,
+    gaps_of,
+    packets_of,
+    tables_of,
+)
 from tickbus_book.rows import Closed, closed_rows, rows_a_message
 
 _KEPT_BYTES = 16 * 1024**2
@@ -72,7 +79,7 @@ class Tickers:
         clocks = clocks_of(group)
         tables, gaps = tables_of(group), gaps_by_ticker(group)
         tickers = tables.keys() | gaps.keys()
-        if group.clocks:
+        if len(clocks.seq):
             tickers |= self._states.keys()
         closed: list[Closed] = []
         for ticker in tickers:
@@ -86,13 +93,13 @@ class Tickers:
         self,
         ticker: Ticker,
         table: Table | None,
-        statuses: list[tuple[int, Status]],
+        gaps: list[Gap],
         clocks: Clocks,
     ) -> list[Closed]:
         state = self._states.get(ticker) or self._begin(ticker)
         before = state.counts() if table is not None else None
         messages, packets = packets_of(table)
-        gap_messages, gaps = gaps_of(statuses)
+        gap_messages, gap_columns = gaps_of(gaps)
         largest = int(packets.levels.max(initial=0))
         cursors = np.zeros(1, CURSOR)
         self._rows.filled[:] = 0
@@ -100,7 +107,7 @@ class Tickers:
             state.kept,
             state.book,
             (gap_messages, messages),
-            gaps,
+            gap_columns,
             packets,
             clocks,
             cursors,
