@@ -155,7 +155,7 @@ class Batch:
 
         if not self.message.columns:
             return pl.DataFrame(self.rows(), infer_schema_length=None)
-        return pl.DataFrame(series_of(self.message), nan_to_null=False)
+        return pl.DataFrame({series.name: series for series in series_of(self.message)})
 
 
 def _without_absent(row: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ https://docs.nats.io/nats-concepts/jetstream/streams#republish
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -53,12 +54,13 @@ class LiveFeed:
         self._following.append(task)
 
     async def _follow(self, reader: Reader) -> None:
-        async for batch in reader.groups():
-            if len(self._arrived) >= BUFFER_MESSAGES:
-                self._taken.clear()
-                await self._taken.wait()
-            self._arrived += [Live(reader.stream, stored, 0) for stored in batch]
-            self._wakeup.set()
+        async with contextlib.aclosing(reader.groups()) as groups:
+            async for batch in groups:
+                if len(self._arrived) >= BUFFER_MESSAGES:
+                    self._taken.clear()
+                    await self._taken.wait()
+                self._arrived += [Live(reader.stream, stored, 0) for stored in batch]
+                self._wakeup.set()
 
     async def close(self) -> None:
         """End it."""

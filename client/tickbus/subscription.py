@@ -104,12 +104,13 @@ class Subscription:
             feed = LiveFeed(nc, self.subject)
             await feed.open()  # before history is read: the live messages wait meanwhile
             try:
-                async for stream, stored in self._ordered(nc, feed, streams):
-                    if self._until_ns is not None and stored.stored_ns >= self._until_ns:
-                        return
-                    batch = self._decoded(stream, stored)
-                    if batch is not None:
-                        yield batch
+                async with contextlib.aclosing(self._ordered(nc, feed, streams)) as ordered:
+                    async for stream, stored in ordered:
+                        if self._until_ns is not None and stored.stored_ns >= self._until_ns:
+                            return
+                        batch = self._decoded(stream, stored)
+                        if batch is not None:
+                            yield batch
             finally:
                 await feed.close()
         finally:

@@ -8,6 +8,7 @@ out. State is kept in checkpoints, taken only when every output up to them is st
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -112,17 +113,18 @@ class FoldService:
         saved_s = time.monotonic()
         ctx.set_ready()
         try:
-            async for batch in reader.groups():
-                received_ns = time.time_ns()
-                ctx.data_arrived()
-                group = self._assembler.add(batch)
-                if group is None:
-                    continue
-                await self._serve(group, received_ns)
-                ctx.telemetry.gauge("pending", reader.pending, stream=self._input)
-                if time.monotonic() - saved_s >= self._checkpoint_s:
-                    await self._save()
-                    saved_s = time.monotonic()
+            async with contextlib.aclosing(reader.groups()) as groups:
+                async for batch in groups:
+                    received_ns = time.time_ns()
+                    ctx.data_arrived()
+                    group = self._assembler.add(batch)
+                    if group is None:
+                        continue
+                    await self._serve(group, received_ns)
+                    ctx.telemetry.gauge("pending", reader.pending, stream=self._input)
+                    if time.monotonic() - saved_s >= self._checkpoint_s:
+                        await self._save()
+                        saved_s = time.monotonic()
             await self._save()
         finally:
             stop.cancel()
