@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from msgspec import structs
 from tickbus.group import Assembler
 from tickbus.kernels import book as kernel
 from tickbus.orderbook import OrderBook
@@ -23,6 +24,17 @@ RUNS, RUNS_QUICK = 15, 5
 READ_MESSAGES = 256
 NS_A_LEVEL = 30.0
 DISPATCH_NS = 1_000.0
+
+
+def _of_books(stored: list[Stored]) -> list[Stored]:
+    """The log as if there were no other feed than the books: numbered without holes."""
+    kept: list[Stored] = []
+    for one in stored:
+        message = codec.decode(one.data, values=False)
+        if isinstance(message, (L2Batch, Clock)):
+            alone = structs.replace(message, message_no=len(kept), more=0)
+            kept.append(Stored(len(kept) + 1, one.stored_ns, one.subject, codec.encode(alone)))
+    return kept
 
 
 def _fold_ns(stored: list[Stored], levels: int) -> float:
@@ -69,9 +81,9 @@ def measure(capture: Path, quick: bool) -> list[Target]:
     targets = []
     for frames in (32, 2048):
         log = of_capture(capture, flush_frames=frames)
-        decoded = [(one, codec.decode(one.data, values=False)) for one in log.stored]
-        messages = [message for _, message in decoded if isinstance(message, L2Batch)]
-        stored = [one for one, message in decoded if isinstance(message, (L2Batch, Clock))]
+        stored = _of_books(log.stored)
+        decoded = [codec.decode(one.data, values=False) for one in stored]
+        messages = [message for message in decoded if isinstance(message, L2Batch)]
         _fold_ns(stored, log.levels)
         alone = median(_kernel_ns(messages) for _ in range(runs))
         targets.append(
