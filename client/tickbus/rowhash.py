@@ -26,8 +26,10 @@ class RowHash:
 
     def __init__(self, table: tuple[Column, ...]) -> None:
         self._columns = [column for column in table if column not in IN_PATH]
-        self._digests = {
-            column.name: (xxhash.xxh3_128(), xxhash.xxh3_128()) for column in self._columns
+        self._values = {column.name: xxhash.xxh3_128() for column in self._columns}
+        """of text: the lengths"""
+        self._texts = {
+            column.name: xxhash.xxh3_128() for column in self._columns if column.type == "string"
         }
         self._rows = 0
 
@@ -35,28 +37,27 @@ class RowHash:
         """Take up further rows: every column of the table but `exchange` and `ticker`."""
         for column in self._columns:
             values = rows[column.name]
-            first, second = self._digests[column.name]
+            digest = self._values[column.name]
             if isinstance(values, Text):
-                first.update(np.diff(values.offsets).data)
-                second.update(values.data.data)
+                digest.update(np.diff(values.offsets).data)
+                self._texts[column.name].update(values.data.data)
             elif column.type == "float64" and column.nullable:
                 missing = np.isnan(values)
                 # Not every NaN has the same bits.
                 numbers = np.where(missing, np.nan, values) if missing.any() else values
-                first.update(np.ascontiguousarray(numbers).data)
+                digest.update(np.ascontiguousarray(numbers).data)
             else:
-                first.update(np.ascontiguousarray(values).data)
+                digest.update(np.ascontiguousarray(values).data)
         self._rows += len(rows["seq_id"])
 
     def hexdigest(self, exchange: str, ticker: str) -> str:
         """The hash of all rows so far, of one ticker of one exchange (its token)."""
         whole = xxhash.xxh3_128(f"{exchange}\0{ticker}\0{self._rows}\0".encode())
         for column in self._columns:
-            values, text = self._digests[column.name]
             whole.update(f"{column.name}\0{column.type}\0".encode())
-            whole.update(values.digest())
-            if column.type == "string":
-                whole.update(text.digest())
+            whole.update(self._values[column.name].digest())
+            if column.name in self._texts:
+                whole.update(self._texts[column.name].digest())
         return whole.hexdigest()
 
 

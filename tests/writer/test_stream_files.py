@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from itertools import pairwise
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def expected_levels(log: list[Stored]) -> list[tuple[object, ...]]:
                 strict=True,
             )
         )
-        at = 0
+        at = within = 0
         counts = np.frombuffer(message.levels, "<i4").tolist()
         for packet, count in enumerate(counts):
             common = [
@@ -83,7 +84,8 @@ def expected_levels(log: list[Stored]) -> list[tuple[object, ...]]:
             ]
             flags = np.frombuffer(message.flags, "<u2").tolist()[packet]
             for level in levels[at : at + count]:
-                seq_id = seq * SEQ_ID_ROWS + len([row for row in rows if row[0] == seq])
+                seq_id = seq * SEQ_ID_ROWS + within
+                within += 1
                 rows.append((seq, seq_id, message.ticker, *common, flags, flags != 0, *level))
             at += count
     return [row[1:] for row in rows]
@@ -355,3 +357,21 @@ def test_rows_in_memory_are_bounded_by_spilling_row_groups(tmp_path: Path) -> No
     written(tmp_path, LOG, limits=LIMITS._replace(block_s=10**6))
     groups = [pq.read_metadata(path).num_row_groups for path in tmp_path.rglob("*.parquet")]
     assert max(groups) > 3
+
+
+@pytest.mark.parametrize("bytes_max", [100, 3_000])
+def test_a_full_disk_ends_the_job_with_one_line_and_nothing_half_done(
+    tmp_path: Path, bytes_max: int
+) -> None:
+    """Files may not grow beyond a limit, as on a disk that is full: first entries, then data."""
+    log = market_log(3, 30)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, hard))
+    try:
+        with pytest.raises(Fatal, match=r"cannot write.*make room"):
+            written(tmp_path / "set", log, limits=LIMITS._replace(block_s=60))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    written(tmp_path / "set", log, limits=LIMITS._replace(block_s=60))
+    written(tmp_path / "right", log, limits=LIMITS._replace(block_s=60))
+    assert data_files(tmp_path / "set") == data_files(tmp_path / "right")

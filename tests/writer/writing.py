@@ -17,7 +17,7 @@ from tickbus_writer.target import Target
 
 from tests.writer.logs import VENUE
 
-LIMITS = Limits(block_s=2, row_group_rows=40, memory_bytes=20_000, zstd_level=1)
+LIMITS = Limits(block_s=4, row_group_rows=40, memory_bytes=20_000, zstd_level=1)
 STREAM = "MD_BINANCE_USDM"
 INCARNATION = "0abc"
 

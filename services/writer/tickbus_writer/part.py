@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,8 @@ class Part:
     def abandon(self) -> None:
         """Close the file as it is; the temporary is removed by its owner."""
         if self._writer is not None:
-            self._writer.close()
+            with contextlib.suppress(OSError):  # a full disk has been told of already
+                self._writer.close()
 
     def _take(self) -> Rows:
         """All rows that wait, in plain form."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from tickbus_schemas.errors import Fatal
@@ -139,12 +140,21 @@ class Discard(NamedTuple):
 def carry_out(steps: Steps[Result], target: Target) -> Result:
     """Do step after step on a target; Fatal when the disk or store refuses one."""
     answer: Any = None
-    try:
+    with disk_trouble_is_fatal():
         while True:
-            answer = steps.send(answer).on(target)
-    except StopIteration as done:
-        result: Result = done.value
-        return result
+            try:
+                step = steps.send(answer)
+            except StopIteration as done:
+                result: Result = done.value
+                return result
+            answer = step.on(target)
+
+
+@contextmanager
+def disk_trouble_is_fatal() -> Iterator[None]:
+    """Full, read-only or failing disks end the job with one line."""
+    try:
+        yield
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         raise Fatal(

@@ -15,7 +15,7 @@ from tickbus_writer.commit import EMPTY, Outcome, commit, recover, sweep
 from tickbus_writer.part import Part
 from tickbus_writer.partition import PartKey
 from tickbus_writer.segments import Cutter, segment
-from tickbus_writer.steps import carry_out
+from tickbus_writer.steps import carry_out, disk_trouble_is_fatal
 from tickbus_writer.target import Target
 
 ANY_TICKER = "*"
@@ -92,7 +92,8 @@ class StreamFiles:
                 self._cutter.open(seq, stored_ns)
             count, cut = self._cutter.count(group.seqs[at:], group.stored_ns[at:])
             if count:
-                self._block.append(segment(group, at, at + count))
+                with disk_trouble_is_fatal():
+                    self._block.append(segment(group, at, at + count))
             at += count
             if cut:
                 outcomes.append(self._commit(self._block, cut))
@@ -125,8 +126,9 @@ class StreamFiles:
         )
 
     def _commit(self, block: Block, cut: str) -> Outcome:
+        with disk_trouble_is_fatal():
+            entry, built = block.finish(cut, self.tip, self._pool)
         self._block = None
-        entry, built = block.finish(cut, self.tip, self._pool)
         outcome = carry_out(commit(entry, built), self._target)
         self.tip = outcome.tip
         self._sweep()
