@@ -22,6 +22,7 @@ from tickbus_ingest.exchanges.contract import (
     Trade,
     Venue,
 )
+from tickbus_ingest.frames import join
 from tickbus_schemas.errors import Fatal, Reject
 from tickbus_schemas.messages import Side, TradeFlag
 
@@ -30,6 +31,11 @@ from tests.ingest import wire
 USDM = load("binance_usdm")(["BTCUSDT"], wire.CHANNELS)
 SPOT = load("binance_spot")(["BTCUSDT"], wire.CHANNELS)
 LEVELS = [("61800.20", "2.507"), ("61800.10", "0.000")]
+
+
+def read(venue: Venue, *frames: bytes) -> Decoded:
+    """What the fast reader makes of these frames."""
+    return venue.decode(*join(list(frames)))
 
 
 def entered(parsed: Parsed) -> Decoded:
@@ -76,15 +82,15 @@ def test_a_venue_is_found_by_the_name_of_its_file() -> None:
     ],
 )
 def test_the_fast_reader_takes_what_the_venue_sends(venue: Venue, frame: bytes) -> None:
-    fast = venue.decode([frame])
+    fast = read(venue, frame)
     assert fast.kind[0] >= 0
     assert_same(fast, entered(venue.parse(frame)))
 
 
 def test_a_quote_without_time_is_spots_and_not_usdms() -> None:
     frame = wire.quote(4, None)
-    assert SPOT.decode([frame]).event_us.tolist() == [0]
-    assert USDM.decode([frame]).kind.tolist() == [-1]
+    assert read(SPOT, frame).event_us.tolist() == [0]
+    assert read(USDM, frame).kind.tolist() == [-1]
     with pytest.raises(Reject, match="times"):
         USDM.parse(frame)
 
@@ -94,14 +100,14 @@ def test_the_takers_side_is_sell_when_the_buyer_was_the_maker() -> None:
     assert isinstance(sold, Trade)
     assert isinstance(bought, Trade)
     assert (sold.side, bought.side) == (Side.SELL, Side.BUY)
-    fast = SPOT.decode([wire.trade(1, 1, m=True), wire.trade(1, 1, m=False)])
+    fast = read(SPOT, wire.trade(1, 1, m=True), wire.trade(1, 1, m=False))
     assert fast.side.tolist() == [Side.SELL, Side.BUY]
 
 
 @pytest.mark.parametrize("kind", ["INSURANCE_FUND", "ADL", "NA"])
 def test_a_trade_that_no_book_saw_is_flagged(kind: str) -> None:
     frame = wire.trade(1, 1, X=kind)
-    assert USDM.decode([frame]).kind.tolist() == [-1]
+    assert read(USDM, frame).kind.tolist() == [-1]
     parsed = USDM.parse(frame)
     assert isinstance(parsed, Trade)
     assert parsed.flags == TradeFlag.OFF_BOOK
@@ -111,7 +117,7 @@ def test_an_aggregate_trade_is_flagged_and_its_id_is_the_aggregates() -> None:
     venue = load("binance_usdm")(["CTKUSDT"], ["aggTrade"])
     data = {"e": "aggTrade", "E": wire.T0_MS, "a": 16599292, "s": "CTKUSDT", "p": "1.011"}
     data |= {"q": "10", "f": 5, "l": 6, "T": wire.T0_MS, "m": False, "nq": "9", "st": 1}
-    fast = venue.decode([wire.envelope("ctkusdt@aggTrade", data)])
+    fast = read(venue, wire.envelope("ctkusdt@aggTrade", data))
     assert (fast.kind[0], fast.update_id[0], fast.flags[0]) == (0, 16599292, TradeFlag.AGGREGATE)
 
 
@@ -125,7 +131,7 @@ def test_numbers_of_more_than_15_digits_are_counted(text: str, is_long: int) -> 
     parsed = USDM.parse(frame)
     assert isinstance(parsed, Trade)
     assert (parsed.price, parsed.long_decimals) == (float(text), is_long)
-    fast = USDM.decode([frame])
+    fast = read(USDM, frame)
     if fast.kind[0] >= 0:
         assert (fast.values[0, 0], fast.long_decimals) == (float(text), is_long)
 
@@ -134,7 +140,7 @@ def test_numbers_of_more_than_15_digits_are_counted(text: str, is_long: int) -> 
 def test_decimal_text_becomes_the_nearest_double(digits: int, places: int) -> None:
     text = format(Decimal(digits).scaleb(-places), "f")
     frame = wire.trade(1, 1, price=text)
-    fast = USDM.decode([frame])
+    fast = read(USDM, frame)
     if fast.kind[0] >= 0:
         assert fast.values[0, 0] == float(text)
     elif digits < 2**53:
@@ -158,7 +164,7 @@ def test_whatever_the_fast_reader_takes_the_full_decoder_takes_alike(
     for at, text, dropped in edits:
         at %= len(frame) + 1
         frame = frame[:at] + text + frame[at + dropped :]
-    fast = USDM.decode([frame])
+    fast = read(USDM, frame)
     if fast.kind[0] >= 0:
         assert_same(fast, entered(USDM.parse(frame)))
 
@@ -178,7 +184,7 @@ def test_json_pieces_put_anywhere_never_divide_the_two_readers(
         at = data.draw(st.integers(0, len(frame)))
         stop = min(at + data.draw(st.integers(0, 12)), len(frame))
         frame = frame[:at] + data.draw(tokens()) + frame[stop:]
-    fast = USDM.decode([frame])
+    fast = read(USDM, frame)
     if fast.kind[0] >= 0:
         assert_same(fast, entered(USDM.parse(frame)))
 
@@ -216,7 +222,7 @@ def test_json_pieces_put_anywhere_never_divide_the_two_readers(
     ],
 )
 def test_what_is_nothing_of_ours_is_refused_with_a_reason(frame: bytes) -> None:
-    assert USDM.decode([frame]).kind.tolist() == [-1]
+    assert read(USDM, frame).kind.tolist() == [-1]
     with pytest.raises(Reject) as refused:
         USDM.parse(frame)
     assert len(str(refused.value)) > 5
@@ -281,10 +287,10 @@ def test_a_snapshot_request_names_its_weight(
 
 
 def test_a_rest_book_is_read_with_and_without_times() -> None:
-    read = USDM.parse_snapshot(wire.book(5, 10, LEVELS, LEVELS[:1]))
-    assert (read.update_id, read.event_us) == (5, (wire.T0_MS + 10) * 1000)
-    assert read.side.tolist() == [1, 1, -1]
-    assert read.price.tolist() == [61800.2, 61800.1, 61800.2]
+    taken = USDM.parse_snapshot(wire.book(5, 10, LEVELS, LEVELS[:1]))
+    assert (taken.update_id, taken.event_us) == (5, (wire.T0_MS + 10) * 1000)
+    assert taken.side.tolist() == [1, 1, -1]
+    assert taken.price.tolist() == [61800.2, 61800.1, 61800.2]
     spot = SPOT.parse_snapshot(wire.book(5, None, [("1e-5", "1")]))  # left to the full decoder
     assert (spot.event_us, spot.price.tolist()) == (-(2**63), [1e-05])
 
@@ -320,26 +326,26 @@ def test_frames_of_documentation_are_read_or_refused_but_never_break(
             and "s" in data
         }
     )
-    read = 0
+    taken = 0
     for exchange in names():
         channels = ["trade", "depth@100ms", "bookTicker", "kline_1m"]
         for wanted in (channels, ["aggTrade", *channels[1:]]):
             venue = load(exchange)(symbols, wanted)
             for line in lines:
                 frame = line["data"].encode()
-                fast = venue.decode([frame])
+                fast = read(venue, frame)
                 try:
                     parsed = venue.parse(frame)
                 except Reject:
                     assert fast.kind[0] == -1
                     continue
-                read += 1
+                taken += 1
                 if fast.kind[0] >= 0:
                     full = Decoded(1)
                     assert isinstance(parsed, Trade | Depth | Quote)
                     full.put(0, venue.index[parsed.ticker], parsed)
                     assert_same(fast, full)
-    assert read > 10
+    assert taken > 10
 
 
 @pytest.mark.parametrize(
@@ -355,7 +361,7 @@ def test_the_two_readers_agree_on_what_was_really_sent(
     venue = load(exchange)(["BTCUSDT"], ["trade", f"depth@{speed}", "bookTicker"])
     lines = wire.recorded(captures / "frames" / exchange / f"{name}.jsonl.gz")
     frames = [line["data"].encode() for line in lines if line["dir"] == "in"]
-    fast = venue.decode(frames)
+    fast = read(venue, *frames)
     assert (fast.kind >= 0).all()
     assert fast.long_decimals == 0
     for n in range(0, len(frames), 23):

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
 NEARLY_FULL = 0.5
 """Share of the limits from which reading stops, where the venue tolerates that."""
 RELEASED = 0.25
@@ -73,9 +74,23 @@ class Frames:
     line: list[int] = field(default_factory=list)
     size: int = 0
     """bytes of all frames"""
+    _joined: tuple[U8, I64] | None = None
 
     def __len__(self) -> int:
         return len(self.data)
+
+    def joined(self) -> tuple[U8, I64]:
+        """The frames behind one another; frame i is text[ends[i]:ends[i+1]]."""
+        if self._joined is None:
+            self._joined = join(self.data)
+        return self._joined
+
+
+def join(frames: list[bytes]) -> tuple[U8, I64]:
+    """Frames behind one another as u8; frame i is text[ends[i]:ends[i+1]]."""
+    ends = np.zeros(len(frames) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, frames), np.int64, len(frames)), out=ends[1:])
+    return np.frombuffer(b"".join(frames), np.uint8), ends
 
 
 class Buffer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from tickbus.kernels.compiled import kernel
 
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
@@ -17,7 +17,7 @@ STALE_RUN_MAX = 64
 """So many stale quotes in a row without a time mean that the venue began to count anew."""
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def observe(
     kind: I8, ticker: I32, event_us: I64, received_us: I64, ahead_us: int, seen: I64, out: I64
 ) -> int:
@@ -40,7 +40,7 @@ def observe(
     return int(highest)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def judge_quotes(
     ticker: I32,
     update_id: I64,
@@ -83,7 +83,7 @@ def judge_quotes(
     return fresh
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def gather_levels(
     starts: I64, counts: I32, side: I8, price: F64, qty: F64, ends: I64,
     side_out: I8, price_out: F64, qty_out: F64,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from tickbus.kernels.compiled import kernel, part
 
 from tickbus_ingest.frames import Frames
 
@@ -32,14 +32,14 @@ class Line(msgspec.Struct, omit_defaults=True):
     """the bytes, where they are no UTF-8 text"""
 
 
-@njit(cache=True, nogil=True)
+@part
 def _put(out: U8, at: int, text: U8) -> int:
     for n in range(len(text)):
-        out[at + n] = text[n]
+        out[np.uint64(at + n)] = text[np.uint64(n)]
     return at + len(text)
 
 
-@njit(cache=True, nogil=True)
+@part
 def _put_number(out: U8, at: int, value: int) -> int:
     digits = 1
     rest = value // 10
@@ -47,12 +47,12 @@ def _put_number(out: U8, at: int, value: int) -> int:
         digits += 1
         rest //= 10
     for n in range(digits):
-        out[at + digits - 1 - n] = 48 + value % 10
+        out[np.uint64(at + digits - 1 - n)] = 48 + value % 10
         value //= 10
     return at + digits
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _write(text: U8, ends: I64, ts: I64, conn: I64, out: U8) -> int:
     """Lines of all frames into `out`; bytes written, -1 when a frame is not plain ASCII text."""
     at = 0
@@ -60,13 +60,13 @@ def _write(text: U8, ends: I64, ts: I64, conn: I64, out: U8) -> int:
         at = _put_number(out, _put(out, at, _BEGIN), ts[n])
         at = _put(out, _put_number(out, _put(out, at, _CONN), conn[n]), _DATA)
         for k in range(ends[n], ends[n + 1]):
-            byte = text[k]
+            byte = text[np.uint64(k)]
             if byte < 32 or byte > 126:
                 return -1
             if byte in (QUOTE, BACKSLASH):
-                out[at] = BACKSLASH
+                out[np.uint64(at)] = BACKSLASH
                 at += 1
-            out[at] = byte
+            out[np.uint64(at)] = byte
             at += 1
         at = _put(out, at, _END)
     return at
@@ -74,11 +74,8 @@ def _write(text: U8, ends: I64, ts: I64, conn: I64, out: U8) -> int:
 
 def encode_frames(frames: Frames) -> bytes | memoryview:
     """The lines of received frames."""
-    count = len(frames.data)
-    text = np.frombuffer(b"".join(frames.data), np.uint8)
-    ends = np.zeros(count + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, frames.data), np.int64, count), out=ends[1:])
-    out = np.empty(2 * len(text) + _ROOM * count, np.uint8)
+    text, ends = frames.joined()
+    out = np.empty(2 * len(text) + _ROOM * len(frames.data), np.uint8)
     ts, conn = np.array(frames.received_ns, np.int64), np.array(frames.line, np.int64)
     size = _write(text, ends, ts, conn, out)
     if size >= 0:

@@ -86,36 +86,30 @@ class Recorder:
             while not (self._closing and not self._queue):
                 self._wake.wait(BLOCK_S)
                 self._wake.clear()
-                text = self._take_block()
-                if text and not self._write(file, text):
+                if self._queue and not self._write_block(file):
                     file = _File(self._folder, self._name)
-                if file.opened_s and file.is_due(self._rotate_s, self._rotate_bytes):
+                if self._queue:
+                    self._wake.set()
+                if file.is_due(self._rotate_s, self._rotate_bytes):
                     file.close()
                     file = _File(self._folder, self._name)
         finally:
             file.close()
 
-    def _write(self, file: _File, text: list[bytes | memoryview]) -> bool:
+    def _write_block(self, file: _File) -> bool:
+        size = 0
+        while self._queue and size < BLOCK_BYTES:
+            one = self._queue.popleft()
+            size += file.add(encode_lines([one]) if isinstance(one, Line) else encode_frames(one))
+            self._queued_bytes -= len(one.data or "") if isinstance(one, Line) else one.size
         try:
-            self.text_bytes += file.write(text)
+            file.end_block()
         except OSError as error:
             self._failed(f"raw frames are not kept: {error}")
             file.close()
             return False
+        self.text_bytes += size
         return True
-
-    def _take_block(self) -> list[bytes | memoryview]:
-        text: list[bytes | memoryview] = []
-        size = 0
-        while self._queue and size < BLOCK_BYTES:
-            one = self._queue.popleft()
-            lines = encode_lines([one]) if isinstance(one, Line) else encode_frames(one)
-            text.append(lines)
-            size += len(lines)
-            self._queued_bytes -= len(one.data or "") if isinstance(one, Line) else one.size
-        if self._queue:
-            self._wake.set()
-        return text
 
 
 class _File:
@@ -125,21 +119,30 @@ class _File:
         self._folder, self._name = folder, name
         self._file: BinaryIO | None = None
         self._bytes = 0
-        self.opened_s = 0.0
+        self._opened_s = 0.0
         self._compressor = zstandard.ZstdCompressor(level=LEVEL)
+        self._block = self._compressor.compressobj()
+        self._parts: list[bytes] = []
 
     def is_due(self, rotate_s: float, rotate_bytes: int) -> bool:
-        return time.monotonic() - self.opened_s >= rotate_s or self._bytes >= rotate_bytes
+        if self._file is None:
+            return False
+        return time.monotonic() - self._opened_s >= rotate_s or self._bytes >= rotate_bytes
 
-    def write(self, text: list[bytes | memoryview]) -> int:
-        """Append one zstd frame; bytes of its text."""
+    def add(self, text: bytes | memoryview) -> int:
+        """Compress one more piece of the block; its bytes."""
+        self._parts.append(self._block.compress(text))
+        self._bytes += len(text)
+        return len(text)
+
+    def end_block(self) -> None:
+        """Append the block to the file, whole."""
+        parts, self._parts = [*self._parts, self._block.flush()], []
+        self._block = self._compressor.compressobj()
         if self._file is None:
             self._file = self._create()
-            self.opened_s = time.monotonic()
-        block = b"".join(text)
-        self._file.write(self._compressor.compress(block))
-        self._bytes += len(block)
-        return len(block)
+            self._opened_s = time.monotonic()
+        self._file.write(b"".join(parts))
 
     def _create(self) -> BinaryIO:
         stamp = time.strftime("%Y%m%d_%H%M%S", time.gmtime())

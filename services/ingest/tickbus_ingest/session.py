@@ -99,8 +99,7 @@ class Session:
         packet_id = self.packet_id + np.arange(1, count + 1, dtype=np.int64)
         self.packets += count
         received_us = np.array(batch.received_ns, np.int64) // 1000
-        data = self._without_oversized(batch)
-        decoded = self.venue.decode(data)
+        decoded = self.venue.decode(*self._without_oversized(batch))
         self._decide_rest(decoded, batch, received_us, packet_id, out)
         seen = np.zeros(count, np.int64)
         highest = observe(
@@ -117,10 +116,11 @@ class Session:
         self._take_updates(decoded, received_us, packet_id, out)
         self._take_quotes(decoded, received_us, packet_id, seen, out)
 
-    def _without_oversized(self, batch: Frames) -> list[bytes]:
+    def _without_oversized(self, batch: Frames) -> tuple[npt.NDArray[np.uint8], I64]:
         if batch.size <= self._max_frame_bytes:
-            return batch.data
-        return [data if len(data) <= self._max_frame_bytes else b"" for data in batch.data]
+            return batch.joined()
+        most = self._max_frame_bytes
+        return frames.join([data if len(data) <= most else b"" for data in batch.data])
 
     def _decide_rest(
         self, decoded: Decoded, batch: Frames, received_us: I64, packet_id: I64, out: Flush

@@ -7,7 +7,7 @@ from tickbus.orderbook import OrderBook
 
 from tickbus_ingest import exchanges
 from tickbus_ingest.exchanges.contract import Venue
-from tickbus_ingest.frames import Frames
+from tickbus_ingest.frames import Frames, join
 from tickbus_ingest.kernels import gather_levels, judge_quotes, observe
 from tickbus_ingest.raw_lines import encode_frames
 
@@ -15,7 +15,7 @@ from tickbus_ingest.raw_lines import encode_frames
 def warm(venue: Venue) -> None:
     """Run each kernel once with the types that it gets."""
     frame = b'{"stream":"","data":{}}'
-    decoded = venue.decode([frame])
+    decoded = venue.decode(*join([frame]))
     venue.parse_snapshot(b'{"lastUpdateId":1,"bids":[["1","1"]],"asks":[]}')
     times = np.zeros(1, np.int64)
     # A frame that is none of ours leaves its columns as they were: not to be used as places.

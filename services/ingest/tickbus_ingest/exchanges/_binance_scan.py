@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from tickbus.kernels.compiled import kernel, part
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
@@ -63,26 +63,33 @@ class Table(NamedTuple):
     """bits that belong to another kind"""
 
 
-@njit(cache=True, nogil=True)
+@part
+def _byte(text: U8, at: int) -> int:
+    """One character; an unsigned index saves the test for a negative one."""
+    byte: int = text[np.uint64(at)]
+    return byte
+
+
+@kernel
 def _hash(text: U8, start: int, end: int) -> int:
     """FNV-1a in 32 bits."""
     value = np.uint64(2166136261)
     for at in range(start, end):
-        value = ((value ^ np.uint64(text[at])) * np.uint64(16777619)) & np.uint64(0xFFFFFFFF)
+        value = ((value ^ np.uint64(_byte(text, at))) * np.uint64(16777619)) & np.uint64(0xFFFFFFFF)
     return int(value)
 
 
-@njit(cache=True, nogil=True)
+@part
 def _same(text: U8, start: int, end: int, other: U8, other_start: int, other_end: int) -> bool:
     if end - start != other_end - other_start:
         return False
     for n in range(end - start):  # noqa: SIM110  # Numba compiles no generator expression
-        if text[start + n] != other[other_start + n]:
+        if _byte(text, start + n) != other[other_start + n]:
             return False
     return True
 
 
-@njit(cache=True, nogil=True)
+@part
 def _stream(text: U8, start: int, end: int, table: Table) -> int:
     """Number of the stream of this name, -1 when there is none."""
     slot = _hash(text, start, end) & (len(table.slots) - 1)
@@ -96,11 +103,11 @@ def _stream(text: U8, start: int, end: int, table: Table) -> int:
     return -1
 
 
-@njit(cache=True, nogil=True)
+@part
 def _string_end(text: U8, at: int, end: int) -> int:
     """Where the string that begins at `at` (after its quote) ends; -1 unless plain ASCII."""
     while at < end:
-        byte = text[at]
+        byte = _byte(text, at)
         if byte == QUOTE:
             return at
         if byte == BACKSLASH or byte < 32 or byte > 126:
@@ -109,21 +116,21 @@ def _string_end(text: U8, at: int, end: int) -> int:
     return -1
 
 
-@njit(cache=True, nogil=True)
+@part
 def _integer(text: U8, at: int, end: int) -> tuple[int, int]:
     """An unsigned integer and the position behind it; position -1 when it is none of ours."""
     start = at
     value = np.int64(0)
-    while at < end and ZERO <= text[at] <= NINE:
-        value = value * 10 + (text[at] - ZERO)
+    while at < end and ZERO <= _byte(text, at) <= NINE:
+        value = value * 10 + (_byte(text, at) - ZERO)
         at += 1
     digits = at - start
-    if digits == 0 or digits > _DIGITS_MAX or (digits > 1 and text[start] == ZERO):
+    if digits == 0 or digits > _DIGITS_MAX or (digits > 1 and _byte(text, start) == ZERO):
         return 0, -1
     return int(value), at
 
 
-@njit(cache=True, nogil=True)
+@part
 def _decimal(text: U8, at: int, end: int) -> tuple[float, int, int]:
     """A quoted decimal from behind its quote: value, position behind the closing quote, is_long.
 
@@ -131,22 +138,22 @@ def _decimal(text: U8, at: int, end: int) -> tuple[float, int, int]:
     """
     start = at
     value = np.int64(0)
-    while at < end and ZERO <= text[at] <= NINE:
-        value = value * 10 + (text[at] - ZERO)
+    while at < end and ZERO <= _byte(text, at) <= NINE:
+        value = value * 10 + (_byte(text, at) - ZERO)
         at += 1
     whole = at - start
     fraction = 0
-    if at < end and text[at] == DOT:
+    if at < end and _byte(text, at) == DOT:
         at += 1
-        while at < end and ZERO <= text[at] <= NINE:
-            value = value * 10 + (text[at] - ZERO)
+        while at < end and ZERO <= _byte(text, at) <= NINE:
+            value = value * 10 + (_byte(text, at) - ZERO)
             at += 1
         fraction = at - start - whole - 1
         if fraction == 0:
             return 0.0, -1, 0
-    if whole == 0 or (whole > 1 and text[start] == ZERO) or whole + fraction > _DIGITS_MAX:
+    if whole == 0 or (whole > 1 and _byte(text, start) == ZERO) or whole + fraction > _DIGITS_MAX:
         return 0.0, -1, 0
-    if at >= end or text[at] != QUOTE:
+    if at >= end or _byte(text, at) != QUOTE:
         return 0.0, -1, 0
     is_long = 0
     if value >= _LONG:
@@ -159,7 +166,7 @@ def _decimal(text: U8, at: int, end: int) -> tuple[float, int, int]:
     return value / _TEN[fraction], at + 1, is_long
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _levels(
     text: U8, at: int, end: int, is_bid: bool, filled: int, side: I8, price: F64, qty: F64
 ) -> tuple[int, int, int]:
@@ -169,16 +176,16 @@ def _levels(
     """
     at += 1
     longs = 0
-    if at < end and text[at] == CLOSE_LIST:
+    if at < end and _byte(text, at) == CLOSE_LIST:
         return at + 1, filled, 0
     while True:
-        if at + 1 >= end or text[at] != OPEN_LIST or text[at + 1] != QUOTE:
+        if at + 1 >= end or _byte(text, at) != OPEN_LIST or _byte(text, at + 1) != QUOTE:
             return -1, filled, 0
         first, at, is_long = _decimal(text, at + 2, end)
-        if at < 0 or at + 1 >= end or text[at] != COMMA or text[at + 1] != QUOTE:
+        if at < 0 or at + 1 >= end or _byte(text, at) != COMMA or _byte(text, at + 1) != QUOTE:
             return -1, filled, 0
         second, at, other_long = _decimal(text, at + 2, end)
-        if at < 0 or at + 1 >= end or text[at] != CLOSE_LIST or filled >= len(side):
+        if at < 0 or at + 1 >= end or _byte(text, at) != CLOSE_LIST or filled >= len(side):
             return -1, filled, 0
         longs += is_long + other_long
         side[filled] = 1 if is_bid else -1
@@ -186,14 +193,14 @@ def _levels(
         qty[filled] = second
         filled += 1
         at += 1
-        if text[at] == CLOSE_LIST:
+        if _byte(text, at) == CLOSE_LIST:
             return at + 1, filled, longs
-        if text[at] != COMMA:
+        if _byte(text, at) != COMMA:
             return -1, filled, 0
         at += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def read_levels(bids: U8, asks: U8, side: I8, price: F64, qty: F64) -> tuple[int, int]:
     """Both lists of a REST book into columns: rows filled (-1: not understood), long decimals."""
     at, filled, longs = _levels(bids, 0, len(bids), True, 0, side, price, qty)
@@ -205,7 +212,7 @@ def read_levels(bids: U8, asks: U8, side: I8, price: F64, qty: F64) -> tuple[int
     return filled, longs + more
 
 
-@njit(cache=True, nogil=True)
+@part
 def _int_column(key: int) -> tuple[int, int]:
     """Column and bit of a key whose value is an integer; column -1 for any other key."""
     if key == ord("E"):
@@ -225,7 +232,7 @@ def _int_column(key: int) -> tuple[int, int]:
     return -1, 0
 
 
-@njit(cache=True, nogil=True)
+@part
 def _value_column(key: int) -> tuple[int, int]:
     """Column and bit of a key whose value is decimal text; column -1 for any other key."""
     if key == ord("b"):
@@ -243,7 +250,7 @@ def _value_column(key: int) -> tuple[int, int]:
     return -1, 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scan(
     text: U8,
     ends: I64,
@@ -280,7 +287,7 @@ def scan(
     return longs
 
 
-@njit(cache=True, nogil=True)
+@part
 def _envelope(text: U8, at: int, end: int, table: Table) -> tuple[int, int]:
     """Number of the stream that a frame is of (-1: none of ours), and where its event begins."""
     name = at + len(_OPENING)
@@ -295,7 +302,7 @@ def _envelope(text: U8, at: int, end: int, table: Table) -> tuple[int, int]:
     return _stream(text, name, name_end, table), at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _event(
     text: U8,
     at: int,
@@ -316,16 +323,20 @@ def _event(
     seen = 0
     longs = 0
     while True:
-        if at >= end or text[at] != QUOTE:
+        if at >= end or _byte(text, at) != QUOTE:
             return refused
         key_end = _string_end(text, at + 1, end)
-        if key_end < at + 2 or key_end + 2 >= end or text[key_end + 1] != COLON:
+        if key_end < at + 2 or key_end + 2 >= end or _byte(text, key_end + 1) != COLON:
             return refused
-        key = int(text[at + 1]) if key_end == at + 2 else 0
-        if key_end == at + 3 and text[at + 1] == ord("p") and text[at + 2] == ord("u"):
+        key = int(_byte(text, at + 1)) if key_end == at + 2 else 0
+        if (
+            key_end == at + 3
+            and _byte(text, at + 1) == ord("p")
+            and _byte(text, at + 2) == ord("u")
+        ):
             key = PU
         at = key_end + 2
-        byte = text[at]
+        byte = _byte(text, at)
         more = 0
         if ZERO <= byte <= NINE:
             number, at = _integer(text, at, end)
@@ -350,18 +361,23 @@ def _event(
             return refused
         seen |= bit
         longs += more
-        if text[at] == CLOSE:
+        if _byte(text, at) == CLOSE:
             break
-        if text[at] != COMMA:
+        if _byte(text, at) != COMMA:
             return refused
         at += 1
     complete = seen & table.required[stream] == table.required[stream]
-    if not complete or seen & table.forbidden[stream] or at + 2 != end or text[at + 1] != CLOSE:
+    if (
+        not complete
+        or seen & table.forbidden[stream]
+        or at + 2 != end
+        or _byte(text, at + 1) != CLOSE
+    ):
         return refused
     return stream, filled, longs
 
 
-@njit(cache=True, nogil=True)
+@part
 def _text(text: U8, start: int, end: int, key: int, table: Table, stream: int) -> tuple[int, int]:
     """A string that is no number: its bit, and the position behind it (-1: not as expected)."""
     stop = _string_end(text, start, end)
@@ -378,7 +394,7 @@ def _text(text: U8, start: int, end: int, key: int, table: Table, stream: int) -
     return 0, stop + 1
 
 
-@njit(cache=True, nogil=True)
+@part
 def _boolean(text: U8, at: int, end: int) -> tuple[int, int]:
     """1 or 0 for true or false, and the position behind it (-1: neither)."""
     if _same(text, at, min(at + len(_TRUE), end), _TRUE, 0, len(_TRUE)):

@@ -20,6 +20,7 @@ from tickbus_schemas.messages import ABSENT
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
 I8 = npt.NDArray[np.int8]
+U8 = npt.NDArray[np.uint8]
 U16 = npt.NDArray[np.uint16]
 F64 = npt.NDArray[np.float64]
 
@@ -245,9 +246,9 @@ class Venue(ABC):
     def parse(self, frame: bytes) -> Parsed:
         """What one frame means, fully checked; Reject with the reason for anything else."""
 
-    def decode(self, frames: list[bytes]) -> Decoded:
-        """Columns of a batch; the default leaves every frame to `parse`."""
-        return Decoded(len(frames))
+    def decode(self, text: U8, ends: I64) -> Decoded:
+        """Columns of the frames text[ends[i]:ends[i+1]]; the default leaves all to `parse`."""
+        return Decoded(len(ends) - 1)
 
     @abstractmethod
     def snapshot_request(self, ticker: str, limit: int) -> Get:
