@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,13 @@ def outcome(
     elapsed_seconds: float,
     restarts: int,
     instrument_lists: int = 0,
+    without_stages: Collection[str] = (),
 ) -> Outcome:
     """The facts of a run: `files` and `messages` (by stream) are those that it added.
 
     `instrument_lists`: how many the capture holds. Lists that the venue made up, and answers to our
     own subscriptions, are not among the frames, so that these agree with the capture.
+    `without_stages`: latencies that mean nothing in this run.
     """
     rows: dict[str, int] = defaultdict(int)
     count = size = 0
@@ -65,6 +67,7 @@ def outcome(
                 "count": latency.count,
             }
             for stage, latency in sorted(lives.latencies().items(), key=lambda pair: _rank(pair[0]))
+            if stage not in without_stages
         },
         "data": str(data_dir),
         "machine": machine(),

@@ -29,14 +29,14 @@ class Run:
             env=inherited | environment,
         )
 
-    def finish(self, timeout_s: float = 90) -> dict[str, Any]:
+    def finish(self, timeout_s: float = 180) -> dict[str, Any]:
         """The JSON object of the last line; the run must have ended well."""
         out, err = self.process.communicate(timeout=timeout_s)
         assert self.process.returncode == 0, err[-4_000:]
         result: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
         return result
 
-    def wait_for_frames(self, timeout_s: float = 60) -> None:
+    def wait_for_frames(self, timeout_s: float = 150) -> None:
         """Until ingest says that frames have come in."""
         deadline = time.monotonic() + timeout_s
         while self._frames() == 0:
@@ -51,7 +51,7 @@ class Run:
                 counters = json.load(answer)["counters"]
         except (OSError, ValueError):
             return 0
-        return sum(n for name, n in counters.items() if name.startswith("frames"))
+        return float(counters.get("frames{source=websocket}", 0))
 
     def kill(self, name: str) -> int:
         """Kill -9 the process of a service (or `nats`); its pid."""

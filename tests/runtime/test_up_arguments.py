@@ -62,7 +62,8 @@ def test_a_capture_is_served_by_the_venue(tmp_path: Path) -> None:
     [
         (["--capture", "/no/such/file"], "no such capture: /no/such/file"),
         (["--capture", "/dev/null", "--speed", "fast"], "--speed fast: a number above 0, or max"),
-        (["--capture-times"], "--capture-times needs --capture FILE"),
+        (["--capture-times"], "--capture-times need --capture FILE"),
+        (["--speed", "max"], "need --capture FILE"),
         (["--exchange", "mtgox"], "unknown exchange 'mtgox'"),
         (["--set", "ingest.linger_ms"], "write KEY=VALUE"),
         (["--set", "ingest.linger=3"], "did you mean ingest.linger_ms?"),

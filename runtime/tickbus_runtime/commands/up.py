@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--exchange", metavar="NAME", help="e.g. binance_usdm, binance_spot")
     add("--tickers", metavar="A,B", help="as the venue spells them; * for all")
     add("--capture", metavar="FILE", nargs="+", help="serve recordings instead of the real venue")
-    add("--speed", metavar="N|max", default="1", help="of the capture (1: as it was recorded)")
+    add("--speed", metavar="N|max", help="of the capture (1: as it was recorded)")
     add("--capture-times", action="store_true", help="keep the capture's receive times")
     add("--nats", metavar="URL", help="use this server instead of starting one")
     add("--nats-port", metavar="PORT", type=int, default=0, help="port of our own (0: a free one)")
@@ -77,7 +77,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
         embedded=settings.nats.url == NatsSettings().url,
         nats_port=args.nats_port,
         venue=_venue(args),
-        venue_ends=True,
+        venue_ends=bool(args.capture),
         overrides=overrides,
     )
 
@@ -103,14 +103,15 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
 def _venue(args: argparse.Namespace) -> list[str]:
     """Arguments of the simulated venue that serves the captures, if any are named."""
     if not args.capture:
-        if args.capture_times:
-            raise Fatal("--capture-times needs --capture FILE")
+        if args.capture_times or args.speed is not None:
+            raise Fatal("--speed and --capture-times need --capture FILE")
         return []
     for name in args.capture:
         if not Path(name).exists():
             raise Fatal(f"no such capture: {name}")
-    _check_speed(args.speed)
-    arguments = ["--capture", *args.capture, "--speed", args.speed]
+    speed = "1" if args.speed is None else args.speed
+    _check_speed(speed)
+    arguments = ["--capture", *args.capture, "--speed", speed]
     if args.exchange:
         arguments += ["--exchange", args.exchange]
     return arguments + (["--capture-times"] if args.capture_times else [])
