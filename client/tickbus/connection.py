@@ -89,6 +89,14 @@ class Connection(Client):
         for listener in list(self._listeners):
             listener()
 
+    async def close(self) -> None:
+        """Send what is buffered and leave; without a server, leave."""
+        if not self.is_connected:
+            # nats-py would try to send it all the same, fail, and stay half open.
+            self._pending.clear()
+            self._pending_data_size = 0
+        await super().close()
+
     async def post(self, commands: list[bytes]) -> bool:
         """Write whole protocol commands to the present connection; False when there is none.
 

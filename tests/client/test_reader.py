@@ -50,6 +50,11 @@ async def read(reader: Reader, count: int) -> list[Stored]:
     return found
 
 
+async def listening(reader: Reader) -> None:
+    while not reader.consumers:  # noqa: ASYNC110  # it tells nobody
+        await asyncio.sleep(0.005)
+
+
 def numbers(found: list[Stored]) -> list[int]:
     return [int(one.data) for one in found]
 
@@ -108,8 +113,7 @@ async def test_history_ends_where_the_stream_ends(
 async def test_stop_ends_it_while_it_waits(js: JetStreamContext, bus: Connection) -> None:
     reader = Reader(bus, "S")
     reading = asyncio.create_task(read(reader, 1))
-    while not reader.consumers:  # noqa: ASYNC110  # it tells nobody
-        await asyncio.sleep(0.005)
+    await listening(reader)
     reader.stop()
     assert await reading == []
 
@@ -119,6 +123,7 @@ async def test_a_server_killed_and_started_again_leaves_no_hole_and_no_repeat(
 ) -> None:
     reader = Reader(bus, "S")
     reading = asyncio.create_task(read(reader, 12_000))
+    await listening(reader)
     for first in range(0, 12_000, 3_000):
         flush = asyncio.create_task(publisher.flush(_messages(first, 3_000)))
         await asyncio.sleep(0.03)
