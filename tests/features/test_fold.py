@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from tickbus.group import Assembler, Group
 from tickbus.stored import Stored, Traced
-from tickbus_features.events import fold_ticker
 from tickbus_features.fold import FeatureFold
+from tickbus_features.merge import fold_ticker
 from tickbus_features.warm import warm
 from tickbus_runtime.fold import Output
 from tickbus_schemas import codec

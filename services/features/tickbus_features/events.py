@@ -1,8 +1,6 @@
-"""Kernel of layer 1: the events of one ticker, in the log's order, into its open buckets.
+"""Kernels of layer 1: what a trade, a best quote, a book packet, a gap or a clock does.
 
-Messages of one flush are one step: their events are merged by `packet_id`, and the rows they close
-belong to the flush's last message. Flushes and clocks follow each other as they stand in the log,
-so the result is the same however the log is cut into groups.
+The caller has opened and closed the buckets that the event's time opens and closes (`reach`).
 """
 
 from __future__ import annotations
@@ -11,28 +9,21 @@ import math
 
 from tickbus.kernels import book as levels
 from tickbus.kernels.compiled import kernel
-from tickbus_schemas.messages import ABSENT, PACKETS_PER_EPOCH, L2Flag, TradeFlag
+from tickbus_schemas.messages import ABSENT, L2Flag, TradeFlag
 
-from tickbus_features.buckets import freeze_to, reach, slot_at, slot_of, tick
+from tickbus_features.buckets import slot_at, slot_of, tick
 from tickbus_features.expression import Int64s
 from tickbus_features.layout import (
-    BBO,
     BOOK,
-    FAR,
-    FAR_US,
     L2,
     QUOTES,
     RESET,
-    STATUS,
-    TRADE,
     TRADES,
     Clocks,
-    FeedMessages,
     Losses,
     Packets,
     Quotes,
     Record,
-    Records,
     Rows,
     Scratch,
     State,
@@ -41,7 +32,6 @@ from tickbus_features.layout import (
 from tickbus_features.order_flow import contribution, side_or_none
 
 _ABSENT = ABSENT
-_EPOCH_BITS = PACKETS_PER_EPOCH.bit_length() - 1
 _ALL = TRADES | QUOTES | BOOK
 _FIRST, _LAST = int(L2Flag.SNAPSHOT_FIRST), int(L2Flag.SNAPSHOT_LAST)
 _GAP_BEFORE = int(L2Flag.GAP_BEFORE)
@@ -226,145 +216,16 @@ def take_packet(
 
 
 @kernel
-def _next_step(messages: FeedMessages, clocks: Clocks, cursor: Record) -> int:
-    """Begin what follows in the log: 0 nothing, 1 a flush (its rows are marked off), 2 a clock.
-
-    A message says how many of its flush follow directly: those that end together are one flush.
-    """
-    ends = FAR
-    for feed in range(4):
-        place = cursor.message[feed]
-        if place < messages[feed].seq.shape[0]:
-            ends = min(ends, messages[feed].seq[place] + messages[feed].more[place])
-    if cursor.clock < clocks.seq.shape[0] and clocks.seq[cursor.clock] < ends:
-        return 2
-    if ends == FAR:
-        return 0
-    cursor.seq = 0
-    for feed in range(4):
-        feed_messages = messages[feed]
-        while cursor.message[feed] < feed_messages.seq.shape[0]:
-            place = cursor.message[feed]
-            if feed_messages.seq[place] + feed_messages.more[place] != ends:
-                break
-            cursor.end[feed] += feed_messages.rows[place]
-            cursor.seq = max(cursor.seq, feed_messages.seq[place])
-            cursor.message[feed] += 1
-    return 1
+def take_untimed(state: State, feed: int) -> None:
+    """An event with a time that is none: it is left out, and a book without it is not valid."""
+    state.ticker[0].untimed += 1
+    if feed == L2:
+        lose(state, BOOK, _ABSENT)
 
 
 @kernel
-def _look_at(cursor: Record, feed: int, packet_ids: Int64s, least: int) -> None:
-    """Note the packet of a feed's next row.
-
-    Within a feed the order is the log's: updates kept back until a snapshot came follow it, though
-    their packets are older.
-    """
-    row = cursor.row[feed]
-    cursor.order[feed] = max(least, packet_ids[row]) if row < cursor.end[feed] else FAR
-
-
-@kernel
-def _next_feed(cursor: Record) -> int:
-    """Feed of the flush's next event by packet, -1 when there is none."""
-    chosen, least = -1, FAR
-    for feed in range(4):
-        if cursor.order[feed] < least:
-            chosen, least = feed, cursor.order[feed]
-    return chosen
-
-
-@kernel
-def fold_ticker(
-    state: State,
-    book: Int64s,
-    grace_us: int,
-    messages: FeedMessages,
-    losses: Losses,
-    l2: Packets,
-    bbo: Quotes,
-    trade: Trades,
-    clocks: Clocks,
-    cursors: Records,
-    scratch: Scratch,
-    rows: Rows,
-) -> bool:
-    """Fold a group's events of one ticker; False: make more space and call again.
-
-    Space for rows, unless the book has no room for the largest packet: then for its levels.
-
-    state: State; book: the ticker's book; messages: four Messages (STATUS, L2, BBO, TRADE), and
-    their columns Losses, Packets, Quotes, Trades; clocks: Clocks; cursors: one CURSOR as
-    `new_cursor` gives it at the first call; scratch: Scratch; rows: Rows, appended to.
-    """
-    cursor, ticker = cursors[0], state.ticker[0]
-    while True:
-        feed = _next_feed(cursor)
-        if feed < 0:
-            step = _next_step(messages, clocks, cursor)
-            if step == 0:
-                return True
-            if step == 1:
-                _look_at(cursor, STATUS, losses.packet_id, _ABSENT)
-                _look_at(cursor, L2, l2.packet_id, _ABSENT)
-                _look_at(cursor, BBO, bbo.packet_id, _ABSENT)
-                _look_at(cursor, TRADE, trade.packet_id, _ABSENT)
-            elif not _take_clock(state, book, clocks, cursor.clock, scratch, rows):
-                return False
-            else:
-                cursor.clock += 1
-            continue
-        row, order = cursor.row[feed], cursor.order[feed]
-        if feed == TRADE:
-            timestamp, packet_id = trade.timestamp[row], trade.packet_id[row]
-        elif feed == BBO:
-            timestamp, packet_id = bbo.timestamp[row], bbo.packet_id[row]
-        elif feed == L2:
-            if not levels.has_room(book, l2.levels[row]):
-                return False
-            timestamp, packet_id = l2.timestamp[row], l2.packet_id[row]
-        else:
-            timestamp, packet_id = ticker.reach_from, losses.packet_id[row]
-        if packet_id >= 0 and packet_id >> _EPOCH_BITS != ticker.epoch:
-            follow_epoch(state, packet_id >> _EPOCH_BITS)
-        timed = 0 <= timestamp < FAR_US
-        if (
-            timed
-            and not ticker.reach_from <= timestamp < ticker.reach_to
-            and feed != STATUS
-            and not reach(timestamp, grace_us, state, book, scratch, rows, cursor.seq, ticker.epoch)
-        ):
-            return False
-        if feed == STATUS:
-            _take_status(state, losses, row)
-            cursor.row[feed] += 1
-            _look_at(cursor, feed, losses.packet_id, order)
-        elif feed == L2:
-            if timed:
-                freeze_to(timestamp, state, book)
-                take_packet(state, book, l2, row, cursor.level, scratch)
-            else:
-                lose(state, BOOK, _ABSENT)
-            cursor.level += l2.levels[row]
-            cursor.row[feed] += 1
-            _look_at(cursor, feed, l2.packet_id, order)
-        elif feed == BBO:
-            if timed:
-                take_bbo(state, bbo, row)
-            cursor.row[feed] += 1
-            _look_at(cursor, feed, bbo.packet_id, order)
-        else:
-            if timed:
-                take_trade(state, trade, row)
-            cursor.row[feed] += 1
-            _look_at(cursor, feed, trade.packet_id, order)
-        if not timed and feed != STATUS:
-            ticker.untimed += 1
-
-
-@kernel
-def _take_status(state: State, losses: Losses, row: int) -> None:
-    """Feeds that broke, feeds that are whole again; a status has no venue time and closes none."""
+def take_status(state: State, losses: Losses, row: int) -> None:
+    """Feeds that broke, feeds that are whole again."""
     if losses.lost[row]:
         lose(state, losses.lost[row], losses.from_timestamp[row])
     if losses.found[row]:
@@ -372,7 +233,7 @@ def _take_status(state: State, losses: Losses, row: int) -> None:
 
 
 @kernel
-def _take_clock(
+def take_clock(
     state: State, book: Int64s, clocks: Clocks, at: int, scratch: Scratch, rows: Rows
 ) -> bool:
     """Close what a clock closes, or note that messages are missing; False: no space for rows."""

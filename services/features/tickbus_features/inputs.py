@@ -66,6 +66,12 @@ class Inputs(NamedTuple):
         """Level rows of the book."""
         return len(self.packets.side)
 
+    @property
+    def rows(self) -> int:
+        """Events of all feeds."""
+        columns = (self.losses, self.packets, self.quotes, self.trades)
+        return sum(len(feed.packet_id) for feed in columns)
+
 
 def _columns(of: type[Any], table: Table | None, none: Any) -> Any:
     return none if table is None else of(*map(table.columns.__getitem__, of._fields))

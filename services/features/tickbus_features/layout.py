@@ -98,11 +98,12 @@ STATUS, L2, BBO, TRADE = 0, 1, 2, 3
 CURSOR = np.dtype(
     [
         ("message", "<i8", (4,)),  # next message of each feed
-        ("row", "<i8", (4,)),  # next row
-        ("end", "<i8", (4,)),  # behind the last row of the flush
-        ("order", "<i8", (4,)),  # packet_id of the next row, never less than before; FAR: none
-        ("clock", "<i8"),
-        ("level", "<i8"),
+        ("row", "<i8", (4,)),  # first row of the flush
+        ("end", "<i8", (4,)),  # behind its last row
+        ("at", "<i8"),  # next event in the flush's order
+        ("count", "<i8"),  # events in it
+        ("clock", "<i8"),  # next clock
+        ("level", "<i8"),  # first level of the next book packet
         ("seq", "<i8"),  # of the flush's last message
     ]
 )
@@ -174,6 +175,19 @@ class Clocks(NamedTuple):
     seq: Int64s
     timestamp: Int64s
     epoch: Int64s
+
+
+class Order(NamedTuple):
+    """The events of one flush in order of their packets."""
+
+    key: Int64s
+    """packet_id, never less than of the row before in the same feed"""
+    feed: Int8s
+    row: Int64s
+    timestamp: Int64s
+    packet_id: Int64s
+    own: Int64s
+    """keys of the feed that is being put in"""
 
 
 INTS = ("timestamp", "end_timestamp", "rcv_timestamp", "packet_id", "trade_count", "late_count")
@@ -252,8 +266,8 @@ def new_state(intervals_us: list[int], grace_us: int, history: tuple[int, int]) 
     return State(ticker, grids, slots, np.zeros((len(intervals_us), *history)))
 
 
-def new_cursor() -> Records:
-    """The cursor before a group's first message."""
-    cursors = np.zeros(1, CURSOR)
-    cursors["order"] = FAR
-    return cursors
+def new_order(rows: int) -> Order:
+    """Space for the events of a flush of so many rows."""
+    numbers = np.zeros((5, rows), np.int64)
+    key, row, timestamp, packet_id, own = numbers
+    return Order(key, np.zeros(rows, np.int8), row, timestamp, packet_id, own)

@@ -8,7 +8,6 @@ import numpy as np
 from tickbus.group import Group
 
 from tickbus_features.catalogue import Catalogue
-from tickbus_features.events import fold_ticker
 from tickbus_features.inputs import (
     Inputs,
     Ticker,
@@ -17,7 +16,8 @@ from tickbus_features.inputs import (
     statuses_by_ticker,
     tickers_of,
 )
-from tickbus_features.layout import Clocks, new_cursor
+from tickbus_features.layout import CURSOR, Clocks, new_order
+from tickbus_features.merge import fold_ticker
 from tickbus_features.rows import (
     Closed,
     closed_rows,
@@ -39,6 +39,7 @@ class Tickers:
         self.late_trades = 0
         """that found their bucket closed, counted once an interval, since this object was made"""
         self._scratch = scratch_of(self.catalogue)
+        self._order = new_order(0)
         self._rows = new_rows(len(intervals_ms), len(self.catalogue.names))
         self._rows_a_message = rows_a_message(len(self.catalogue.names))
 
@@ -63,7 +64,9 @@ class Tickers:
             actions = np.zeros(2 * inputs.levels, np.int8)
             self._scratch = self._scratch._replace(actions=actions)
         late_before = state.late_trades
-        cursors = new_cursor()
+        cursors = np.zeros(1, CURSOR)
+        if len(self._order.key) < inputs.rows:
+            self._order = new_order(2 * inputs.rows)
         self._rows.counts[:] = 0
         while not fold_ticker(
             state.kept,
@@ -76,6 +79,7 @@ class Tickers:
             inputs.trades,
             clocks,
             cursors,
+            self._order,
             self._scratch,
             self._rows,
         ):
