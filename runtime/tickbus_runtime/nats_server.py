@@ -105,8 +105,7 @@ class EmbeddedServer:
 
     def _check_port(self) -> None:
         if not self.port:
-            with socket.create_server((HOST, 0)) as free:
-                self.port = free.getsockname()[1]
+            self.port = _free_port()
         elif not _is_free(self.port):
             raise Fatal(
                 f"port {self.port} is in use: stop the server that has it, or give its address "
@@ -210,6 +209,19 @@ def find_program() -> str:
             "or name a running server with --nats URL"
         )
     return found
+
+
+def _free_port() -> int:
+    """A free port below those that systems give to outgoing connections (32768 and up).
+
+    A server that was killed must get its port again; among those, a client that tries to reconnect
+    could by chance be given that very port as its own, and keep it.
+    """
+    choices = secrets.SystemRandom().sample(range(20_000, 32_000), k=100)
+    free = next(filter(_is_free, choices), None)
+    if free is None:
+        raise Fatal("no free port between 20000 and 32000: choose one with --nats-port")
+    return free
 
 
 def _is_free(port: int) -> bool:

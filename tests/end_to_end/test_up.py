@@ -146,7 +146,7 @@ def test_one_packet_is_traced_through_every_process(
 
 
 def test_the_demo_ends_with_data_a_trace_and_a_query_that_works(tmp_path: Path) -> None:
-    command = [TICKBUS, "demo", "--duration", "4", "--seed", "7", "--json"]
+    command = [str(TICKBUS), "demo", "--duration", "4", "--seed", "7", "--json"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TICKBUS_")}
     done = subprocess.run(
         [*command, "--data", str(tmp_path / "demo")],
