@@ -45,6 +45,11 @@ _HARDER = {
     ("l2", "qty"),
     ("bbo", "bid_sz"),
     ("bbo", "ask_sz"),
+    ("bbo", "timestamp"),
+    ("bbo", "engine_timestamp"),
+    ("trade", "timestamp"),
+    ("trade", "price"),
+    ("trade", "qty"),
 }
 _SMOOTH = {"book", "bar", "feature"}
 """Derived numbers hardly repeat: a dictionary is longer than the values."""
