@@ -10,8 +10,6 @@ from tickbus.kernels import book as levels
 from tickbus.kernels.grid import fold_ticker
 from tickbus.kernels.grid_layout import (
     CURSOR,
-    Clocks,
-    Gaps,
     Messages,
     Packets,
     Rows,
@@ -237,18 +235,18 @@ class Kernel:
         largest = int(packets.levels.max(initial=0))
         space, cursors = new_rows(len(self.intervals_ms), self.depth, self._capacity), _cursor()
         while not fold_ticker(
-            self.state,
+            *self.state,
             self.book,
-            (_messages(gaps), _messages(l2)),
-            Gaps(_i8([part[0].packet_id for _, _, part in gaps])),
-            packets,
-            Clocks(
+            (tuple(_messages(gaps)), tuple(_messages(l2))),
+            (_i8([part[0].packet_id for _, _, part in gaps]),),
+            tuple(packets),
+            (
                 _i8([seq for seq, _ in clocks]),
                 _i8([one.timestamp for _, one in clocks]),
                 _i8([one.epoch for _, one in clocks]),
             ),
             cursors,
-            space,
+            tuple(space),
         ):
             if levels.has_room(self.book, largest):
                 space = with_more_space(space)

@@ -15,7 +15,17 @@ from tickbus_schemas.messages import ABSENT, PACKETS_PER_EPOCH, BookFlag, L2Flag
 
 from tickbus.kernels import book as levels
 from tickbus.kernels.compiled import kernel, part
-from tickbus.kernels.grid_layout import DAY_US, L2, STATUS
+from tickbus.kernels.grid_layout import (
+    DAY_US,
+    L2,
+    STATUS,
+    Clocks,
+    Gaps,
+    Messages,
+    Packets,
+    Rows,
+    State,
+)
 
 FAR_US = 4_102_444_800_000_000
 """2100-01-01: a time outside [0, FAR_US) is no time"""
@@ -277,7 +287,7 @@ def _next_feed(packet_ids: Any, cursor: Any) -> int:
 
 
 @kernel
-def fold_ticker(
+def _fold(
     state: Any,
     book: Any,
     messages: Any,
@@ -287,14 +297,7 @@ def fold_ticker(
     cursors: Any,
     rows: Any,
 ) -> bool:
-    """Fold a group's packets of one ticker; False: make more space and call again.
-
-    Space for rows, unless the book has no room for the largest packet: then for its levels.
-
-    state: State; book: the ticker's book; messages: two Messages (STATUS, L2), and their columns
-    Gaps and Packets; clocks: Clocks; cursors: one CURSOR, zero at the first call; rows: Rows,
-    appended to.
-    """
+    """`fold_ticker`, with names."""
     cursor, ticker = cursors[0], state.ticker[0]
     packet_ids = (gaps.packet_id, packets.packet_id)
     while True:
@@ -317,3 +320,37 @@ def fold_ticker(
                 if not _clock(state, book, clocks, cursor, rows):
                     return False
                 cursor.clock += 1
+
+
+@kernel
+def fold_ticker(
+    ticker: Any,
+    grids: Any,
+    tops: Any,
+    book: Any,
+    messages: Any,
+    gaps: Any,
+    packets: Any,
+    clocks: Any,
+    cursors: Any,
+    rows: Any,
+) -> bool:
+    """Fold a group's packets of one ticker; False: make more space and call again.
+
+    Space for rows, unless the book has no room for the largest packet: then for its levels.
+
+    ticker, grids, tops: a State, one by one; book: the ticker's book; messages: two Messages
+    (STATUS, L2), and their columns Gaps and Packets; clocks: Clocks; cursors: one CURSOR, zero at
+    the first call; rows: Rows, appended to. Named tuples come as plain ones, records by
+    themselves: anything else is typed anew at each call, in Python, which takes a millisecond.
+    """
+    return _fold(
+        State(ticker, grids, tops),
+        book,
+        (Messages(*messages[STATUS]), Messages(*messages[L2])),
+        Gaps(*gaps),
+        Packets(*packets),
+        Clocks(*clocks),
+        cursors,
+        Rows(*rows),
+    )

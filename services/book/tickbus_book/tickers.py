@@ -104,14 +104,14 @@ class Tickers:
         cursors = np.zeros(1, CURSOR)
         self._rows.filled[:] = 0
         while not fold_ticker(
-            state.kept,
+            *state.kept,
             state.book,
-            (gap_messages, messages),
-            gap_columns,
-            packets,
-            clocks,
+            (tuple(gap_messages), tuple(messages)),
+            tuple(gap_columns),
+            tuple(packets),
+            tuple(clocks),
             cursors,
-            self._rows,
+            tuple(self._rows),
         ):
             if levels.has_room(state.book, largest):
                 self._rows = with_more_space(self._rows)
