@@ -121,7 +121,11 @@ class Naive:
             else:
                 self.book[side].pop(price, None)
         self.valid |= bool(flags & SNAPSHOT_LAST)
-        self.bucket(start).last = event
+        # A late update is in no book that is frozen: its packet belongs to the next one.
+        holder = min(
+            begin for begin, bucket in self.buckets.items() if begin >= start and not bucket.frozen
+        )
+        self.bucket(holder).last = event
         if self.valid and not self.from_bbo:
             bid, ask = max(self.book[1]), min(self.book[-1])
             self.best((bid, self.book[1][bid], ask, self.book[-1][ask]), start)
