@@ -135,6 +135,7 @@ class Ingest:
         lines = asyncio.gather(*(keeper.run() for keeper in self._keepers))
         ended = asyncio.create_task(self._until_ended(lines))
         self._wake_regularly()
+        self._ctx.readiness.fresh_within_s = self._settings.silence_s
         self._ctx.set_ready()
         try:
             while not ended.done():
@@ -268,6 +269,7 @@ class Ingest:
                 self._traces.begin(self._session.packet_id + 1, frames.monotonic_ns, offset_ns)
                 self._session.receive(frames, flush)
                 self._accounts.received(frames)
+                self._ctx.data_arrived()
                 arrived_ns += frames.monotonic_ns
                 if self._recorder is not None:
                     self._recorder.frames(frames)
