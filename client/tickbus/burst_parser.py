@@ -49,12 +49,14 @@ class BurstParser(Parser):
                     break
                 if sink is None:
                     await super().parse(data[place : end + 2])
-                elif words[0] == b"HMSG":
-                    body = start + int(words[-2])
-                    reply = words[3] if len(words) == 6 else b""
-                    sink(words[1], reply, data[body:end], data[start:body])
                 else:
-                    sink(words[1], words[3] if len(words) == 5 else b"", data[start:end], None)
+                    body = start + int(words[-2]) if words[0] == b"HMSG" else start
+                    reply = words[3] if len(words) == (6 if words[0] == b"HMSG" else 5) else b""
+                    try:
+                        sink(words[1], reply, data[body:end], data[start:body] or None)
+                    except Exception as error:
+                        # nats-py would stop reading for good, and tell nobody.
+                        await self.nc._error_cb(error)
                 place = end + 2
             else:
                 await super().parse(data[place:start])

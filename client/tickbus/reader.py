@@ -240,6 +240,8 @@ class Reader:
         if not reply:
             self._on_status(headers or b"")
             return
+        if not reply.startswith(b"$JS.ACK."):
+            return  # from a stranger: no stream sends this
         self._arrived.append(Delivered(subject, reply, data, headers))
         self._arrived_bytes += len(data)
         self._requested -= 1

@@ -15,6 +15,7 @@ from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 from tickbus.burst_parser import BurstParser
 from tickbus.connection import Connection, connect, redacted
+from tickbus_runtime.nats_server import EmbeddedServer
 from tickbus_schemas.errors import Retry
 
 
@@ -149,6 +150,24 @@ async def test_messages_that_are_poured_arrive_whole_and_in_order(bus: Connectio
     await bus.publish("a.b", b"later")
     await bus.flush()
     assert len(arrived) == 1_001
+
+
+@pytest.mark.connected
+async def test_a_sink_that_fails_is_reported_and_the_next_message_read(
+    nats_server: EmbeddedServer,
+) -> None:
+    errors: list[str] = []
+    nc = await connect(data_dir=nats_server.folder.parent, count=errors.append)
+
+    def sink(subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        raise LookupError(data)
+
+    await nc.pour("a", sink)
+    await nc.publish("a", b"1")
+    await nc.publish("a", b"2")
+    await nc.flush()
+    assert errors == ["LookupError", "LookupError"]
+    await nc.close()
 
 
 def test_subscribing_needs_neither_numpy_nor_polars() -> None:
