@@ -17,16 +17,21 @@ class DataFolder:
         self.path = path
         self._lock: int | None = None
 
+    @property
+    def logs(self) -> Path:
+        """Folder of the log files, one a process."""
+        return self.path / "_log"
+
     def log(self, name: str) -> Path:
         """Log file of a process."""
-        return self.path / "_log" / f"{name}.jsonl"
+        return self.logs / f"{name}.jsonl"
 
     def take(self) -> None:
         """Make it ours; Fatal when it cannot be written or another `up` works in it."""
         run = self.path / "_run"
         try:
             run.mkdir(parents=True, exist_ok=True)
-            (self.path / "_log").mkdir(exist_ok=True)
+            self.logs.mkdir(exist_ok=True)
             lock = os.open(run / "up.lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise Fatal(

@@ -111,7 +111,7 @@ class Stack:
         if self.plan.venue:  # the real one may be out of reach for as long as it likes
             await self.watch(self.poller.all_started(["ingest"], READY_WITHIN_S))
         self.ready_s = time.monotonic()
-        self.say(f"ready after {self.ready_s - self.began_s:.1f} s: {', '.join(SERVICES)}")
+        self.say(f"ready after {self.ready_s - self.began_s:.1f} s, logs in {self.folder.logs}")
 
     async def watch(self, work: Awaitable[Result]) -> Result:
         """The result of `work`, or the Fatal of the first process that gave up meanwhile."""
