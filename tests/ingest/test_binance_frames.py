@@ -40,7 +40,7 @@ def read(venue: Venue, *frames: bytes) -> Decoded:
 
 def entered(parsed: Parsed) -> Decoded:
     """What the full decoder's result looks like in columns."""
-    decoded = Decoded(1)
+    decoded = Decoded.unread(1)
     assert isinstance(parsed, Trade | Depth | Quote)
     decoded.put(0, 0, parsed)
     return decoded
@@ -341,7 +341,7 @@ def test_frames_of_documentation_are_read_or_refused_but_never_break(
                     continue
                 taken += 1
                 if fast.kind[0] >= 0:
-                    full = Decoded(1)
+                    full = Decoded.unread(1)
                     assert isinstance(parsed, Trade | Depth | Quote)
                     full.put(0, venue.index[parsed.ticker], parsed)
                     assert_same(fast, full)
@@ -370,7 +370,7 @@ def test_the_two_readers_agree_on_what_was_really_sent(
 
 
 def _row(decoded: Decoded, n: int) -> Decoded:
-    one = Decoded(1)
+    one = Decoded.unread(1)
     for name in ("kind", "ticker", "event_us", "engine_us", "update_id", "prev_update_id", "side",
                  "flags", "values"):  # fmt: skip
         setattr(one, name, getattr(decoded, name)[n : n + 1])

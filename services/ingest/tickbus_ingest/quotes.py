@@ -7,7 +7,7 @@ import numpy.typing as npt
 from tickbus_schemas.messages import ABSENT, StatusKind
 
 from tickbus_ingest.kernels import FRESH, REPEAT, STALE, judge_quotes
-from tickbus_ingest.rows import Flush, Notice
+from tickbus_ingest.rows import Flush, Notice, QuoteTable
 
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
@@ -53,37 +53,30 @@ class QuoteTape:
         wanted: Bool = verdict == FRESH
         return wanted
 
-    def published(
-        self, ticker: I32, update_id: I64, timestamp: I64, rcv: I64, packet_id: I64, out: Flush
-    ) -> None:
+    def published(self, ticker: I32, table: QuoteTable, out: Flush) -> None:
         """Told of the fresh quotes, in order; announces the first one after an interruption."""
         if self._interrupted.any():
             for n in np.flatnonzero(self._interrupted[ticker]).tolist():
                 if self._interrupted[ticker[n]]:
-                    self._announce(
-                        int(ticker[n]), int(update_id[n]), int(timestamp[n]),
-                        int(rcv[n]), int(packet_id[n]), out,
-                    )  # fmt: skip
-        self._said_id[ticker] = update_id
-        self._said_us[ticker] = timestamp
+                    self._announce(int(ticker[n]), table, n, out)
+        self._said_id[ticker] = table.update_id
+        self._said_us[ticker] = table.timestamp
 
-    def _announce(
-        self, ticker: int, update_id: int, timestamp: int, rcv: int, packet_id: int, out: Flush
-    ) -> None:
+    def _announce(self, ticker: int, table: QuoteTable, at: int, out: Flush) -> None:
         self._interrupted[ticker] = False
         out.counts["gaps", "bbo"] += 1
         out.statuses.append(
             Notice(
                 ticker,
                 StatusKind.GAP,
-                timestamp,
-                rcv,
-                packet_id,
+                int(table.timestamp[at]),
+                int(table.rcv_timestamp[at]),
+                int(table.packet_id[at]),
                 feed="bbo",
                 reason="interrupted; quote ids do not tell what is missing",
                 from_id=int(self._said_id[ticker]),
-                to_id=update_id,
+                to_id=int(table.update_id[at]),
                 from_timestamp=int(self._said_us[ticker]),
-                to_timestamp=timestamp,
+                to_timestamp=int(table.timestamp[at]),
             )
         )

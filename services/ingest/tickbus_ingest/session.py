@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import TypeVar
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +27,9 @@ from tickbus_ingest.exchanges.contract import (
     Venue,
 )
 from tickbus_ingest.frames import Frames
-from tickbus_ingest.kernels import gather_levels, observe
+from tickbus_ingest.kernels import FEEDS, arrange, gather_levels, observe, refuse_insane
 from tickbus_ingest.quotes import QuoteTape
 from tickbus_ingest.rows import (
-    PACKET_LEVELS_MAX,
     Flush,
     L2Table,
     Notice,
@@ -42,8 +41,10 @@ from tickbus_ingest.rows import (
 from tickbus_ingest.trades import TradeTape
 
 I64 = npt.NDArray[np.int64]
-I32 = npt.NDArray[np.int32]
-Column = TypeVar("Column", bound=npt.NDArray[np.generic])
+I8 = npt.NDArray[np.int8]
+F64 = npt.NDArray[np.float64]
+Segments = list[tuple[int, int, int]]
+"""(ticker, start, stop): whose the rows [start, stop) are"""
 
 FIRST_SANE_US = 1_230_768_000_000_000  # 2009-01-01: before it there was no market of ours
 AHEAD_MAX_US = 86_400_000_000  # a venue time further ahead of the receive time is a mistake
@@ -100,21 +101,40 @@ class Session:
         self.packets += count
         received_us = np.array(batch.received_ns, np.int64) // 1000
         decoded = self.venue.decode(*self._without_oversized(batch))
-        self._decide_rest(decoded, batch, received_us, packet_id, out)
-        seen = np.zeros(count, np.int64)
-        highest = observe(
+        times = decoded.event_us, decoded.engine_us
+        if refuse_insane(decoded.kind, *times, received_us, FIRST_SANE_US, AHEAD_MAX_US):
+            self._decide_rest(decoded, batch, received_us, packet_id, out)
+        seen, wire_us = np.empty(count, np.int64), np.empty(count, np.int64)
+        highest, timed = observe(
             decoded.kind, decoded.ticker, decoded.event_us, received_us, CLOCK_AHEAD_US,
-            self._seen_us, seen,
+            self._seen_us, self.heard, seen, wire_us,
         )  # fmt: skip
-        self._highest_us = max(self._highest_us, int(highest))
-        self.heard[decoded.kind, decoded.ticker] |= decoded.kind >= 0
-        timed = decoded.event_us > 0
-        out.wire_us.append(received_us[timed] - decoded.event_us[timed])
+        self._highest_us = max(self._highest_us, highest)
+        out.wire_us.append(wire_us[:timed])
         if decoded.long_decimals:
             out.counts["long_decimals", ""] += decoded.long_decimals
-        self._take_trades(decoded, received_us, packet_id, out)
-        self._take_updates(decoded, received_us, packet_id, out)
-        self._take_quotes(decoded, received_us, packet_id, seen, out)
+        arrived = _Arrived(decoded, received_us, packet_id, seen)
+        trades, updates, quotes = self._by_feed(decoded)
+        self._take_trades(arrived, *trades, out)
+        self._take_updates(arrived, *updates, out)
+        self._take_quotes(arrived, *quotes, out)
+
+    def _by_feed(self, decoded: Decoded) -> list[tuple[I64, Segments]]:
+        """For trades, updates and quotes: their rows sorted by ticker, and where each begins."""
+        tickers = len(self.books)
+        starts = np.zeros(FEEDS * tickers + 1, np.int64)
+        order = np.empty(len(decoded.kind), np.int64)
+        arrange(decoded.kind, decoded.ticker, tickers, starts, order)
+        segments: list[Segments] = [[] for _ in range(FEEDS)]
+        feed_starts = starts[::tickers].tolist()
+        for key in np.flatnonzero(starts[1:] != starts[:-1]).tolist():
+            feed, ticker = divmod(key, tickers)
+            first = feed_starts[feed]
+            segments[feed].append((ticker, int(starts[key]) - first, int(starts[key + 1]) - first))
+        return [
+            (order[feed_starts[feed] : feed_starts[feed + 1]], segments[feed])
+            for feed in range(FEEDS)
+        ]
 
     def _without_oversized(self, batch: Frames) -> tuple[npt.NDArray[np.uint8], I64]:
         if batch.size <= self._max_frame_bytes:
@@ -125,12 +145,8 @@ class Session:
     def _decide_rest(
         self, decoded: Decoded, batch: Frames, received_us: I64, packet_id: I64, out: Flush
     ) -> None:
-        """Decode in full what the fast reader left over, and refuse what has no sane time."""
-        time, other = decoded.event_us, decoded.engine_us
+        """Decode in full what the fast reader left over."""
         latest = received_us + AHEAD_MAX_US
-        insane = ((time < FIRST_SANE_US) & (time != 0)) | (time > latest)
-        insane |= ((other < FIRST_SANE_US) & (other != 0)) | (other > latest)
-        decoded.kind[insane] = -1
         for n in np.flatnonzero(decoded.kind < 0).tolist():
             data = batch.data[n]
             try:
@@ -161,79 +177,71 @@ class Session:
                     raise Reject(f"venue time {time_us} us is not between 2009 and tomorrow")
         return parsed
 
-    def _take_trades(self, decoded: Decoded, received_us: I64, packet_id: I64, out: Flush) -> None:
-        rows = _rows_of(decoded, Kind.TRADE)
-        if not len(rows):
+    def _take_trades(self, arrived: _Arrived, rows: I64, segments: Segments, out: Flush) -> None:
+        if not segments:
             return
+        decoded = arrived.decoded
+        values = decoded.values[rows]
         table = TradeTable(
             decoded.engine_us[rows],
-            received_us[rows],
-            packet_id[rows],
+            arrived.received_us[rows],
+            arrived.packet_id[rows],
             decoded.side[rows],
-            decoded.values[rows, 0],
-            decoded.values[rows, 1],
+            values[:, 0],
+            values[:, 1],
             decoded.flags[rows],
             decoded.update_id[rows],
         )
-        for ticker, start, stop in _segments(decoded.ticker[rows]):
+        for ticker, start, stop in segments:
             self.trades[ticker].add(table, start, stop, out)
 
-    def _take_quotes(
-        self, decoded: Decoded, received_us: I64, packet_id: I64, seen: I64, out: Flush
-    ) -> None:
-        rows = _rows_of(decoded, Kind.QUOTE)
-        if not len(rows):
+    def _take_quotes(self, arrived: _Arrived, rows: I64, segments: Segments, out: Flush) -> None:
+        if not segments:
             return
-        ticker, event_us = decoded.ticker[rows], decoded.event_us[rows]
-        update_id, values = decoded.update_id[rows], decoded.values[rows]
-        fresh = self.quotes.fresh(ticker, update_id, event_us, values, out)
+        decoded = arrived.decoded
+        ticker = decoded.ticker[rows]
+        fresh = self.quotes.fresh(
+            ticker, decoded.update_id[rows], decoded.event_us[rows], decoded.values[rows], out
+        )
         if not fresh.all():
-            rows, ticker, event_us = rows[fresh], ticker[fresh], event_us[fresh]
-            update_id, values = update_id[fresh], values[fresh]
+            rows, ticker = rows[fresh], ticker[fresh]
             if not len(rows):
                 return
-        rcv, inferred = received_us[rows], event_us == 0
-        timestamp, flags = event_us, np.zeros(len(rows), np.uint16)
-        if inferred.any():
-            known = np.where(seen[rows] > 0, seen[rows], rcv)
-            timestamp = np.where(inferred, known, event_us)
+            edges = [0, *(np.flatnonzero(np.diff(ticker)) + 1).tolist(), len(ticker)]
+            segments = [(int(ticker[a]), a, b) for a, b in itertools.pairwise(edges)]
+        rcv, values = arrived.received_us[rows], decoded.values[rows]
+        timestamp, flags = decoded.event_us[rows], np.zeros(len(rows), np.uint16)
+        if not timestamp.all():
+            inferred, seen = timestamp == 0, arrived.seen_us[rows]
+            timestamp[inferred] = np.where(seen > 0, seen, rcv)[inferred]
             flags[inferred] = BboFlag.TIME_INFERRED
             out.counts["inferred_times", "bbo"] += int(inferred.sum())
         table = QuoteTable(
             timestamp,
             decoded.engine_us[rows],
             rcv,
-            packet_id[rows],
-            update_id,
-            np.ascontiguousarray(values[:, 0]),
-            np.ascontiguousarray(values[:, 1]),
-            np.ascontiguousarray(values[:, 2]),
-            np.ascontiguousarray(values[:, 3]),
+            arrived.packet_id[rows],
+            decoded.update_id[rows],
+            values[:, 0],
+            values[:, 1],
+            values[:, 2],
+            values[:, 3],
             flags,
         )
         out.counts["published_frames", ""] += len(rows)
-        self.quotes.published(ticker, update_id, timestamp, rcv, table.packet_id, out)
-        for one, start, stop in _segments(ticker):
-            out.quotes.append(Piece(one, table, start, stop))
+        self.quotes.published(ticker, table, out)
+        out.quotes += [Piece(one, table, start, stop) for one, start, stop in segments]
 
-    def _take_updates(self, decoded: Decoded, received_us: I64, packet_id: I64, out: Flush) -> None:
-        rows = _rows_of(decoded, Kind.DEPTH)
-        if not len(rows):
+    def _take_updates(self, arrived: _Arrived, rows: I64, segments: Segments, out: Flush) -> None:
+        if not segments:
             return
-        starts, counts = decoded.level_start[rows], decoded.level_count[rows]
-        ends = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(counts, out=ends[1:])
-        side, price, qty = decoded.level_side, decoded.level_price, decoded.level_qty
-        if ends[-1] != len(side) or bool((starts != ends[:-1]).any()):
-            count = int(ends[-1])
-            gathered = np.empty(count, np.int8), np.empty(count), np.empty(count)
-            gather_levels(starts, counts, side, price, qty, ends, *gathered)
-            side, price, qty = gathered
+        decoded = arrived.decoded
+        ends, side, price, qty = _levels_of(decoded, rows)
         table = L2Table(
             decoded.event_us[rows],
             decoded.engine_us[rows],
-            received_us[rows],
-            packet_id[rows],
+            arrived.received_us[rows],
+            arrived.packet_id[rows],
             decoded.prev_update_id[rows],
             decoded.update_id[rows],
             np.zeros(len(rows), np.uint16),
@@ -241,15 +249,15 @@ class Session:
             side,
             price,
             qty,
-            np.zeros(len(side), np.int8),
+            np.empty(len(side), np.int8),
         )
-        ticker = decoded.ticker[rows]
         parts = table.in_parts()
         if parts is not table:
             out.counts["packet_parts", ""] += len(parts) - len(table)
-            ticker = np.repeat(ticker, np.maximum(-(-counts // PACKET_LEVELS_MAX), 1))
-        for one, start, stop in _segments(ticker):
-            self.books[one].update(parts, start, stop, out)
+            place = np.searchsorted(parts.level_ends, ends)
+            segments = [(one, int(place[a]), int(place[b])) for one, a, b in segments]
+        for ticker, start, stop in segments:
+            self.books[ticker].update(parts, start, stop, out)
 
     # -------------------------------------------------------------- notices
 
@@ -333,20 +341,25 @@ class Session:
         return min(held, default=highest)
 
 
-def _rows_of(decoded: Decoded, kind: Kind) -> I64:
-    """Rows of one kind, sorted by ticker, within it in order of arrival."""
-    rows = np.flatnonzero(decoded.kind == kind)
-    if len(rows) < 2:
-        return rows
-    ticker = decoded.ticker[rows]
-    if ticker[0] == ticker[-1] and bool((ticker == ticker[0]).all()):
-        return rows
-    return rows[np.argsort(ticker, kind="stable")]
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """A batch of frames in columns, with what the session adds to each."""
+
+    decoded: Decoded
+    received_us: I64
+    packet_id: I64
+    seen_us: I64
 
 
-def _segments(ticker: I32) -> list[tuple[int, int, int]]:
-    """(ticker, start, stop) of each run of equal tickers."""
-    if ticker[0] == ticker[-1]:  # sorted: there is one only
-        return [(int(ticker[0]), 0, len(ticker))]
-    edges = [0, *(np.flatnonzero(np.diff(ticker)) + 1).tolist(), len(ticker)]
-    return [(int(ticker[a]), a, b) for a, b in itertools.pairwise(edges)]
+def _levels_of(decoded: Decoded, rows: I64) -> tuple[I64, I8, F64, F64]:
+    """Levels of the chosen frames behind one another: where each frame's end, side, price, qty."""
+    starts, counts = decoded.level_start[rows], decoded.level_count[rows]
+    ends = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(counts, out=ends[1:])
+    side, price, qty = decoded.level_side, decoded.level_price, decoded.level_qty
+    total = int(ends[-1])
+    if total == len(side) and bool((starts == ends[:-1]).all()):
+        return ends, side, price, qty
+    gathered = np.empty(total, np.int8), np.empty(total), np.empty(total)
+    gather_levels(starts, counts, side, price, qty, ends, *gathered)
+    return ends, *gathered

@@ -6,9 +6,16 @@ import numpy as np
 from tickbus.orderbook import OrderBook
 
 from tickbus_ingest import exchanges
-from tickbus_ingest.exchanges.contract import Venue
+from tickbus_ingest.exchanges.contract import Kind, Venue
 from tickbus_ingest.frames import Frames, join
-from tickbus_ingest.kernels import gather_levels, judge_quotes, observe
+from tickbus_ingest.kernels import (
+    FEEDS,
+    arrange,
+    gather_levels,
+    judge_quotes,
+    observe,
+    refuse_insane,
+)
 from tickbus_ingest.raw_lines import encode_frames
 
 
@@ -17,25 +24,31 @@ def warm(venue: Venue) -> None:
     frame = b'{"stream":"","data":{}}'
     decoded = venue.decode(*join([frame]))
     venue.parse_snapshot(b'{"lastUpdateId":1,"bids":[["1","1"]],"asks":[]}')
-    times = np.zeros(1, np.int64)
-    # A frame that is none of ours leaves its columns as they were: not to be used as places.
-    ticker, count = np.zeros_like(decoded.ticker), np.zeros_like(decoded.level_count)
-    observe(decoded.kind, ticker, decoded.event_us, times, 0, times.copy(), times.copy())
-    one, values = times.copy(), np.zeros((1, 4))
-    verdict = np.zeros(1, np.int8)
-    judge_quotes(
-        ticker,
-        times,
-        times,
-        values,
-        one,
-        times.copy(),
-        values.copy(),
-        times.copy(),
-        verdict,
+    decoded.kind[0] = Kind.IGNORED  # never a place in what follows is out of range
+    for column in (decoded.ticker, decoded.event_us, decoded.engine_us, decoded.level_count):
+        column[:] = 0
+    place, ids, count = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int32)
+    values, heard = np.zeros((1, 4)), np.zeros((len(Kind), 1), np.bool_)
+    times = decoded.event_us, decoded.engine_us
+    refuse_insane(decoded.kind, *times, place.copy(), 0, 1)
+    observe(
+        decoded.kind,
+        decoded.ticker,
+        times[0],
+        place.copy(),
+        0,
+        ids.copy(),
+        heard,
+        ids,
+        place.copy(),
     )
+    arrange(decoded.kind, decoded.ticker, 1, np.zeros(FEEDS + 1, np.int64), place.copy())
+    judge_quotes(
+        decoded.ticker, place.copy(), place.copy(), values, place.copy(), place.copy(),
+        values.copy(), place.copy(), np.zeros(1, np.int8),
+    )  # fmt: skip
     none = np.zeros(0, np.int8), np.zeros(0), np.zeros(0)
-    gather_levels(times, count, *none, np.zeros(2, np.int64), *none)
+    gather_levels(place, count, *none, np.zeros(2, np.int64), *none)
     encode_frames(Frames([frame], [1], [1], [0], len(frame)))
     book = OrderBook()
     book.apply(np.ones(1, np.int8), np.ones(1), np.ones(1))

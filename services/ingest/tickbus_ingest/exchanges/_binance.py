@@ -7,8 +7,8 @@ https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import msgspec
 import numpy as np
@@ -33,6 +33,7 @@ from tickbus_ingest.exchanges.contract import (
     Trade,
     Venue,
 )
+from tickbus_ingest.frames import join
 
 # Trades that no order book saw; the venue's own feed for others leaves them out.
 # https://github.com/tardis-dev/tardis-node (mappers/binance.ts), field X undocumented
@@ -67,12 +68,7 @@ class Binance(Venue):
         ]
         self._by_name = {stream.name: stream for stream in self.streams}
         self._by_event = {(_event_text(stream), stream.ticker): stream for stream in self.streams}
-        self._table = _table(self.streams, self._required, self._allowed)
-        self._kinds = np.array([stream.kind for stream in self.streams], np.int8)
-        self._tickers = np.array([self.index[stream.ticker] for stream in self.streams], np.int32)
-        self._aggregates = np.array(
-            [stream.channel == "aggTrade" for stream in self.streams], np.bool_
-        )
+        self._table = self._scan_table()
 
     def kind_of(self, channel: str) -> Kind:
         """What a channel carries; Fatal for one that the venue does not have."""
@@ -103,6 +99,31 @@ class Binance(Venue):
             return self._required(stream) | wire.SAW_X
         return self._required(stream) | wire.SAW_e | wire.SAW_E | wire.SAW_T | wire.SAW_pu
 
+    def _scan_table(self) -> wire.Table:
+        """The streams for the scanner; ignored ones are left out, so that `parse` sees them."""
+        streams = self.streams
+        slots = np.full(1 << (2 * len(streams) + 2).bit_length(), -1, np.int64)
+        for n, stream in enumerate(streams):
+            if stream.kind == Kind.IGNORED:
+                continue
+            slot = wire.name_hash(stream.name.encode()) & (len(slots) - 1)
+            while slots[slot] >= 0:
+                slot = (slot + 1) & (len(slots) - 1)
+            slots[slot] = n
+        flags = [TradeFlag.AGGREGATE * (stream.channel == "aggTrade") for stream in streams]
+        return wire.Table(
+            slots,
+            *_joined([stream.name for stream in streams]),
+            *_joined([stream.ticker for stream in streams]),
+            *_joined([_event_text(stream) for stream in streams]),
+            np.array([self._required(stream) for stream in streams], np.int64),
+            ~np.array([self._allowed(stream) for stream in streams], np.int64),
+            np.array([stream.kind for stream in streams], np.int8),
+            np.array([self.index[stream.ticker] for stream in streams], np.int32),
+            np.array(flags, np.uint16),
+            self.links_by_pu,
+        )
+
     def subscribe(self, streams: Sequence[Stream]) -> Iterable[bytes]:
         """SUBSCRIBE frames; the id only tells the answers apart."""
         names = [stream.name for stream in streams]
@@ -113,33 +134,15 @@ class Binance(Venue):
 
     def decode(self, text: wire.U8, ends: wire.I64) -> Decoded:
         """Columns of all frames that the fast reader understands (see `_binance_scan`)."""
-        count = len(ends) - 1
-        room = len(text) // 10 + 1
-        out = Decoded(count)
-        stream = np.empty(count, np.int64)
-        ints = np.zeros((count, wire.INTS), np.int64)
-        level_ends = np.zeros(count + 1, np.int64)
-        side, price, qty = np.empty(room, np.int8), np.empty(room), np.empty(room)
-        maker = np.zeros(count, np.int8)
-        out.long_decimals = wire.scan(
-            text, ends, self._table, stream, ints, out.values, maker, level_ends, side, price, qty
-        )
-        out.kind = self._kinds[stream]
-        out.ticker = self._tickers[stream]
-        out.event_us = ints[:, wire.EVENT] * 1000
-        out.engine_us = ints[:, wire.ENGINE] * 1000
-        is_trade = out.kind == Kind.TRADE
-        out.update_id = np.where(is_trade, ints[:, wire.TRADE_ID], ints[:, wire.LAST_ID])
-        out.prev_update_id = (
-            ints[:, wire.PREV_ID] if self.links_by_pu else ints[:, wire.FIRST_ID] - 1
-        )
-        out.side = 1 - 2 * maker
-        out.flags = np.where(self._aggregates[stream], np.uint16(TradeFlag.AGGREGATE), np.uint16(0))
-        out.level_start = level_ends[:-1]
-        out.level_count = np.diff(level_ends).astype(np.int32)
-        filled = level_ends[-1]
-        out.level_side, out.level_price, out.level_qty = side[:filled], price[:filled], qty[:filled]
-        out.kind[stream < 0] = -1
+        out = Decoded.room(len(ends) - 1, len(text) // 10 + 1)
+        columns = wire.Columns(
+            out.kind, out.ticker, out.event_us, out.engine_us, out.update_id, out.prev_update_id,
+            out.values, out.side, out.flags, out.level_start, out.level_count, out.level_side,
+            out.level_price, out.level_qty, np.empty(wire.INTS, np.int64),
+        )  # fmt: skip
+        filled, out.long_decimals = wire.scan(text, ends, self._table, columns)
+        out.level_side = out.level_side[:filled]
+        out.level_price, out.level_qty = out.level_price[:filled], out.level_qty[:filled]
         return out
 
     def parse(self, frame: bytes) -> Parsed:
@@ -261,29 +264,5 @@ def _event_text(stream: Stream) -> str:
     return "depthUpdate" if stream.kind == Kind.DEPTH else _EVENT_OF.get(stream.channel, "")
 
 
-def _joined(texts: list[bytes]) -> tuple[wire.U8, wire.I64]:
-    ends = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum([len(text) for text in texts], out=ends[1:])
-    return np.frombuffer(b"".join(texts), np.uint8), ends
-
-
-def _table(
-    streams: list[Stream], required: Callable[[Stream], int], allowed: Callable[[Stream], int]
-) -> wire.Table:
-    """The scanner's table; ignored channels are left out, so that `parse` sees them."""
-    slots = np.full(1 << (2 * len(streams) + 2).bit_length(), -1, np.int64)
-    for number_, stream in enumerate(streams):
-        if stream.kind == Kind.IGNORED:
-            continue
-        slot = wire.name_hash(stream.name.encode()) & (len(slots) - 1)
-        while slots[slot] >= 0:
-            slot = (slot + 1) & (len(slots) - 1)
-        slots[slot] = number_
-    names, name_ends = _joined([stream.name.encode() for stream in streams])
-    tickers, ticker_ends = _joined([stream.ticker.encode() for stream in streams])
-    events, event_ends = _joined([_event_text(stream).encode() for stream in streams])
-    needs = np.array([required(stream) for stream in streams], np.int64)
-    forbidden: Any = ~np.array([allowed(stream) for stream in streams], np.int64)
-    return wire.Table(
-        slots, names, name_ends, tickers, ticker_ends, events, event_ends, needs, forbidden
-    )
+def _joined(texts: list[str]) -> tuple[wire.U8, wire.I64]:
+    return join([text.encode() for text in texts])

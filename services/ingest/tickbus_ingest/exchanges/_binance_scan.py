@@ -17,6 +17,8 @@ from tickbus.kernels.compiled import kernel, part
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 I8 = npt.NDArray[np.int8]
+I32 = npt.NDArray[np.int32]
+U16 = npt.NDArray[np.uint16]
 U8 = npt.NDArray[np.uint8]
 
 # Columns of the integers and of the values that a frame may hold.
@@ -38,6 +40,8 @@ _EXACT = 2**53  # below it an integer, and its quotient by 10**22 or less, is th
 _DIGITS_MAX = 18
 _LONG = 10**15  # from here on a number has more than 15 significant digits
 
+TRADE = 0
+"""contract.Kind.TRADE"""
 PU = 1
 """The key `pu`, among the keys of one letter."""
 QUOTE, BACKSLASH, DOT, COMMA, COLON = 34, 92, 46, 44, 58
@@ -61,6 +65,32 @@ class Table(NamedTuple):
     """bits that a frame of the stream must have shown"""
     forbidden: I64
     """bits that belong to another kind"""
+    kinds: I8
+    ticker_numbers: I32
+    flags: U16
+    """flags of every row of the stream"""
+    by_pu: bool
+    """an update names the one it follows; else it follows its own first id - 1"""
+
+
+class Columns(NamedTuple):
+    """Where the reader puts what it finds; see `contract.Decoded`. `ints` is scratch of a frame."""
+
+    kind: I8
+    ticker: I32
+    event_us: I64
+    engine_us: I64
+    update_id: I64
+    prev_update_id: I64
+    values: F64
+    side: I8
+    flags: U16
+    level_start: I64
+    level_count: I32
+    level_side: I8
+    level_price: F64
+    level_qty: F64
+    ints: I64
 
 
 @part
@@ -251,40 +281,43 @@ def _value_column(key: int) -> tuple[int, int]:
 
 
 @kernel
-def scan(
-    text: U8,
-    ends: I64,
-    table: Table,
-    stream: I64,
-    ints: I64,
-    values: F64,
-    maker: I8,
-    level_ends: I64,
-    side: I8,
-    price: F64,
-    qty: F64,
-) -> int:
-    """Read the frames `text[ends[i]:ends[i+1]]` into row i of the columns; count long decimals.
+def scan(text: U8, ends: I64, table: Table, out: Columns) -> tuple[int, int]:
+    """Read the frames text[ends[i]:ends[i+1]] into row i; levels filled, long decimals.
 
-    `stream[i]` is the stream's number, -1 for a frame not understood. `maker[i]` is 1 where the
-    buyer was the maker. The levels of frame i end at `level_ends[i + 1]`. The columns must be
-    filled with zeros, and the level columns long enough for a level in each 10 bytes of text.
+    `out.kind[i]` is -1 for a frame not understood, whose other columns mean nothing. The level
+    columns must have room for a level in each 10 bytes of text.
     """
     filled = 0
     longs = 0
     for row in range(len(ends) - 1):
         end = ends[row + 1]
-        found, at = _envelope(text, ends[row], end, table)
-        if found >= 0:
-            found, end_filled, more = _event(
-                text, at, end, table, found, row, ints, values, maker, filled, side, price, qty
-            )
-            if found >= 0:
-                filled = end_filled
-                longs += more
-        stream[row] = found
-        level_ends[row + 1] = filled
-    return longs
+        out.kind[row] = -1
+        out.level_start[row] = filled
+        out.level_count[row] = 0
+        stream, at = _envelope(text, ends[row], end, table)
+        if stream < 0:
+            continue
+        out.ints[:] = 0
+        understood, end_filled, more = _event(text, at, end, table, stream, row, filled, out)
+        if understood:
+            _enter(table, stream, row, out)
+            out.level_count[row] = end_filled - filled
+            filled = end_filled
+            longs += more
+    return filled, longs
+
+
+@part
+def _enter(table: Table, stream: int, row: int, out: Columns) -> None:
+    """The integers of a frame that was understood become its row's columns; ms become us."""
+    kind = table.kinds[stream]
+    out.kind[row] = kind
+    out.ticker[row] = table.ticker_numbers[stream]
+    out.flags[row] = table.flags[stream]
+    out.event_us[row] = out.ints[EVENT] * 1000
+    out.engine_us[row] = out.ints[ENGINE] * 1000
+    out.update_id[row] = out.ints[TRADE_ID] if kind == TRADE else out.ints[LAST_ID]
+    out.prev_update_id[row] = out.ints[PREV_ID] if table.by_pu else out.ints[FIRST_ID] - 1
 
 
 @part
@@ -304,22 +337,10 @@ def _envelope(text: U8, at: int, end: int, table: Table) -> tuple[int, int]:
 
 @kernel
 def _event(
-    text: U8,
-    at: int,
-    end: int,
-    table: Table,
-    stream: int,
-    row: int,
-    ints: I64,
-    values: F64,
-    maker: I8,
-    filled: int,
-    side: I8,
-    price: F64,
-    qty: F64,
-) -> tuple[int, int, int]:
-    """The event from behind its bracket: stream (-1: not understood), levels filled, long ones."""
-    refused = (-1, filled, 0)
+    text: U8, at: int, end: int, table: Table, stream: int, row: int, filled: int, out: Columns
+) -> tuple[bool, int, int]:
+    """The event from behind its bracket: whether understood, levels filled, long decimals."""
+    refused = (False, filled, 0)
     seen = 0
     longs = 0
     while True:
@@ -342,21 +363,24 @@ def _event(
             number, at = _integer(text, at, end)
             column, bit = _int_column(key)
             if column >= 0:
-                ints[row, column] = number
+                out.ints[column] = number
         elif byte == QUOTE:
             column, bit = _value_column(key)
             if column >= 0:
-                values[row, column], at, more = _decimal(text, at + 1, end)
+                out.values[row, column], at, more = _decimal(text, at + 1, end)
             else:
                 bit, at = _text(text, at + 1, end, key, table, stream)
         elif byte == OPEN_LIST and (key == ord("b") or key == ord("a")):
             bit = SAW_bids if key == ord("b") else SAW_asks
-            at, filled, more = _levels(text, at, end, key == ord("b"), filled, side, price, qty)
+            at, filled, more = _levels(
+                text, at, end, key == ord("b"), filled,
+                out.level_side, out.level_price, out.level_qty,
+            )  # fmt: skip
         else:
             is_true, at = _boolean(text, at, end)
             bit = SAW_m if key == ord("m") else 0
             if bit:
-                maker[row] = is_true
+                out.side[row] = -1 if is_true else 1  # the buyer was the maker: the taker sold
         if at < 0 or at >= end or bit & seen:
             return refused
         seen |= bit
@@ -374,7 +398,7 @@ def _event(
         or _byte(text, at + 1) != CLOSE
     ):
         return refused
-    return stream, filled, longs
+    return True, filled, longs
 
 
 @part

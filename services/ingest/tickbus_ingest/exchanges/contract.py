@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
@@ -140,6 +141,7 @@ class Limits(msgspec.Struct, frozen=True):
     streams_per_connection: int
 
 
+@dataclass(slots=True)
 class Decoded:
     """A batch of frames as columns, one entry a frame, in order of arrival.
 
@@ -148,30 +150,50 @@ class Decoded:
     frame i are `level_*[level_start[i] : level_start[i] + level_count[i]]`.
     """
 
-    __slots__ = (
-        "engine_us", "event_us", "flags", "kind", "level_count", "level_price", "level_qty",
-        "level_side", "level_start", "long_decimals", "prev_update_id", "side",
-        "ticker", "update_id", "values",
-    )  # fmt: skip
+    kind: I8
+    ticker: I32
+    event_us: I64
+    engine_us: I64
+    """match time of a trade, engine time of a book update or quote; 0: not sent"""
+    update_id: I64
+    """trade id of a trade"""
+    prev_update_id: I64
+    values: F64
+    side: I8
+    flags: U16
+    level_start: I64
+    level_count: I32
+    level_side: I8
+    level_price: F64
+    level_qty: F64
+    long_decimals: int = 0
 
-    def __init__(self, count: int) -> None:
-        self.kind: I8 = np.full(count, -1, np.int8)
-        self.ticker: I32 = np.zeros(count, np.int32)
-        self.event_us: I64 = np.zeros(count, np.int64)
-        self.engine_us: I64 = np.zeros(count, np.int64)
-        """match time of a trade, engine time of a book update or quote; 0: not sent"""
-        self.update_id: I64 = np.zeros(count, np.int64)
-        """trade id of a trade"""
-        self.prev_update_id: I64 = np.zeros(count, np.int64)
-        self.values: F64 = np.zeros((count, 4), np.float64)
-        self.side: I8 = np.zeros(count, np.int8)
-        self.flags: U16 = np.zeros(count, np.uint16)
-        self.level_start: I64 = np.zeros(count, np.int64)
-        self.level_count: I32 = np.zeros(count, np.int32)
-        self.level_side: I8 = np.zeros(0, np.int8)
-        self.level_price: F64 = np.zeros(0, np.float64)
-        self.level_qty: F64 = np.zeros(0, np.float64)
-        self.long_decimals = 0
+    @classmethod
+    def room(cls, count: int, levels: int) -> Decoded:
+        """Columns for so many frames and levels, not filled in."""
+        return cls(
+            np.empty(count, np.int8),
+            np.empty(count, np.int32),
+            np.empty(count, np.int64),
+            np.empty(count, np.int64),
+            np.empty(count, np.int64),
+            np.empty(count, np.int64),
+            np.empty((count, 4), np.float64),
+            np.empty(count, np.int8),
+            np.empty(count, np.uint16),
+            np.empty(count, np.int64),
+            np.empty(count, np.int32),
+            np.empty(levels, np.int8),
+            np.empty(levels, np.float64),
+            np.empty(levels, np.float64),
+        )
+
+    @classmethod
+    def unread(cls, count: int) -> Decoded:
+        """No frame was taken: `parse` decides them all."""
+        made = cls.room(count, 0)
+        made.kind[:] = -1
+        return made
 
     def put(self, at: int, ticker: int, parsed: Trade | Depth | Quote) -> None:
         """Enter one frame that `parse` decoded."""
@@ -187,6 +209,7 @@ class Decoded:
             self.flags[at] = parsed.flags
             return
         self.update_id[at] = parsed.update_id
+        self.flags[at] = 0
         if isinstance(parsed, Quote):
             self.kind[at] = Kind.QUOTE
             self.values[at] = (parsed.bid_px, parsed.bid_sz, parsed.ask_px, parsed.ask_sz)
@@ -248,7 +271,7 @@ class Venue(ABC):
 
     def decode(self, text: U8, ends: I64) -> Decoded:
         """Columns of the frames text[ends[i]:ends[i+1]]; the default leaves all to `parse`."""
-        return Decoded(len(ends) - 1)
+        return Decoded.unread(len(ends) - 1)
 
     @abstractmethod
     def snapshot_request(self, ticker: str, limit: int) -> Get:
