@@ -79,7 +79,7 @@ METRICS: dict[str, Metric] = {
     "files_written": _counter("files", "committed", "feed"),
     "bytes_written": _counter("bytes", "in committed files", "feed"),
     "blocks_committed": _counter("blocks", "with a manifest entry", "stream"),
-    "rows_in_memory": _gauge("rows", "waiting for their file"),
+    "rows_waiting": _gauge("rows", "read and not yet in a committed file", "stream"),
     # every process
     "telemetry_dropped": _counter("spans", "that found no room or no collector"),
 }

@@ -202,9 +202,11 @@ class LocalTarget:
 def _own_folder(parent: Path) -> tuple[Path, IO[bytes]]:
     """A new folder of this writer, with its lock held."""
     parent.mkdir(exist_ok=True)
+    _fsync(parent.parent)
     while True:
         folder = parent / f"{os.getpid()}-{secrets.token_hex(4)}"
         folder.mkdir()
+        _fsync(parent)
         lock = open(folder / _LOCK, "wb")  # noqa: SIM115  held as long as the writer lives
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

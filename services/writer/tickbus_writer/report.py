@@ -26,6 +26,7 @@ class Report:
         self._stored_ns: list[npt.NDArray[np.int64]] = []
         self._seqs: list[npt.NDArray[np.int64]] = []
         self._traced: list[tuple[Traced, int]] = []
+        self._rows_open = 0
 
     def read(self, group: Group, received_ns: int, pending: int) -> None:
         """A group was received."""
@@ -34,6 +35,8 @@ class Report:
         telemetry.count("bytes_read", group.bytes, stream=stream)
         rows = sum(table.rows for table in group.tables.values()) + len(group.statuses)
         telemetry.count("rows_read", rows, stream=stream)
+        self._rows_open += rows
+        telemetry.gauge("rows_waiting", self._rows_open, stream=stream)
         telemetry.gauge("pending", pending, stream=stream)
         telemetry.latency("bus").observe_many((received_ns - group.stored_ns) // 1_000)
         for one in group.breaks:
@@ -57,6 +60,9 @@ class Report:
         """A block was committed, here or by another writer."""
         now_ns = time.time_ns()
         entry = outcome.entry
+        # A group may reach into the next block; its rows show again with the next group.
+        self._rows_open = 0
+        self._context.telemetry.gauge("rows_waiting", 0, stream=self._stream)
         self._context.committed(self._stream, entry.last_seq)
         if outcome.won:
             telemetry = self._context.telemetry
