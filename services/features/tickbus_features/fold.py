@@ -15,6 +15,7 @@ from tickbus_runtime.fold import Output
 from tickbus_schemas import subjects
 from tickbus_schemas.exchanges import Exchange
 
+from tickbus_features.layout import STATE_HASH
 from tickbus_features.rows import Closed, bar_payload, feature_payload
 from tickbus_features.state import Saved
 from tickbus_features.tickers import Tickers
@@ -23,6 +24,7 @@ from tickbus_features.tickers import Tickers
 class _Checkpoint(msgspec.Struct, array_like=True, frozen=True):
     """The fold's state between two groups."""
 
+    layout: str
     intervals_ms: list[int]
     catalogue: str
     epoch: int
@@ -130,6 +132,7 @@ class FeatureFold:
         """The whole state."""
         return msgspec.msgpack.encode(
             _Checkpoint(
+                STATE_HASH,
                 self.tickers.intervals_ms,
                 self.tickers.catalogue.hash,
                 self._epoch,
@@ -144,6 +147,8 @@ class FeatureFold:
             saved = msgspec.msgpack.decode(state, type=_Checkpoint)
         except msgspec.MsgspecError as error:
             raise ValueError(f"not the state of this fold: {error}") from None
+        if saved.layout != STATE_HASH:
+            raise ValueError(f"records of layout {saved.layout}, not {STATE_HASH}")
         if saved.intervals_ms != self.tickers.intervals_ms:
             raise ValueError(f"intervals {saved.intervals_ms} ms, not {self.tickers.intervals_ms}")
         if saved.catalogue != self.tickers.catalogue.hash:

@@ -5,6 +5,7 @@ The state is a few NumPy records, so that a checkpoint is their bytes and a kern
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -93,6 +94,9 @@ SLOT = np.dtype(
     ]
 )
 FAR = 2**63 - 1
+STATE_HASH = hashlib.sha256(repr((TICKER.descr, GRID.descr, SLOT.descr)).encode()).hexdigest()[:16]
+"""Names what the bytes of a state mean."""
+
 STATUS, L2, BBO, TRADE = 0, 1, 2, 3
 """Feeds in the order in which events of one packet are taken."""
 CURSOR = np.dtype(

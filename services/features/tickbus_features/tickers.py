@@ -59,7 +59,7 @@ class Tickers:
 
     def _fold_ticker(self, ticker: Ticker, inputs: Inputs, clocks: Clocks) -> Iterator[Closed]:
         state = self.states.get(ticker) or self._begin(ticker)
-        largest = int(inputs.packets.levels.max(initial=0))
+        largest = int(inputs.packets.levels.max()) if inputs.levels else 0
         if len(self._scratch.actions) < inputs.levels:
             actions = np.zeros(2 * inputs.levels, np.int8)
             self._scratch = self._scratch._replace(actions=actions)
