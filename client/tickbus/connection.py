@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from tickbus_schemas.errors import Fatal, Retry
 
-from tickbus.burst_parser import BurstParser, Sink
+from tickbus.burst import BurstParser, BurstTransport, Sink
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 URL_VARIABLE = "TICKBUS_NATS__URL"
@@ -55,6 +55,9 @@ class Connection(Client):
         async def failed(error: Exception) -> None:
             if count is not None:
                 count(type(error).__name__)
+
+        if not servers[0].startswith(("ws:", "wss:")):
+            self._transport = BurstTransport()  # type: ignore[no-untyped-call]  # so in nats-py
 
         async def lost() -> None:
             self.losses += 1

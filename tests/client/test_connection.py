@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
-from tickbus.burst_parser import BurstParser
+from tickbus.burst import BurstParser, BurstTransport
 from tickbus.connection import Connection, connect, redacted
 from tickbus_runtime.nats_server import EmbeddedServer
 from tickbus_schemas.errors import Retry
@@ -114,8 +114,19 @@ def test_a_new_connection_begins_without_the_rest_of_the_old() -> None:
     assert _heard(parser, client, b"PING\r\n", []) == [("ping",)]
 
 
-def test_nats_py_sends_every_byte_through_our_parser() -> None:
-    assert isinstance(Connection()._ps, BurstParser)
+@pytest.mark.connected
+async def test_nats_py_sends_every_byte_through_our_transport_and_parser(
+    bus: Connection, nats_server: EmbeddedServer
+) -> None:
+    back = asyncio.Event()
+    bus.on_change(lambda: back.set() if bus.is_connected else None)
+    await nats_server.kill()
+    await nats_server.start()
+    async with asyncio.timeout(20):
+        await back.wait()
+    await bus.flush()
+    assert isinstance(bus._transport, BurstTransport)
+    assert isinstance(bus._ps, BurstParser)
 
 
 def test_urls_are_shown_without_credentials() -> None:

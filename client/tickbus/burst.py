@@ -1,6 +1,6 @@
-"""Takes the messages of chosen subscriptions out of the NATS protocol, a burst at a time.
+"""Takes what the server sends in bursts, and chosen messages out of them without detours.
 
-Everything else goes to nats-py's own parser, operation by operation. For a message that we take,
+Every other operation goes to nats-py's own parser. For a message that we take,
 nats-py's way (two regular expressions, a coroutine, a Msg with parsed headers, a queue and a task)
 costs several times as much as all that we do with it afterwards.
 https://docs.nats.io/reference/reference-protocols/nats-protocol
@@ -10,12 +10,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
+from urllib.parse import ParseResult
 
+from nats.aio.transport import TcpTransport
 from nats.errors import ProtocolError
 from nats.protocol.parser import MAX_CONTROL_LINE_SIZE, Parser
 
 Sink: TypeAlias = Callable[[bytes, bytes, bytes, bytes | None], None]
 """Takes subject, reply (b"" if none), payload and header block (None if none) of one message."""
+
+READ_BYTES = 256 * 1024
+"""As much as asyncio takes from a socket at a time; nats-py reads an eighth of it."""
+
+
+class BurstTransport(TcpTransport):
+    """nats-py's, reading all that is there at once (15 % of a reader's time)."""
+
+    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
+        """Open the socket."""
+        await super().connect(uri, READ_BYTES, connect_timeout)
+
+    async def read(self, buffer_size: int) -> bytes:
+        """What has arrived; waits while there is nothing."""
+        data: bytes = await super().read(READ_BYTES)
+        return data
+
+    def __bool__(self) -> bool:
+        # nats-py makes a transport of its own in the place of one that is false.
+        return True
 
 
 class BurstParser(Parser):
