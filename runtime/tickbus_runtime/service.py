@@ -68,6 +68,7 @@ class Context:
     def committed(self, stream: str, seq: int) -> None:
         """Everything up to `seq` of a stream is in committed files (the writer's)."""
         self._committed[stream] = seq
+        self.status["last_commit_ns"] = time.time_ns()
 
     async def released(self) -> None:
         """Wait until our supervisor has ready what reads us; no wait where nobody holds us."""

@@ -140,12 +140,13 @@ class Stack:
         shard = self.settings.of_shard
         log = {shard.md: (await self.watch(self._log_ends()))[shard.md]}
         await self.watch(asyncio.gather(*(self._caught_up(name, log) for name in FOLDS)))
-        await self.watch(self.supervisor.stop(FOLDS))
+        # All that folds had to say is stored now: they may leave while the writer reads it.
+        leaving = asyncio.create_task(self.supervisor.stop([*FOLDS, VENUE]))
         ends = await self.watch(self._log_ends())
         written = map(shard.stream, self.settings.writer.streams)
         await self.watch(self._written({name: ends[name] for name in written}))
+        await self.watch(leaving)
         ended_s = time.monotonic()
-        await self.supervisor.stop([VENUE])
         await self.poller.close()
         return outcome(
             self.poller.lives,
