@@ -12,6 +12,10 @@ from tickbus_schemas.messages import MAX_MESSAGE_BYTES, MAX_ROWS, BookBatch
 _HEADER_BYTES = 4_096
 """A message has this at most besides its rows."""
 
+_TIMES = ("timestamp", "rcv_timestamp", "packet_id", "update_id")
+_COUNTS = ("bid_levels", "ask_levels")
+_LEVELS = ("bid_px", "bid_sz", "ask_px", "ask_sz")
+
 
 class Closed(NamedTuple):
     """Rows of one output message; they sort in publishing order."""
@@ -39,7 +43,10 @@ def closed_rows(
 ) -> Iterator[Closed]:
     """The rows that the kernel has closed, cut into messages; their space may be used again."""
     for place, interval_ms in enumerate(intervals_ms):
-        for first, count, in_seq, epoch in rows.messages[place, : rows.filled[place, 1]].tolist():
+        filled, messages = rows.filled[place].tolist()
+        packet_ids = rows.ints[2, place, :filled].tolist()
+        columns = _columns(rows, place, filled)
+        for first, count, in_seq, epoch in rows.messages[place, :messages].tolist():
             for part, start in enumerate(range(first, first + count, rows_max)):
                 stop = min(start + rows_max, first + count)
                 yield Closed(
@@ -49,31 +56,24 @@ def closed_rows(
                     interval_ms=interval_ms,
                     part=part,
                     epoch=epoch,
-                    packet_id=int(rows.ints[2, place, stop - 1]),
+                    packet_id=packet_ids[stop - 1],
                     rows=stop - start,
-                    columns=_columns(rows, place, slice(start, stop)),
+                    columns={
+                        name: data[start * width : stop * width] for name, width, data in columns
+                    },
                 )
 
 
-def _columns(rows: Rows, place: int, some: slice) -> dict[str, Any]:
-    timestamp, rcv_timestamp, packet_id, update_id = (
-        column[place, some].tobytes() for column in rows.ints
-    )
-    bid_levels, ask_levels = (column[place, some].tobytes() for column in rows.counts)
-    bid_px, bid_sz, ask_px, ask_sz = (column[place, some].tobytes() for column in rows.tops)
-    return {
-        "timestamp": timestamp,
-        "rcv_timestamp": rcv_timestamp,
-        "packet_id": packet_id,
-        "update_id": update_id,
-        "flags": rows.flags[place, some].tobytes(),
-        "bid_levels": bid_levels,
-        "ask_levels": ask_levels,
-        "bid_px": bid_px,
-        "bid_sz": bid_sz,
-        "ask_px": ask_px,
-        "ask_sz": ask_sz,
-    }
+def _columns(rows: Rows, place: int, filled: int) -> list[tuple[str, int, bytes]]:
+    """Name, bytes a row and bytes of each column of an interval: messages are cut out of them."""
+    arrays = dict(zip(_TIMES, rows.ints, strict=True))
+    arrays["flags"] = rows.flags
+    arrays |= zip(_COUNTS, rows.counts, strict=True)
+    arrays |= zip(_LEVELS, rows.tops, strict=True)
+    return [
+        (name, array[place, :1].nbytes, array[place, :filled].tobytes())
+        for name, array in arrays.items()
+    ]
 
 
 def payload(closed: Closed, epoch: int, message_no: int, depth: int) -> bytes:
