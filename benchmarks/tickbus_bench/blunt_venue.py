@@ -68,7 +68,7 @@ class BluntVenue:
         for start in range(0, len(self.after), PIECE_BYTES):
             writer.write(self.after[start : start + PIECE_BYTES])
             await writer.drain()
-        await reader.read()
+        await reader.read(4096)  # its close frame
         writer.close()
 
     async def rest(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
