@@ -166,13 +166,13 @@ def test_a_file_with_other_rows_in_place_is_replaced(tmp_path: Path) -> None:
 
 
 def test_an_entry_that_went_missing_is_written_again(tmp_path: Path) -> None:
-    log = market_log(3, 3)
-    written(tmp_path, log)
+    log, limits = market_log(3, 3), LIMITS._replace(block_s=1)
+    written(tmp_path, log, limits=limits)
     entries = sorted((tmp_path / manifest.stream_folder(STREAM)).glob("*.json"))
     before = {path: path.read_bytes() for path in entries}
     for path in (entries[0], entries[-1]):
         path.unlink()
-    written(tmp_path, log)
+    written(tmp_path, log, limits=limits)
     assert {path: path.read_bytes() for path in entries} == before
 
 

@@ -167,7 +167,7 @@ def _writer_works(root: Path) -> bool:
         import fcntl
     except ImportError:  # not on this system, and then no writer of ours either
         return False
-    for lock in (root / "_tmp").glob("*/lock"):
+    for lock in (root / "_tmp").glob("*.lock"):
         with open(lock, "rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

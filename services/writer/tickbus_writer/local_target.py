@@ -1,8 +1,8 @@
 """The target that is a folder on a disk: the only file of the writer that touches one.
 
-Temporary files of a writer lie in `_tmp/<writer>/`, which holds a locked file as long as the writer
-lives; a folder whose lock can be taken belongs to a dead one. A name is given with link(2), which
-never replaces. https://man7.org/linux/man-pages/man2/link.2.html
+Temporary files of a writer lie in `_tmp/<writer>/`. It holds a lock on `_tmp/<writer>.lock` as long
+as it lives; who can take the lock knows that it is dead. A name is given with link(2), which never
+replaces. https://man7.org/linux/man-pages/man2/link.2.html
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tickbus_schemas.errors import Fatal
 from tickbus_writer.target import Seen
 
 TEMPORARY = "_tmp"
-_LOCK = "lock"
+_LOCK = ".lock"
 _INTENT = "intent.json"
 _CHUNK_BYTES = 4 << 20
 _FSYNCS_AT_ONCE = 8
@@ -39,6 +39,7 @@ class LocalTarget:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._made = 0
+        self._dead: dict[str, IO[bytes]] = {}
         self._unsynced: set[Path] = set()
         """folders that hold the name of a new folder"""
         try:
@@ -51,6 +52,8 @@ class LocalTarget:
         """Leave nothing behind, unless a commit was cut short."""
         if not (self._folder / _INTENT).exists():
             shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.with_name(f"{self._folder.name}{_LOCK}").unlink(missing_ok=True)
+        self._release()
         self._lock.close()
 
     def temporary(self) -> str:
@@ -160,16 +163,25 @@ class LocalTarget:
             os.unlink(temporary)
 
     def abandoned(self) -> list[tuple[str, list[str]]]:
-        """See Target."""
-        return [
-            (folder.name, _intent(folder))
-            for folder in sorted((self.root / TEMPORARY).iterdir())
-            if folder != self._folder and _is_dead(folder)
-        ]
+        """See Target. Their locks are held until they are settled or asked for again."""
+        self._release()
+        folder = self.root / TEMPORARY
+        for path in sorted(folder.glob(f"*{_LOCK}")):
+            lock = _dead_lock(path)
+            if lock is not None:
+                self._dead[path.name.removesuffix(_LOCK)] = lock
+        return [(name, _intent(folder / name)) for name in self._dead]
 
     def settle(self, writer: str) -> None:
         """See Target."""
         shutil.rmtree(self.root / TEMPORARY / writer, ignore_errors=True)
+        (self.root / TEMPORARY / f"{writer}{_LOCK}").unlink(missing_ok=True)
+        self._dead.pop(writer).close()
+
+    def _release(self) -> None:
+        for lock in self._dead.values():
+            lock.close()
+        self._dead.clear()
 
     def _make_folder(self, folder: Path) -> None:
         """Make it and its parents; their names are durable after the next `sync_folders`."""
@@ -205,27 +217,42 @@ def _own_folder(parent: Path) -> tuple[Path, IO[bytes]]:
     _fsync(parent.parent)
     while True:
         folder = parent / f"{os.getpid()}-{secrets.token_hex(4)}"
-        folder.mkdir()
-        _fsync(parent)
-        lock = open(folder / _LOCK, "wb")  # noqa: SIM115  held as long as the writer lives
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # another writer just looks whether this one is dead
-            lock.close()
-            continue
-        return folder, lock
+        path = parent / f"{folder.name}{_LOCK}"
+        lock = open(path, "wb")  # noqa: SIM115  held as long as the writer lives
+        # Another writer that just looks for dead ones may be faster, and remove the lock.
+        if _locked(lock) and _is_at(lock, path):
+            folder.mkdir()
+            _fsync(parent)
+            return folder, lock
+        lock.close()
 
 
-def _is_dead(folder: Path) -> bool:
-    """Whether the writer of a temporary folder no longer holds its lock."""
+def _locked(lock: IO[bytes]) -> bool:
     try:
-        with open(folder / _LOCK, "rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-    except FileNotFoundError:
-        return False  # just being made, or just being removed by another
-    except OSError:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
+    return True
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    """Whether the path still names this open file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _dead_lock(path: Path) -> IO[bytes] | None:
+    """The lock of a writer that no longer holds it, now held here; None if it lives."""
+    try:
+        lock = open(path, "rb")  # noqa: SIM115  held until the dead writer is settled
+    except FileNotFoundError:  # settled by another writer meanwhile
+        return None
+    if _locked(lock) and _is_at(lock, path):
+        return lock
+    lock.close()
+    return None
 
 
 def _intent(folder: Path) -> list[str]:
