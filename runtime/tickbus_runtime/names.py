@@ -35,6 +35,7 @@ METRICS: dict[str, Metric] = {
     "ignored_frames": _counter("frames", "of channels that were not asked for", "channel"),
     "events": _counter("events", "published: trades, L2 packets, quotes, statuses", "feed"),
     "duplicates": _counter("events", "dropped because an earlier one said the same", "feed"),
+    "late_trades": _counter("trades", "that arrived after later ones of their ticker; kept"),
     "stale_events": _counter("events", "older than the snapshot or out of sequence", "feed"),
     "rejects": _counter("frames or messages", "refused and kept as dead letters", "reason"),
     "gaps": _counter("gaps", "announced: a ticker's feed lost data", "feed"),

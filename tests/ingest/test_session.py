@@ -47,7 +47,7 @@ def test_missing_trade_ids_are_a_gap() -> None:
 def test_a_late_trade_is_kept_and_counted() -> None:
     script = Transcript().say(trade(7, 5), trade(9, 7)).say(trade(8, 6), trade(10, 8))
     assert trade_ids(script.messages) == ["7", "9", "8", "10"]
-    assert script.counts["late_events", "trade"] == 1
+    assert script.counts["late_trades", ""] == 1
     assert [(gap.from_id, gap.to_id) for gap in script.statuses(StatusKind.GAP)] == [(7, 9)]
 
 

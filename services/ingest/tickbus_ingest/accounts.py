@@ -27,7 +27,7 @@ ENDS = {
 }
 """Where a frame ends, by the counter that tells."""
 LABELS = {
-    "stale_events": "feed", "duplicates": "feed", "late_events": "feed", "gaps": "feed",
+    "stale_events": "feed", "duplicates": "feed", "gaps": "feed",
     "inferred_times": "feed", "snapshots": "source", "ignored_frames": "channel",
 }  # fmt: skip
 

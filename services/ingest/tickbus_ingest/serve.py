@@ -16,7 +16,7 @@ from typing import Any
 
 from tickbus_runtime.publisher import Outgoing, Publisher, announce_epoch
 from tickbus_runtime.service import Context
-from tickbus_schemas.errors import Retry
+from tickbus_schemas.errors import Fatal, Retry
 
 from tickbus_ingest import exchanges, instruments
 from tickbus_ingest.accounts import Accounts
@@ -59,6 +59,8 @@ async def serve(ctx: Context) -> None:
         if tickers is not None:
             venue = wanted(tickers, ctx.settings.ingest.channels)
             await Ingest(ctx, venue, fetcher, recorder).run()
+    except Retry as error:  # only when told to stop: before that the bus is waited for
+        raise Fatal(f"stopped with data that the bus did not take: {error}") from None
     finally:
         await fetcher.close()
         if recorder is not None:
@@ -177,12 +179,26 @@ class Ingest:
             self._venue, epoch, max_frame_bytes=settings.max_frame_bytes, rule=rule
         )
         self._batches = Batches(ctx.shard.exchange, ctx.shard.name, self._venue.tickers, epoch)
-        known = await resume(ctx.nc, self._stream, self._session) if epoch > 1 else 0
+        known = await self._resumed() if epoch > 1 else 0
         ctx.position(self._stream, fence_seq)
         await asyncio.to_thread(warm, self._venue)
         client = choose_client(settings.websocket_client)
         ctx.log.info("begins", epoch=epoch, known_subjects=known, client=client, version=_version())
         self._open_lines(client)
+
+    async def _resumed(self) -> int:
+        """Learn what predecessors stored; nothing may be published before that is known."""
+        attempt = 0
+        while True:
+            try:
+                return await resume(self._ctx.nc, self._stream, self._session)
+            except Retry as error:
+                self._ctx.log.warning("waiting for what is stored already", why=str(error))
+            attempt += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ctx.stopping.wait(), backoff_s(attempt, _jitter))
+            if self._ctx.stopping.is_set():
+                raise Retry("told to stop while the bus did not answer")
 
     def _open_lines(self, client: str) -> None:
         settings = self._settings

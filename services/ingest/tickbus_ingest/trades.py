@@ -64,7 +64,7 @@ class TradeTape:
             trade_id, time = int(table.trade_id[n]), int(table.timestamp[n])
             if last_id != ABSENT and trade_id != last_id + 1:
                 if trade_id < last_id and time <= last_us:
-                    out.counts["late_events", "trade"] += 1
+                    out.counts["late_trades", ""] += 1
                     continue
                 out.counts["gaps", "trade"] += 1
                 out.statuses.append(
