@@ -9,24 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TypeAlias
 
 from tickbus.stored import Stored
 
 _TOKENS = 9
 
 
-class Delivered(NamedTuple):
-    """One message as it came: bytes of subject, reply subject, payload and header block."""
+Delivered: TypeAlias = tuple[bytes, bytes, bytes, bytes | None]
+"""One message as it came: subject, reply subject, payload and header block."""
 
-    subject: bytes
-    reply: bytes
-    data: bytes
-    headers: bytes | None
 
-    def pending(self) -> int:
-        """Messages in the stream behind this one."""
-        return _place(self.reply)[2]
+def pending(delivered: Delivered) -> int:
+    """Messages in the stream behind this one."""
+    return _place(delivered[1])[2]
 
 
 def stored_messages(arrived: Sequence[Delivered]) -> list[Stored]:

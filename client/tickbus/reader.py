@@ -23,7 +23,7 @@ from nats.js.errors import NotFoundError
 from tickbus_schemas.errors import Fatal
 
 from tickbus.connection import Connection
-from tickbus.delivery import Delivered, stored_messages
+from tickbus.delivery import Delivered, pending, stored_messages
 from tickbus.stored import Missing, Stored
 
 BATCH_MESSAGES = 2_048
@@ -36,7 +36,7 @@ BUFFER_BYTES = 3 * BATCH_BYTES
 GATHER_S = 0.004
 """While behind, a turn waits so long for a fuller group: a group has a fixed cost."""
 EXPIRES_S = 30
-HEARTBEAT_S = 1
+HEARTBEAT_S = 1.0
 SILENT_HEARTBEATS = 3
 INACTIVE_S = 60
 RETRY_S = 0.2
@@ -81,10 +81,10 @@ class Reader:
         self._arrived_bytes = 0
         self._wake_at = 1
         self._waiter: asyncio.Future[None] | None = None
-        self._requested = 0  # messages that open requests may still bring
+        self._requested = 0  # messages that open requests brought or may still bring, not yet taken
         self._broken = True
         self._stopped = False
-        self._silent = 0
+        self._heard = 0  # messages taken and statuses: stands still when the server is silent
         self._subscription: Subscription | None = None
         self._consumer = ""
 
@@ -136,7 +136,7 @@ class Reader:
             raise Fatal(f"stream {self.stream} was deleted and made again: start again")
         self.info = info
         inbox = self._nc.new_inbox()
-        self._requested, self._silent, self._broken = 0, 0, False
+        self._requested, self._broken = len(self._arrived), False
         self._subscription = await self._nc.pour(inbox, self._on_message)
         config = ConsumerConfig(
             ack_policy=AckPolicy.NONE,
@@ -177,8 +177,8 @@ class Reader:
         """Keep requests open, unless too much waits here already."""
         while (
             not self._broken
-            and self._requested <= (REQUESTS_OPEN - 1) * BATCH_MESSAGES
-            and self._requested + len(self._arrived) < BUFFER_MESSAGES
+            and self._requested - len(self._arrived) <= (REQUESTS_OPEN - 1) * BATCH_MESSAGES
+            and self._requested < BUFFER_MESSAGES
             and self._arrived_bytes < BUFFER_BYTES
         ):
             request = json.dumps(
@@ -186,7 +186,7 @@ class Reader:
                     "batch": BATCH_MESSAGES,
                     "max_bytes": BATCH_BYTES,
                     "expires": EXPIRES_S * 1_000_000_000,
-                    "idle_heartbeat": HEARTBEAT_S * 1_000_000_000,
+                    "idle_heartbeat": int(HEARTBEAT_S * 1_000_000_000),
                 }
             ).encode()
             subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{self._consumer}"
@@ -200,7 +200,7 @@ class Reader:
         if not (self._arrived or self._broken or self._stopped):
             await self._wait(1, None)
         if self._arrived and not (self._broken or self._stopped):
-            behind = self._arrived[-1].pending()
+            behind = pending(self._arrived[-1])
             wanted = min(len(self._arrived) + behind, BATCH_MESSAGES)
             if behind and len(self._arrived) < wanted and self._arrived_bytes < BATCH_BYTES:
                 await self._wait(wanted, GATHER_S)
@@ -229,27 +229,29 @@ class Reader:
     async def _tick(self) -> None:
         """Notice silence: heartbeats come while a request is open. Ticks, not time: a process that
         was busy for long must first read what has come meanwhile."""
+        heard, silent = -1, 0
         while True:
             await asyncio.sleep(HEARTBEAT_S)
-            self._silent += 1
-            if self._silent > SILENT_HEARTBEATS and self._requested > 0:
+            now_heard = self._heard + len(self._arrived)
+            silent = silent + 1 if now_heard == heard and not self._arrived else 0
+            heard = now_heard
+            if silent > SILENT_HEARTBEATS and self._requested > 0:
+                silent = 0
                 self._break()
 
     def _on_message(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
-        self._silent = 0
-        if not reply:
+        if reply.startswith(b"$JS.ACK."):
+            arrived = self._arrived
+            arrived.append((subject, reply, data, headers))
+            self._arrived_bytes += len(data)
+            if len(arrived) >= self._wake_at:
+                self._wake()
+        elif not reply:
             self._on_status(headers or b"")
-            return
-        if not reply.startswith(b"$JS.ACK."):
-            return  # from a stranger: no stream sends this
-        self._arrived.append(Delivered(subject, reply, data, headers))
-        self._arrived_bytes += len(data)
-        self._requested -= 1
-        if len(self._arrived) >= self._wake_at:
-            self._wake()
 
     def _on_status(self, headers: bytes) -> None:
         """A message about a request (ADR-13 of nats-io/nats-architecture-and-design)."""
+        self._heard += 1
         status = headers[9:12]
         if status == b"100":  # heartbeat
             return
@@ -265,8 +267,10 @@ class Reader:
         arrived, self._arrived, self._arrived_bytes = self._arrived, [], 0
         if not arrived:
             return []
+        self._requested -= len(arrived)
+        self._heard += len(arrived)
         batch = stored_messages(arrived)
-        self.pending = arrived[-1].pending()
+        self.pending = pending(arrived[-1])
         expected = self.next_seq if self.next_seq is not None else batch[0].seq
         last = batch[-1].seq
         if batch[0].seq != expected or last != expected + len(batch) - 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import time
 from collections.abc import AsyncIterator
 
@@ -153,6 +154,28 @@ async def test_a_deleted_consumer_is_replaced_behind_the_last_message(
                 break
     assert numbers(found) == list(range(300))
     assert reader.consumers == 3
+
+
+async def test_a_server_that_falls_silent_is_left_and_found_again(
+    js: JetStreamContext,
+    bus: Connection,
+    publisher: Publisher,
+    nats_server: EmbeddedServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tickbus.reader.HEARTBEAT_S", 0.1)
+    assert nats_server.process is not None
+    reader = Reader(bus, "S")
+    await publisher.flush(_messages(0, 10))
+    reading = asyncio.create_task(read(reader, 20))
+    await listening(reader)
+    nats_server.process.send_signal(signal.SIGSTOP)
+    while not reader._broken:  # noqa: ASYNC110  # it tells nobody
+        await asyncio.sleep(0.01)
+    nats_server.process.send_signal(signal.SIGCONT)
+    await publisher.flush(_messages(10, 10))
+    assert numbers(await reading) == list(range(20))
+    assert reader.consumers == 2
 
 
 async def test_messages_that_expired_before_they_were_read_are_named(
