@@ -1,4 +1,4 @@
-"""How each column is laid out in Parquet, as measured on real captures (benchmarks/README.md).
+"""How each column is laid out in Parquet, as measured: docs/decisions/0006.
 
 Integers are DELTA_BINARY_PACKED and what takes few values is dictionary and runs. Where a packet's
 value stands in each of its levels, plain bytes under zstd cost a third less than deltas, and so do
