@@ -14,6 +14,7 @@ from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import L2Batch, L2Flag
 
 from tickbus import column_checks
+from tickbus.kernels.compiled import forget_old_caches
 from tickbus.orderbook import OrderBook
 
 GROUP = "tickbus.kernels"
@@ -41,15 +42,19 @@ def warm() -> None:
             exchange=int(Exchange.BINANCE_SPOT), ticker="WARM", epoch=0, message_no=0, **columns
         )
     )
-    book.apply(np.ones(1, np.int8), np.ones(1), np.ones(1))
+    many = np.arange(1_000, dtype=np.float64)  # more than a new book has room for: it grows
+    book.apply(np.ones(len(many), np.int8), many, many)
+    book.best()
+    book.top(1)
     OrderBook.restore(book.dump()).depth(1.0)
 
 
 def main() -> None:
-    """Fill the kernel cache; called by `make setup`."""
+    """Fill the kernel cache and drop what earlier sources left; called by `make setup`."""
     warm()
     for point in sorted(entry_points(group=GROUP)):
         point.load()()
+    forget_old_caches()
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tickbus.kernels import book as kernel
-from tickbus.kernels.compiled import cache_dir
+from tickbus.kernels.compiled import cache_dir, forget_old_caches
 from tickbus.orderbook import OrderBook
 
 
@@ -67,6 +68,21 @@ def test_memory_does_not_creep_while_prices_wander() -> None:
         highest = max(highest, book._book.nbytes)
     assert len(book) == 150
     assert highest < 64 * 1024
+
+
+def test_caches_of_earlier_sources_are_removed_once_they_are_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+    cache_dir.cache_clear()
+    current, old, fresh = cache_dir(tmp_path), tmp_path / "kernels-0", tmp_path / "kernels-1"
+    for folder in (current, old, fresh):
+        folder.mkdir()
+    os.utime(old, (0, 0))
+    os.utime(current, (0, 0))
+    forget_old_caches()
+    cache_dir.cache_clear()
+    assert sorted(tmp_path.iterdir()) == sorted((current, fresh))
 
 
 def test_change_of_a_source_gives_kernels_another_cache(tmp_path: Path) -> None:

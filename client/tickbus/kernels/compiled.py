@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +24,8 @@ Cell: TypeAlias = Any
 """An unsigned index inside a kernel. A signed one costs a test for negative values each time."""
 
 _config: Any = numba.config
+_used: set[Path] = set()
+_LATELY_S = 3_600
 
 
 def kernel(function: Function) -> Function:
@@ -48,6 +52,14 @@ def _compile(function: Function, inline: Any) -> Function:
     return compiled
 
 
+def forget_old_caches() -> None:
+    """Remove what earlier sources left: folders that nothing here uses and nobody wrote lately."""
+    for used in list(_used):
+        for folder in used.parent.glob("kernels-*"):
+            if folder not in _used and time.time() - folder.stat().st_mtime > _LATELY_S:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 @lru_cache
 def cache_dir(sources: Path) -> Path:
     """Where kernels of the folder `sources` are kept: NUMBA_CACHE_DIR, else beside these files,
@@ -55,8 +67,8 @@ def cache_dir(sources: Path) -> Path:
     """
     own = Path(__file__).parent
     text = hashlib.sha256()
-    for folder in sorted({own, sources}):
-        for file in sorted(folder.glob("*.py")):
+    for place in sorted({own, sources}):
+        for file in sorted(place.glob("*.py")):
             text.update(file.read_bytes())
     beside = own / "__pycache__"
     if _config.CACHE_DIR:
@@ -65,4 +77,6 @@ def cache_dir(sources: Path) -> Path:
         root = beside
     else:
         root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tickbus"
-    return root / f"kernels-{text.hexdigest()[:16]}"
+    folder = root / f"kernels-{text.hexdigest()[:16]}"
+    _used.add(folder)
+    return folder
