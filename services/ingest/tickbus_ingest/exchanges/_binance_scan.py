@@ -14,6 +14,23 @@ import numpy as np
 import numpy.typing as npt
 from tickbus.kernels.compiled import kernel, part
 
+from tickbus_ingest.exchanges._json_text import (
+    CLOSE,
+    CLOSE_LIST,
+    COLON,
+    COMMA,
+    NINE,
+    OPEN_LIST,
+    QUOTE,
+    ZERO,
+    boolean,
+    char,
+    decimal,
+    integer,
+    same,
+    string_end,
+)
+
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 I8 = npt.NDArray[np.int8]
@@ -33,19 +50,11 @@ SAW_p, SAW_q, SAW_b, SAW_B, SAW_ask, SAW_A, SAW_bids, SAW_asks = (1 << n for n i
 _OPENING = np.frombuffer(b'{"stream":"', np.uint8)
 _BETWEEN = np.frombuffer(b'","data":{', np.uint8)
 _MARKET = np.frombuffer(b"MARKET", np.uint8)
-_TRUE = np.frombuffer(b"true", np.uint8)
-_FALSE = np.frombuffer(b"false", np.uint8)
-_TEN = 10.0 ** np.arange(23)
-_EXACT = 2**53  # below it an integer, and its quotient by 10**22 or less, is the nearest double
-_DIGITS_MAX = 18
-_LONG = 10**15  # from here on a number has more than 15 significant digits
 
 TRADE = 0
 """contract.Kind.TRADE"""
 PU = 1
 """The key `pu`, among the keys of one letter."""
-QUOTE, BACKSLASH, DOT, COMMA, COLON = 34, 92, 46, 44, 58
-ZERO, NINE, OPEN_LIST, CLOSE_LIST, CLOSE = 48, 57, 91, 93, 125
 
 
 class Table(NamedTuple):
@@ -93,30 +102,13 @@ class Columns(NamedTuple):
     ints: I64
 
 
-@part
-def _byte(text: U8, at: int) -> int:
-    """One character; an unsigned index saves the test for a negative one."""
-    byte: int = text[np.uint64(at)]
-    return byte
-
-
 @kernel
 def _hash(text: U8, start: int, end: int) -> int:
     """FNV-1a in 32 bits."""
     value = np.uint64(2166136261)
     for at in range(start, end):
-        value = ((value ^ np.uint64(_byte(text, at))) * np.uint64(16777619)) & np.uint64(0xFFFFFFFF)
+        value = ((value ^ np.uint64(char(text, at))) * np.uint64(16777619)) & np.uint64(0xFFFFFFFF)
     return int(value)
-
-
-@part
-def _same(text: U8, start: int, end: int, other: U8, other_start: int, other_end: int) -> bool:
-    if end - start != other_end - other_start:
-        return False
-    for n in range(end - start):  # noqa: SIM110  # Numba compiles no generator expression
-        if _byte(text, start + n) != other[other_start + n]:
-            return False
-    return True
 
 
 @part
@@ -125,75 +117,12 @@ def _stream(text: U8, start: int, end: int, table: Table) -> int:
     slot = _hash(text, start, end) & (len(table.slots) - 1)
     while table.slots[slot] >= 0:
         stream = table.slots[slot]
-        if _same(
+        if same(
             text, start, end, table.names, table.name_ends[stream], table.name_ends[stream + 1]
         ):
             return int(stream)
         slot = (slot + 1) & (len(table.slots) - 1)
     return -1
-
-
-@part
-def _string_end(text: U8, at: int, end: int) -> int:
-    """Where the string that begins at `at` (after its quote) ends; -1 unless plain ASCII."""
-    while at < end:
-        byte = _byte(text, at)
-        if byte == QUOTE:
-            return at
-        if byte == BACKSLASH or byte < 32 or byte > 126:
-            return -1
-        at += 1
-    return -1
-
-
-@part
-def _integer(text: U8, at: int, end: int) -> tuple[int, int]:
-    """An unsigned integer and the position behind it; position -1 when it is none of ours."""
-    start = at
-    value = np.int64(0)
-    while at < end and ZERO <= _byte(text, at) <= NINE:
-        value = value * 10 + (_byte(text, at) - ZERO)
-        at += 1
-    digits = at - start
-    if digits == 0 or digits > _DIGITS_MAX or (digits > 1 and _byte(text, start) == ZERO):
-        return 0, -1
-    return int(value), at
-
-
-@part
-def _decimal(text: U8, at: int, end: int) -> tuple[float, int, int]:
-    """A quoted decimal from behind its quote: value, position behind the closing quote, is_long.
-
-    Position -1 when the text is not `digits[.digits]` or not exact by one division.
-    """
-    start = at
-    value = np.int64(0)
-    while at < end and ZERO <= _byte(text, at) <= NINE:
-        value = value * 10 + (_byte(text, at) - ZERO)
-        at += 1
-    whole = at - start
-    fraction = 0
-    if at < end and _byte(text, at) == DOT:
-        at += 1
-        while at < end and ZERO <= _byte(text, at) <= NINE:
-            value = value * 10 + (_byte(text, at) - ZERO)
-            at += 1
-        fraction = at - start - whole - 1
-        if fraction == 0:
-            return 0.0, -1, 0
-    if whole == 0 or (whole > 1 and _byte(text, start) == ZERO) or whole + fraction > _DIGITS_MAX:
-        return 0.0, -1, 0
-    if at >= end or _byte(text, at) != QUOTE:
-        return 0.0, -1, 0
-    is_long = 0
-    if value >= _LONG:
-        while fraction > 0 and value % 10 == 0:
-            value //= 10
-            fraction -= 1
-        if value >= _EXACT:
-            return 0.0, -1, 0
-        is_long = 1 if value >= _LONG else 0
-    return value / _TEN[fraction], at + 1, is_long
 
 
 @kernel
@@ -206,16 +135,16 @@ def _levels(
     """
     at += 1
     longs = 0
-    if at < end and _byte(text, at) == CLOSE_LIST:
+    if at < end and char(text, at) == CLOSE_LIST:
         return at + 1, filled, 0
     while True:
-        if at + 1 >= end or _byte(text, at) != OPEN_LIST or _byte(text, at + 1) != QUOTE:
+        if at + 1 >= end or char(text, at) != OPEN_LIST or char(text, at + 1) != QUOTE:
             return -1, filled, 0
-        first, at, is_long = _decimal(text, at + 2, end)
-        if at < 0 or at + 1 >= end or _byte(text, at) != COMMA or _byte(text, at + 1) != QUOTE:
+        first, at, is_long = decimal(text, at + 2, end)
+        if at < 0 or at + 1 >= end or char(text, at) != COMMA or char(text, at + 1) != QUOTE:
             return -1, filled, 0
-        second, at, other_long = _decimal(text, at + 2, end)
-        if at < 0 or at + 1 >= end or _byte(text, at) != CLOSE_LIST or filled >= len(side):
+        second, at, other_long = decimal(text, at + 2, end)
+        if at < 0 or at + 1 >= end or char(text, at) != CLOSE_LIST or filled >= len(side):
             return -1, filled, 0
         longs += is_long + other_long
         side[filled] = 1 if is_bid else -1
@@ -223,9 +152,9 @@ def _levels(
         qty[filled] = second
         filled += 1
         at += 1
-        if _byte(text, at) == CLOSE_LIST:
+        if char(text, at) == CLOSE_LIST:
             return at + 1, filled, longs
-        if _byte(text, at) != COMMA:
+        if char(text, at) != COMMA:
             return -1, filled, 0
         at += 1
 
@@ -324,13 +253,13 @@ def _enter(table: Table, stream: int, row: int, out: Columns) -> None:
 def _envelope(text: U8, at: int, end: int, table: Table) -> tuple[int, int]:
     """Number of the stream that a frame is of (-1: none of ours), and where its event begins."""
     name = at + len(_OPENING)
-    if not _same(text, at, min(name, end), _OPENING, 0, len(_OPENING)):
+    if not same(text, at, min(name, end), _OPENING, 0, len(_OPENING)):
         return -1, at
-    name_end = _string_end(text, name, end)
+    name_end = string_end(text, name, end)
     if name_end < 0:
         return -1, at
     at = name_end + len(_BETWEEN)
-    if not _same(text, name_end, min(at, end), _BETWEEN, 0, len(_BETWEEN)):
+    if not same(text, name_end, min(at, end), _BETWEEN, 0, len(_BETWEEN)):
         return -1, at
     return _stream(text, name, name_end, table), at
 
@@ -344,30 +273,26 @@ def _event(
     seen = 0
     longs = 0
     while True:
-        if at >= end or _byte(text, at) != QUOTE:
+        if at >= end or char(text, at) != QUOTE:
             return refused
-        key_end = _string_end(text, at + 1, end)
-        if key_end < at + 2 or key_end + 2 >= end or _byte(text, key_end + 1) != COLON:
+        key_end = string_end(text, at + 1, end)
+        if key_end < at + 2 or key_end + 2 >= end or char(text, key_end + 1) != COLON:
             return refused
-        key = int(_byte(text, at + 1)) if key_end == at + 2 else 0
-        if (
-            key_end == at + 3
-            and _byte(text, at + 1) == ord("p")
-            and _byte(text, at + 2) == ord("u")
-        ):
+        key = int(char(text, at + 1)) if key_end == at + 2 else 0
+        if key_end == at + 3 and char(text, at + 1) == ord("p") and char(text, at + 2) == ord("u"):
             key = PU
         at = key_end + 2
-        byte = _byte(text, at)
+        byte = char(text, at)
         more = 0
         if ZERO <= byte <= NINE:
-            number, at = _integer(text, at, end)
+            number, at = integer(text, at, end)
             column, bit = _int_column(key)
             if column >= 0:
                 out.ints[column] = number
         elif byte == QUOTE:
             column, bit = _value_column(key)
             if column >= 0:
-                out.values[row, column], at, more = _decimal(text, at + 1, end)
+                out.values[row, column], at, more = decimal(text, at + 1, end)
             else:
                 bit, at = _text(text, at + 1, end, key, table, stream)
         elif byte == OPEN_LIST and (key == ord("b") or key == ord("a")):
@@ -377,7 +302,7 @@ def _event(
                 out.level_side, out.level_price, out.level_qty,
             )  # fmt: skip
         else:
-            is_true, at = _boolean(text, at, end)
+            is_true, at = boolean(text, at, end)
             bit = SAW_m if key == ord("m") else 0
             if bit:
                 out.side[row] = -1 if is_true else 1  # the buyer was the maker: the taker sold
@@ -385,9 +310,9 @@ def _event(
             return refused
         seen |= bit
         longs += more
-        if _byte(text, at) == CLOSE:
+        if char(text, at) == CLOSE:
             break
-        if _byte(text, at) != COMMA:
+        if char(text, at) != COMMA:
             return refused
         at += 1
     complete = seen & table.required[stream] == table.required[stream]
@@ -395,7 +320,7 @@ def _event(
         not complete
         or seen & table.forbidden[stream]
         or at + 2 != end
-        or _byte(text, at + 1) != CLOSE
+        or char(text, at + 1) != CLOSE
     ):
         return refused
     return True, filled, longs
@@ -404,28 +329,18 @@ def _event(
 @part
 def _text(text: U8, start: int, end: int, key: int, table: Table, stream: int) -> tuple[int, int]:
     """A string that is no number: its bit, and the position behind it (-1: not as expected)."""
-    stop = _string_end(text, start, end)
+    stop = string_end(text, start, end)
     if stop < 0:
         return 0, -1
     if key == ord("s"):
         first, last = table.ticker_ends[stream], table.ticker_ends[stream + 1]
-        return SAW_s, stop + 1 if _same(text, start, stop, table.tickers, first, last) else -1
+        return SAW_s, stop + 1 if same(text, start, stop, table.tickers, first, last) else -1
     if key == ord("e"):
         first, last = table.event_ends[stream], table.event_ends[stream + 1]
-        return SAW_e, stop + 1 if _same(text, start, stop, table.events, first, last) else -1
+        return SAW_e, stop + 1 if same(text, start, stop, table.events, first, last) else -1
     if key == ord("X"):  # anything but MARKET may be off the book: `parse` decides
-        return SAW_X, stop + 1 if _same(text, start, stop, _MARKET, 0, len(_MARKET)) else -1
+        return SAW_X, stop + 1 if same(text, start, stop, _MARKET, 0, len(_MARKET)) else -1
     return 0, stop + 1
-
-
-@part
-def _boolean(text: U8, at: int, end: int) -> tuple[int, int]:
-    """1 or 0 for true or false, and the position behind it (-1: neither)."""
-    if _same(text, at, min(at + len(_TRUE), end), _TRUE, 0, len(_TRUE)):
-        return 1, at + len(_TRUE)
-    if _same(text, at, min(at + len(_FALSE), end), _FALSE, 0, len(_FALSE)):
-        return 0, at + len(_FALSE)
-    return 0, -1
 
 
 def name_hash(name: bytes) -> int:
