@@ -14,13 +14,15 @@ help:  ## this list
 
 setup: $(READY)  ## .venv with every distribution installed for development
 
-# uv comes by pip into the environment itself: nothing is needed beyond Python and make.
+# uv comes by pip into the environment itself: nothing is needed beyond Python and make. Bytecode
+# and kernels are compiled here, once: each start of a service then takes a second less.
 $(READY): requirements/uv.txt requirements/dev.txt $(MEMBERS:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tickbus needs Python 3.11 or newer: make PYTHON=python3.11 setup"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python has no venv module here: install it (Debian: python3-venv)"; exit 1; }
 	$(BIN)/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements/uv.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
+	$(BIN)/python -m compileall -q $(MEMBERS)
 	$(BIN)/python -m tickbus.warm
 	@touch $@
 
