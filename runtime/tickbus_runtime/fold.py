@@ -22,7 +22,7 @@ from tickbus.group import Assembler, Group
 from tickbus.reader import Reader
 from tickbus.stored import Rejected
 from tickbus_schemas import codec, subjects
-from tickbus_schemas.errors import Fatal
+from tickbus_schemas.errors import Fatal, Retry
 from tickbus_schemas.messages import ABSENT, MAX_TEXT, DeadLetter
 
 from tickbus_runtime import checkpoint
@@ -81,6 +81,10 @@ async def serve_fold(
     service = FoldService(ctx, fold, out_streams, stage, checkpoint_s)
     try:
         await service.run()
+    except Retry as error:
+        if not ctx.stopping.is_set():
+            raise
+        ctx.log.warning("left while the bus is away; goes on there", reason=str(error))
     finally:
         await service.close()
 

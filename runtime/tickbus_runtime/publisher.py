@@ -80,12 +80,11 @@ class Publisher:
             attempt, progress_s = 0, time.monotonic()
             while flush.waiting:
                 waited = len(flush.waiting)
-                complete = await self._attempt(flush)
+                complete = await self._attempt(flush, attempt)
                 if len(flush.waiting) < waited:
                     attempt, progress_s = 0, time.monotonic()
                 if not complete:
                     attempt += 1
-                    self._telemetry.count("publish_retries", len(flush.waiting))
                     self._give_up(flush, progress_s)
                     await self._back_off(attempt)
                     await self._look(flush)
@@ -118,7 +117,7 @@ class Publisher:
         if self._settled is not None and not self._settled.done():
             self._settled.set_result(None)
 
-    async def _attempt(self, flush: Flush) -> bool:
+    async def _attempt(self, flush: Flush, attempt: int) -> bool:
         """Send what may be in flight and take the answers; whether all of it is settled now."""
         nc, window = self._nc, flush.window()
         self._answers = {}
@@ -135,6 +134,8 @@ class Publisher:
         sent_s = self._progress_s = time.monotonic()
         try:
             if await nc.post(commands):
+                if attempt:
+                    self._telemetry.count("publish_retries", len(window))
                 if self._unanswered and nc.losses == losses and nc.is_connected:
                     await self._settled
                 flush.attempted(window, self._answers, sent_s)
