@@ -32,6 +32,8 @@ from tickbus_runtime.service import Context
 from tickbus_runtime.streams import DLQ, incarnation
 
 RETRY_S = 0.3
+GIVE_UP_S = 10.0
+"""Told to stop, a service waits so long for a bus that is away."""
 NO_STREAM = 10059
 _NOTHING = (-1, -1)
 DEAD_LETTER_BYTES = 64 * 1024
@@ -103,7 +105,9 @@ class FoldService:
         self._input = ctx.shard.md
         self._dead_letters = subjects.dead_letter(ctx.name, ctx.shard.exchange)
         self._incarnation = ""
-        self._publisher = Publisher(ctx.nc, stopping=ctx.stopping, telemetry=ctx.telemetry)
+        self._publisher = Publisher(
+            ctx.nc, stopping=ctx.stopping, give_up_s=GIVE_UP_S, telemetry=ctx.telemetry
+        )
         self._assembler = Assembler()
         self._stored_up_to: dict[str, tuple[int, int]] = {}
         self._checkpoints = 0

@@ -257,3 +257,32 @@ async def test_an_empty_state_is_a_checkpoint_too(bus: Connection) -> None:
     await checkpoint.save(publisher, "book", "x", _checkpoint(1, b""))
     assert await checkpoint.load(bus, "book", "x") == _checkpoint(1, b"")
     await publisher.close()
+
+
+class _Killing(_Folded):
+    """Kills the server before its outputs can be stored, and is told to stop."""
+
+    def __init__(self, ctx: Context, server: EmbeddedServer) -> None:
+        super().__init__(ctx, 0)
+        self.server = server
+
+    def apply(self, group: Group) -> list[Output]:
+        assert self.server.process is not None
+        self.server.process.kill()
+        return super().apply(group)
+
+
+@pytest.mark.connected
+async def test_told_to_stop_while_the_bus_is_away_it_leaves_in_order(
+    bus: Connection, nats_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tickbus_runtime.fold.GIVE_UP_S", 0.1)
+    await ensure(bus.jetstream(), Settings(nats=SMALL), Settings().of_shard)
+    await _publish(bus, log_of(0, 20))
+    ctx = _context(bus)
+    await _serve(ctx, _Killing(ctx, nats_server))
+    assert ctx.show()["positions"] == {}  # nothing of it counts as done
+    await nats_server.start()
+    ctx = _context(bus)
+    await _serve(ctx, _Folded(ctx, 20))
+    assert len(await _outputs(bus)) == len(folded(TradeCounter(), log_of(0, 20)))
