@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -22,9 +20,10 @@ from tickbus_runtime.lives import Lives
 from tickbus_runtime.names import STAGES
 from tickbus_runtime.waterfall import duration
 
-LEVELS = 8
-TRADES = 12
-BARS = 8
+# The whole screen fits 80 x 24.
+LEVELS = 5
+TRADES = 9
+BARS = 4
 
 
 class Trade(NamedTuple):
@@ -127,16 +126,15 @@ class DemoView:
         """The whole screen."""
         left = "Ctrl-C ends it" if left_s is None else f"{max(left_s, 0):.0f} s left, or Ctrl-C"
         title = Text.assemble(
-            ("tickbus demo", "bold"), f"  a simulated venue, all services, real NATS · {left}"
+            ("tickbus demo", "bold"), f"  simulated venue, real NATS, all services · {left}"
         )
-        panels: Sequence[RenderableType] = [
-            Panel(self._book(), title=f"{self.ticker} book, 100 ms"),
-            Panel(self._tape(), title="trades"),
-            Panel(self._bars(), title="bars, 1 s"),
-            Panel(_latency(lives), title="latency"),
-            Panel(_lag(lives), title="services"),
-        ]
-        return Group(title, Text(progress, style="dim"), Columns(panels))
+        above = _row(
+            _panel(self._book(), f"{self.ticker} 100 ms"),
+            _panel(self._tape(), "trades"),
+            _panel(_latency(lives), "latency"),
+        )
+        below = _row(_panel(self._bars(), "bars, 1 s"), _panel(_lag(lives), "log read up to"))
+        return Group(title, Text(progress, style="dim", overflow="ellipsis"), above, below)
 
     def _book(self) -> Table:
         table = _table("qty", "price")
@@ -174,7 +172,7 @@ def _latency(lives: Lives) -> Table:
 
 
 def _lag(lives: Lives) -> Table:
-    table = _table("service", "position", "waiting")
+    table = _table("", "message", "waiting")
     for name in ("book", "features", "writer"):
         status = lives.latest(name)
         position = sum(status.get("positions", {}).values())
@@ -185,6 +183,16 @@ def _lag(lives: Lives) -> Table:
         )
         table.add_row(name, f"{position:,}", f"{pending:,}")
     return table
+
+
+def _panel(table: Table, title: str) -> Panel:
+    return Panel(table, title=title, padding=0)
+
+
+def _row(*panels: Panel) -> Table:
+    row = Table.grid()
+    row.add_row(*panels)
+    return row
 
 
 def _table(*columns: str) -> Table:

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 from tickbus_runtime.demo_view import BARS, TRADES, DemoView, subjects_of
 from tickbus_runtime.lives import Lives
+from tickbus_runtime.names import STAGES
 from tickbus_runtime.telemetry import Telemetry
 from tickbus_schemas import codec
 from tickbus_schemas.exchanges import Exchange
@@ -39,8 +40,8 @@ def book(subject_ticker: str = "BTCDEMO") -> bytes:
             exchange=USDM, ticker=subject_ticker, epoch=1, message_no=0, interval_ms=100, depth=2,
             timestamp=i64(1_000_000, 1_100_000), rcv_timestamp=i64(1, 2), packet_id=i64(1, 2),
             update_id=i64(1, 2), flags=u16(0, 0), bid_levels=i32(2, 1), ask_levels=i32(2, 2),
-            bid_px=f64(9, 8, 99.5, 0), bid_sz=f64(1, 1, 2.5, 0),
-            ask_px=f64(10, 11, 100.5, 101), ask_sz=f64(1, 1, 3.5, 4),
+            bid_px=f64(9, 8, 59_999.5, 0), bid_sz=f64(1, 1, 2.5, 0),
+            ask_px=f64(10, 11, 60_000.5, 60_001), ask_sz=f64(1, 1, 3.5, 4),
         )
     )  # fmt: skip
 
@@ -52,7 +53,8 @@ def trades(count: int) -> bytes:
             exchange=USDM, ticker="BTCDEMO", epoch=1, message_no=1,
             timestamp=i64(*range(count)), rcv_timestamp=i64(*range(count)),
             packet_id=i64(*range(count)), side=bytes([1] * (count - 1) + [255]),
-            price=f64(*range(100, 100 + count)), qty=f64(*[0.25] * count), flags=u16(*[0] * count),
+            price=f64(*range(60_000, 60_000 + count)), qty=f64(*[0.25] * count),
+            flags=u16(*[0] * count),
             trade_id_offsets=offsets, trade_id_bytes=b"1" * count,
         )
     )  # fmt: skip
@@ -82,21 +84,23 @@ def view() -> DemoView:
 
 
 def test_the_last_grid_point_is_the_book_that_is_shown(view: DemoView) -> None:
-    assert [tuple(level) for level in view.bids] == [(99.5, 2.5)]
-    assert [tuple(level) for level in view.asks] == [(100.5, 3.5), (101.0, 4.0)]
+    assert [tuple(level) for level in view.bids] == [(59_999.5, 2.5)]
+    assert [tuple(level) for level in view.asks] == [(60_000.5, 3.5), (60_001.0, 4.0)]
     assert view.book_us == 1_100_000
 
 
 def test_the_tape_keeps_the_last_trades(view: DemoView) -> None:
     assert len(view.trades) == TRADES
-    assert view.trades[-1].price == 100 + TRADES + 4
+    assert view.trades[-1].price == 60_000 + TRADES + 4
     assert [trade.side for trade in view.trades][-2:] == [1, -1]
     assert len(view.bars) == 1 <= BARS
 
 
 def test_one_line_says_it_all(view: DemoView) -> None:
     assert DemoView(USDM, "X").line() == "X: no book yet"
-    assert view.line() == ("BTCDEMO 99.5 x 100.5, last trade sold 0.25 at 116, 1 s bar 1 4 0.5 2")
+    assert view.line() == (
+        f"BTCDEMO 59999.5 x 60000.5, last trade sold 0.25 at {60_004 + TRADES}, 1 s bar 1 4 0.5 2"
+    )
 
 
 def test_foreign_and_broken_messages_change_nothing(view: DemoView) -> None:
@@ -110,16 +114,20 @@ def test_foreign_and_broken_messages_change_nothing(view: DemoView) -> None:
 
 def test_the_screen_fits_a_terminal_with_and_without_data(view: DemoView) -> None:
     telemetry = Telemetry("book")
-    telemetry.latency("bus").observe(1_500)
+    for stage in STAGES:
+        telemetry.latency(stage).observe(1_500)
     lives = Lives()
     lives.update({"service": "book", "pid": 1, "started": 1.0, **telemetry.status()})
     for shown in (view, DemoView(USDM, "X")):
-        console = Console(width=100, force_terminal=True)
+        console = Console(width=80, force_terminal=False)
         with console.capture() as captured:
             console.print(shown.render(lives, "600 frames", 12.0))
         assert "tickbus demo" in captured.get()
         assert "bus" in captured.get()
         assert "1.48 ms" in captured.get()
+        lines = captured.get().splitlines()
+        assert len(lines) <= 24
+        assert all(len(line) <= 80 for line in lines)
 
 
 def test_it_asks_for_live_subjects_with_the_ticker_escaped() -> None:
