@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -247,15 +248,22 @@ def _by_rows(pieces: list[Piece], rows_max: int) -> Iterator[list[Piece]]:
         yield group
 
 
-def _column(pieces: list[Piece], name: str) -> bytes:
-    """One column of all pieces, as the bytes of the message."""
-    if len(pieces) == 1:
-        piece = pieces[0]
-        data: bytes = getattr(piece.table, name)[piece.start : piece.stop].tobytes()
-        return data
-    return b"".join(
-        getattr(piece.table, name)[piece.start : piece.stop].tobytes() for piece in pieces
-    )
+class _Columns:
+    """Takes some columns of pieces as the bytes of the message."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+        self._get = attrgetter(*names)
+
+    def of(self, pieces: list[Piece]) -> dict[str, Any]:
+        """Column name -> bytes, all pieces behind one another."""
+        parts = [
+            [column[piece.start : piece.stop].tobytes() for column in self._get(piece.table)]
+            for piece in pieces
+        ]
+        if len(parts) == 1:
+            return dict(zip(self._names, parts[0], strict=True))
+        return dict(zip(self._names, map(b"".join, zip(*parts, strict=True)), strict=True))
 
 
 def _packets(pieces: list[Piece]) -> I64:
@@ -263,14 +271,24 @@ def _packets(pieces: list[Piece]) -> I64:
     return columns[0] if len(columns) == 1 else np.concatenate(columns)
 
 
-_TRADE = ("timestamp", "rcv_timestamp", "packet_id", "side", "price", "qty", "flags")
+_TRADE = _Columns(
+    "timestamp", "rcv_timestamp", "packet_id", "side", "price", "qty", "flags", "trade_id"
+)
+_QUOTE = _Columns(
+    "timestamp", "engine_timestamp", "rcv_timestamp", "packet_id", "update_id", "bid_px", "bid_sz",
+    "ask_px", "ask_sz", "flags",
+)  # fmt: skip
+_PACKET = _Columns(
+    "timestamp", "engine_timestamp", "rcv_timestamp", "packet_id", "prev_update_id", "update_id",
+    "flags",
+)  # fmt: skip
+_LEVEL = _Columns("side", "action", "price", "qty")
 
 
 def _split_trades(pieces: list[Piece]) -> Iterator[Split]:
     for group in _by_rows(pieces, TRADE_ROWS_MAX):
-        columns: dict[str, Any] = {name: _column(group, name) for name in _TRADE}
-        ids = np.frombuffer(_column(group, "trade_id"), np.int64)
-        texts = list(map(str, ids.tolist()))
+        columns = _TRADE.of(group)
+        texts = list(map(str, np.frombuffer(columns.pop("trade_id"), np.int64).tolist()))
         offsets = np.zeros(len(texts) + 1, np.int32)
         np.cumsum(list(map(len, texts)), out=offsets[1:])
         columns["trade_id_offsets"] = offsets.tobytes()
@@ -278,39 +296,23 @@ def _split_trades(pieces: list[Piece]) -> Iterator[Split]:
         yield TradeBatch, columns, _packets(group)
 
 
-_QUOTE = (
-    "timestamp", "engine_timestamp", "rcv_timestamp", "packet_id", "update_id", "bid_px", "bid_sz",
-    "ask_px", "ask_sz", "flags",
-)  # fmt: skip
-
-
 def _split_quotes(pieces: list[Piece]) -> Iterator[Split]:
     for group in _by_rows(pieces, QUOTE_ROWS_MAX):
-        yield BboBatch, {name: _column(group, name) for name in _QUOTE}, _packets(group)
-
-
-_PACKET = (
-    "timestamp", "engine_timestamp", "rcv_timestamp", "packet_id", "prev_update_id", "update_id",
-    "flags",
-)  # fmt: skip
-_LEVEL = ("side", "action", "price", "qty")
+        yield BboBatch, _QUOTE.of(group), _packets(group)
 
 
 def _split_l2(pieces: list[Piece]) -> Iterator[Split]:
     for group in _by_bytes(pieces):
-        columns: dict[str, Any] = {name: _column(group, name) for name in _PACKET}
-        counts = []
-        parts: dict[str, list[bytes]] = {name: [] for name in _LEVEL}
+        columns = _PACKET.of(group)
+        counts, levels = [], []
         for piece in group:
             table = piece.table
             assert isinstance(table, L2Table)
             ends = table.level_ends[piece.start : piece.stop + 1]
-            counts.append(np.diff(ends).astype(np.int32).tobytes())
-            first, last = int(ends[0]), int(ends[-1])
-            for name in _LEVEL:
-                parts[name].append(getattr(table, name)[first:last].tobytes())
+            counts.append((ends[1:] - ends[:-1]).astype(np.int32).tobytes())
+            levels.append(Piece(piece.ticker, table, int(ends[0]), int(ends[-1])))
         columns["levels"] = b"".join(counts)
-        columns.update((name, b"".join(part)) for name, part in parts.items())
+        columns.update(_LEVEL.of(levels))
         yield L2Batch, columns, _packets(group)
 
 
@@ -321,6 +323,10 @@ def _by_bytes(pieces: list[Piece]) -> Iterator[list[Piece]]:
     for piece in pieces:
         table, start = piece.table, piece.start
         assert isinstance(table, L2Table)
+        if piece.stop - start == 1 and not group:  # it fits: see rows.PACKET_LEVELS_MAX
+            levels = int(table.level_ends[piece.stop] - table.level_ends[start])
+            group, room = [piece], ROOM_BYTES - levels * LEVEL_BYTES - PACKET_BYTES
+            continue
         while start < piece.stop:
             ends = table.level_ends[start : piece.stop + 1]
             size = (ends[1:] - ends[0]) * LEVEL_BYTES

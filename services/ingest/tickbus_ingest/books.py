@@ -156,6 +156,8 @@ class TickerBook:
         first = int(table.level_ends[start])
         if int(table.level_ends[stop]) - first < wanted:
             return 0
+        if int(table.timestamp[start:stop].max()) - self._snapshot_us < self._rule.interval_us:
+            return 0
         times = table.timestamp[start:stop] - self._snapshot_us >= self._rule.interval_us
         due = times & (table.level_ends[start + 1 : stop + 1] - first >= wanted)
         return start + int(due.argmax()) + 1 if due.any() else 0
