@@ -174,8 +174,10 @@ def _unknown(name: str, commands: dict[str, EntryPoint]) -> str:
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, TickbusError):
-        return str(error)  # ours: one line, or a line for each of several mistakes
-    if isinstance(error, OSError) and error.strerror:
+        text = str(error)
+        if "\n  " in text:  # an indented list: several mistakes at once
+            return text
+    elif isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         text = f"{where}{error.strerror}"
     else:
