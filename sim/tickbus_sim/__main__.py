@@ -133,9 +133,9 @@ async def _main(args: argparse.Namespace) -> int:
     if args.describe:
         _say({"event": "describe", "exchange": venue.dialect.exchange.token} | facts)
         return 0
-    _say(await venue.open() | facts)
+    ready = await venue.open() | facts
     try:
-        await _until_ended(venue)
+        await _until_ended(venue, ready)
     finally:
         await venue.close()
         _say(venue.summary())
@@ -170,12 +170,16 @@ def _synthetic(
     return venue, venue.facts() | {"seed": seed}
 
 
-async def _until_ended(venue: Venue) -> None:
-    """Runs the venue until it has ended by itself or a signal ends it."""
+async def _until_ended(venue: Venue, ready: dict[str, Any]) -> None:
+    """Runs the venue until it has ended by itself or a signal ends it; says first that it is ready.
+
+    Whoever reads that may send a signal at once.
+    """
     running = asyncio.ensure_future(venue.run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, running.cancel)
+    _say(ready)
     try:
         await running
     except asyncio.CancelledError:

@@ -33,6 +33,8 @@ POLICY_VIOLATION = 1008
 _BUFFER_HIGH = 1 << 20  # bytes waiting in a transport before the play-out pauses
 _CLOSE_WAIT_S = 5.0
 _FRAME_MAX = 1 << 20  # of what clients send
+_TURN = b"turn"
+"""Payload of the ping that ends a connection's turn; the venue's own pings carry a time."""
 
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _headers: dict[int, bytes] = {}
@@ -81,6 +83,7 @@ class Connection(WSListener):
         self._lobby = lobby
         self._ping = b""
         self._ping_s: float | None = None  # since when a ping is unanswered
+        self._turn: asyncio.Future[None] | None = None  # done when all that was sent is read
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.transport = transport
@@ -93,6 +96,7 @@ class Connection(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.CLOSE:
             self.closed_well = True
+            self._end_turn()
             self._lobby.left(self)
             if not transport.is_close_frame_sent:
                 transport.send_close(frame.get_close_code(), b"")
@@ -100,6 +104,8 @@ class Connection(WSListener):
         elif frame.msg_type == WSMsgType.PONG:
             if frame.get_payload_as_bytes() == self._ping:
                 self._ping_s = None
+            elif frame.get_payload_as_bytes() == _TURN:
+                self._end_turn()
         elif frame.msg_type == WSMsgType.TEXT and isinstance(self.line, Line):
             before = self.line.topics()
             self.flush()  # an answer never overtakes a frame
@@ -108,6 +114,7 @@ class Connection(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.transport = None
+        self._end_turn()
         self._lobby.left(self)
 
     def pause_writing(self) -> None:
@@ -157,6 +164,19 @@ class Connection(WSListener):
             return
         self.transport.send_ping(self._ping)
 
+    async def read(self) -> None:
+        """Returns when the client has read everything: it answers a ping after what lies before."""
+        self.flush()
+        if self.transport is None or self.closed_well:
+            return
+        self._turn = asyncio.get_running_loop().create_future()
+        self.transport.send_ping(_TURN)
+        await self._turn
+
+    def _end_turn(self) -> None:
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)
+
     def cut(self) -> None:
         """Ends the connection as a broken network does."""
         if self.transport is not None:
@@ -187,6 +207,7 @@ class Lobby:
         self._dialect = dialect
         self._topics = topics
         self._targets: list[tuple[Connection, ...]] = [()] * len(topics)
+        self._speaking: tuple[Connection, ...] = ()
         self._on_change = on_change
         self._has_times = has_times
         self._server: asyncio.Server | None = None
@@ -243,6 +264,26 @@ class Lobby:
         self.sent += len(texts) - unheard
         for connection in self.connections:
             connection.flush()
+
+    async def deliver_in_order(
+        self, texts: Sequence[bytes], topic_ids: Sequence[int], received_ns: Sequence[int]
+    ) -> None:
+        """`deliver`, one connection's frames at a time: they are read in the order given.
+
+        Between two connections only their clients' reading decides what comes first, and at full
+        speed one would run seconds of market time ahead of the other.
+        """
+        start = 0
+        while start < len(texts):
+            listeners, stop = self._targets[topic_ids[start]], start + 1
+            while stop < len(texts) and self._targets[topic_ids[stop]] == listeners:
+                stop += 1
+            if listeners and listeners != self._speaking:
+                for connection in self._speaking:
+                    await connection.read()
+                self._speaking = listeners
+            self.deliver(texts[start:stop], topic_ids[start:stop], received_ns[start:stop])
+            start = stop
 
     async def room(self) -> None:
         """Returns when every connection takes more; a slow reader holds up the venue."""

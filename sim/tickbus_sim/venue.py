@@ -168,7 +168,7 @@ class Venue(ABC):
             texts = [frame.text for frame in frames]
             topic_ids = [frame.topic_id for frame in frames]
             received_ns = [frame.received_ns for frame in frames]
-        self._lobby.deliver(texts, topic_ids, received_ns)
+        await self._lobby.deliver_in_order(texts, topic_ids, received_ns)
         await self._lobby.room()
 
     async def _cut(self, refuse_s: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -106,6 +107,37 @@ async def test_every_route_gets_what_it_owns(start_venue: StartVenue, captures: 
     assert market_frames == [text for text in sent if "@aggTrade" in text[:40]]
     assert public_frames == [t for t in sent if "@depth" in t[:40] or "@bookTicker" in t[:40]]
     assert venue.finish()["unsubscribed"] == sum("@kline" in text[:40] for text in sent)
+
+
+async def test_frames_on_two_connections_are_read_in_the_order_of_the_capture(
+    start_venue: StartVenue, captures: Path
+) -> None:
+    path = captures / "frames" / "binance_usdm" / "cryptofeed_20210722.jsonl.gz"
+    venue = start_venue("--capture", path, "--speed", "max")
+    streams = _streams(venue)
+    market = [one for one in streams if "@aggTrade" in one or "@kline" in one]
+    public = [one for one in streams if one not in market]
+    read: list[str] = []
+
+    async def follow(socket: ClientConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            async for frame in socket:
+                read.append(str(frame))  # noqa: PERF401 - as each comes: two readers, one order
+
+    async with (
+        _subscribed(f"{venue.ws}/public/stream", *public) as one,
+        _subscribed(f"{venue.ws}/market/stream", *market) as other,
+    ):
+        bodies = [
+            asyncio.create_task(_get(venue, f"/fapi/v1/depth?symbol={ticker}&limit=1000"))
+            for ticker in venue.facts["tickers"]
+        ]
+        await asyncio.gather(follow(one), follow(other), *bodies)
+
+    assert any("@aggTrade" in frame for frame in read)
+    recorded = [text.decode() for text in read_capture([path]).texts]
+    wanted = set(read)
+    assert read == [text for text in recorded if text in wanted]
 
 
 async def test_no_frame_after_the_body_comes_before_it_was_fetched(
