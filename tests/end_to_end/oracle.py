@@ -66,8 +66,10 @@ def content(root: Path, feed: str) -> list[tuple[Any, ...]]:
         names = sorted(name for name in table.column_names if name not in apart)
         columns = [table.column(name).to_pylist() for name in names]
         order = table.column("seq_id").to_pylist()
+        # Which of two intervals comes first in the log depends on where flushes were cut.
+        series = [name for name in ("ticker", "interval_ms") if name in names]
         found += [
-            (row[names.index("ticker")], seq, row)
+            ([row[names.index(name)] for name in series], seq, row)
             for seq, row in zip(order, zip(*columns, strict=True), strict=True)
         ]
     found.sort(key=lambda item: item[:2])
