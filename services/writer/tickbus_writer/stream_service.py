@@ -27,6 +27,9 @@ from tickbus_writer.report import Report
 from tickbus_writer.stream_files import Limits, StreamFiles
 
 RETRY_S = 0.5
+GATHER_S = 0.05
+"""Once caught up, a look at the stream this often. Nobody waits for a row here: fewer and larger
+groups leave the cores to those for whom somebody does."""
 Result = TypeVar("Result")
 
 
@@ -97,6 +100,8 @@ class StreamService:
                     await self._in_thread(self._files.abandon)
                     return
                 self._context.position(self._stream, group.last_seq)
+                if not reader.pending:
+                    await asyncio.sleep(GATHER_S)
 
     async def _keep_rejected(self, group: Group) -> None:
         """Store what could not be read among the dead letters, before its sequence is committed."""
