@@ -10,7 +10,6 @@ import importlib.util
 import ssl
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -108,61 +107,75 @@ def _without_query(url: str) -> str:
 
 
 class _WebsocketsSocket(Socket):
-    """The `websockets` library; one task reads."""
+    """The `websockets` library; frames are taken as they are parsed, without a queue and a task."""
 
     def __init__(self, connection: Any) -> None:
         super().__init__()
         self._connection = connection
-        self._reading = asyncio.Event()
-        self._reading.set()
+        self._watching = asyncio.create_task(self._watch())
 
     @classmethod
     async def open(cls, url: str, line: int, buffer: Buffer) -> Socket:
+        from websockets.asyncio.client import ClientConnection
         from websockets.asyncio.client import connect as open_websocket
+        from websockets.frames import DATA_OPCODES, Frame
 
-        connection = await open_websocket(
-            url,
-            max_size=FRAME_BYTES_MAX,
-            max_queue=1024,
-            compression=None,
-            ping_interval=None,  # the venues ping us; the watchdog sees silence
-            close_timeout=CLOSE_TIMEOUT_S,
+        add, wall_ns, monotonic_ns = buffer.add, time.time_ns, time.monotonic_ns
+
+        class Pushing(ClientConnection):
+            """Hands each message over at once; the library's own way is to queue it for `recv`."""
+
+            received = 0
+            parts: list[bytes] | None = None
+
+            def process_event(self, event: Any) -> None:
+                if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
+                    super().process_event(event)
+                elif event.fin and self.parts is None:
+                    add(line, bytes(event.data), wall_ns(), monotonic_ns())
+                    self.received += 1
+                else:
+                    self.parts = [*(self.parts or []), bytes(event.data)]
+                    if event.fin:
+                        add(line, b"".join(self.parts), wall_ns(), monotonic_ns())
+                        self.received += 1
+                        self.parts = None
+
+        return cls(
+            await open_websocket(
+                url,
+                create_connection=Pushing,
+                max_size=FRAME_BYTES_MAX,
+                compression=None,
+                ping_interval=None,  # the venues ping us; the watchdog sees silence
+                close_timeout=CLOSE_TIMEOUT_S,
+            )
         )
-        socket = cls(connection)
-        socket._task = asyncio.create_task(socket._read(line, buffer.add))
-        return socket
 
-    async def _read(self, line: int, add: Callable[[int, bytes, int, int], None]) -> None:
-        from websockets.exceptions import ConnectionClosed
+    async def _watch(self) -> None:
+        await self._connection.wait_closed()
+        code = self._connection.close_code
+        self._end(code if code else 1006, self._connection.close_reason or "broken")
 
-        receive, wall_ns, monotonic_ns = self._connection.recv, time.time_ns, time.monotonic_ns
-        reading = self._reading
-        try:
-            while True:
-                frame = await receive(decode=False)
-                add(line, frame, wall_ns(), monotonic_ns())
-                self.received += 1
-                if not reading.is_set():
-                    await reading.wait()
-        except ConnectionClosed as error:
-            last = error.rcvd or error.sent
-            self._end(last.code if last else 1006, last.reason if last else "broken")
-
-    _task: asyncio.Task[None]
+    @property
+    def received(self) -> int:  # type: ignore[override]  # counted where the frames come in
+        return int(self._connection.received)
 
     async def send(self, frame: bytes) -> None:
         await self._connection.send(frame, text=True)
 
     async def close(self) -> None:
-        self._reading.set()
+        self.resume()
         await self._connection.close()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await self._watching
 
     def pause(self) -> None:
-        self._reading.clear()
+        if not self.closed.done():
+            self._connection.transport.pause_reading()
 
     def resume(self) -> None:
-        self._reading.set()
+        if not self.closed.done():
+            self._connection.transport.resume_reading()
 
 
 class _PicowsSocket(Socket):
