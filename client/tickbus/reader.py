@@ -26,7 +26,7 @@ from tickbus.connection import Connection
 from tickbus.delivery import Delivered, pending, stored_messages
 from tickbus.stored import Missing, Stored
 
-BATCH_MESSAGES = 2_048
+BATCH_MESSAGES = 1_024
 BATCH_BYTES = 8 * 1024**2
 """Of one pull request; two are open at a time, so that the server never waits for the next."""
 REQUESTS_OPEN = 2
