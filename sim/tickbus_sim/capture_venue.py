@@ -16,6 +16,9 @@ from tickbus_sim.rest import RestBody
 from tickbus_sim.snapshots import Answer, AnswerBook
 from tickbus_sim.venue import Serving, Venue
 
+_PARSE_S = 0.03
+"""A client has its time to take a body in before the frames behind it are sent."""
+
 
 class CaptureVenue(Venue):
     """Serves a capture."""
@@ -78,9 +81,15 @@ class CaptureVenue(Venue):
 
     def settle(self, ticket: int, ticker: str, *, reached: bool) -> None:
         if reached:
-            self._playout.snapshots.fetched(ticket, ticker)
+            # The client has the bytes. Frames that are sent at once would overtake its parser, and
+            # the book would begin at another packet in every run.
+            asyncio.get_running_loop().call_later(_PARSE_S, self._fetched, ticket, ticker)
         else:
             self._playout.snapshots.withdraw(ticket)
+        self._changed.set()
+
+    def _fetched(self, ticket: int, ticker: str) -> None:
+        self._playout.snapshots.fetched(ticket, ticker)
         self._changed.set()
 
     def exchange_info(self) -> RestBody:
@@ -112,7 +121,7 @@ class CaptureVenue(Venue):
                 await self._cut(refuse_s)
 
     async def _reply(self, reply: Answer | AnswerBook) -> None:
-        await self._lobby.flushed()  # every frame before the body is on its way
+        await self._lobby.read()  # every frame before the body
         future = self._waiting.get(reply.ticket)
         if future is None or future.done():
             self._playout.snapshots.withdraw(reply.ticket)

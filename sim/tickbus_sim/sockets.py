@@ -291,6 +291,11 @@ class Lobby:
             self.drained.clear()
             await self.drained.wait()
 
+    async def read(self) -> None:
+        """Returns when every client has read everything."""
+        for connection in list(self.connections):
+            await connection.read()
+
     async def flushed(self) -> None:
         """Returns when the kernel has every byte."""
         # A transport tells when it is below a mark, not when it is empty.
