@@ -193,6 +193,10 @@ async def test_a_capture_is_stored_whole_and_the_run_ends_by_itself(
     assert sorted(frame for frame in frames if '"result"' not in frame) == sorted(sent)
     assert sum(line["dir"] == "http" for line in lines) == 5
     assert sum(line["dir"] == "connect" for line in lines) == 2
+    with sim("--capture", str(tmp_path / "data" / "_raw" / "binance_usdm")) as again:
+        assert again.facts["frames"] == venue.facts["frames"] + 2  # the answers to us
+        for fact in ("exchange", "tickers", "rest_bodies"):
+            assert again.facts[fact] == venue.facts[fact]
 
 
 async def test_a_killed_ingest_says_what_is_missing_and_repeats_nothing(

@@ -266,6 +266,9 @@ class Ingest:
         self._pass_time(flush, final)
         messages = self._batches.messages(flush)
         self._add_clock(messages, final)
+        if not messages and not arrived_ns:
+            self._carry_out(flush)  # time has passed, and that was all
+            return
         parsed_ns = time.monotonic_ns()
         await self._publish(messages, flush)
         stored_ns = time.monotonic_ns()

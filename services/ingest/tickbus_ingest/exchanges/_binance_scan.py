@@ -289,6 +289,8 @@ def _event(
             column, bit = _int_column(key)
             if column >= 0:
                 out.ints[column] = number
+            if number == 0 and (column in (EVENT, ENGINE)):
+                return refused  # 0 stands for a time that was not sent
         elif byte == QUOTE:
             column, bit = _value_column(key)
             if column >= 0:

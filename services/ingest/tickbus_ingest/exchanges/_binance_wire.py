@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType, field
 from tickbus_schemas.errors import Reject
 
 DecimalText = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$", max_length=64)]
-Ms = Annotated[int, Meta(ge=0, le=2**43)]  # in us it still fits a signed 64-bit integer
+Ms = Annotated[int, Meta(ge=1, le=2**43)]  # in us it still fits a signed 64-bit integer
 Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Level = tuple[DecimalText, DecimalText]
 
