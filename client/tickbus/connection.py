@@ -28,6 +28,7 @@ URL_VARIABLE = "TICKBUS_NATS__URL"
 CONNECT_TIMEOUT_S = 5
 PING_INTERVAL_S = 5
 RECONNECT_WAIT_S = 0.1
+POUR_S = 2
 PENDING_BYTES = 1024 * 1024
 """nats-py forces a flush of its send buffer beyond this; while disconnected nothing is kept."""
 
@@ -124,7 +125,8 @@ class Connection(Client):
         self._parser.sinks[b"%d" % subscription._id] = sink
         # Where this fails there is no connection; its return brings the subscription first.
         with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
-            await self.flush()  # `post` overtakes what nats-py has not written yet
+            # `post` would overtake what nats-py has not written yet.
+            await self.flush(timeout=POUR_S)
         return subscription
 
     async def stop(self, subscription: Subscription) -> None:
