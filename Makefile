@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 MEMBERS := schemas client runtime services/ingest services/book services/features services/writer sim benchmarks
 CODE   := $(MEMBERS) tests
 
-.PHONY: help setup demo test test-fast check format lock bench docs clean
+.PHONY: help setup demo test test-fast check format lock bench bench-peers docs clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,5 +56,10 @@ lock: setup  ## pin the newest allowed versions, with hashes and without index h
 bench: setup  ## the benchmarks, as ratios to a limit or a peer measured in the same run
 	$(BIN)/tickbus bench
 
+bench-peers: setup  ## the same, beside other programs in an environment of their own
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	$(BIN)/uv pip install --quiet --python .venv-peers/bin/python --require-hashes -r requirements/peers.txt
+	$(BIN)/tickbus bench
+
 clean:  ## remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -18,6 +18,7 @@ from tickbus_schemas import codec
 from tickbus_schemas.messages import Clock, L2Batch
 
 from tickbus_bench.log import groups_of, of_capture
+from tickbus_bench.peers import figure
 from tickbus_bench.target import Target, of_runs
 
 RUNS, RUNS_QUICK = 15, 5
@@ -93,7 +94,7 @@ def measure(capture: Path, quick: bool) -> list[Target]:
                 target=NS_A_LEVEL,
                 at_least=False,
                 limit=f"kernel alone {alone:.1f} ns",
-                peer="order_book (C) 122, nautilus 212 ns: update only",
+                peer=figure(capture, "order-book"),
                 notes={"levels a message": round(log.levels / len(messages))},
                 **of_runs([_fold_ns(stored, log.levels) for _ in range(runs)]),
             )
