@@ -43,6 +43,7 @@ class Body:
     data: bytes
     received_ns: int
     monotonic_ns: int
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

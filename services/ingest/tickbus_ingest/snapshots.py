@@ -12,9 +12,7 @@ from tickbus_schemas.errors import Retry
 from tickbus_ingest.connection import Answer, Rest, spend
 from tickbus_ingest.exchanges.contract import Get, Venue
 from tickbus_ingest.frames import Body, Buffer, Failed
-from tickbus_ingest.raw_lines import one_line
 from tickbus_ingest.reconnect import Budget, refusal_hold_s
-from tickbus_ingest.recorder import Recorder
 
 
 class Fetcher:
@@ -27,9 +25,8 @@ class Fetcher:
         *,
         telemetry: Telemetry,
         log: Any,
-        recorder: Recorder | None,
     ) -> None:
-        self._rest, self._telemetry, self._log, self._recorder = rest, telemetry, log, recorder
+        self._rest, self._telemetry, self._log = rest, telemetry, log
         self._weights = Budget(venue.limits.request_weight_per_min, window_s=60.0)
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -60,9 +57,6 @@ class Fetcher:
         source = "rest" if request.ticker else "instruments"
         self._telemetry.count("frames", source=source)
         self._telemetry.count("frame_bytes", len(answer.data), source=source)
-        if self._recorder is not None:
-            url = self._rest.url + request.path
-            self._recorder.line(one_line(answer.received_ns, 0, "http", answer.data, url))
         return answer
 
     async def close(self) -> None:
@@ -83,4 +77,7 @@ class Fetcher:
             self._log.warning("no snapshot", ticker=request.ticker, why=str(error))
             buffer.notice(Failed(request.ticker, str(error)))
             return
-        buffer.notice(Body(request.ticker, answer.data, answer.received_ns, answer.monotonic_ns))
+        url = self._rest.url + request.path
+        buffer.notice(
+            Body(request.ticker, answer.data, answer.received_ns, answer.monotonic_ns, url)
+        )
