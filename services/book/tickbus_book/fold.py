@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 from tickbus.group import Group
+from tickbus_runtime.derived import MessageNumbers, TracesOnTheWay
 from tickbus_runtime.fold import Output
 from tickbus_schemas import subjects
 from tickbus_schemas.exchanges import Exchange
@@ -62,15 +63,14 @@ class BookFold:
         self.tickers = Tickers(intervals_ms, depth)
         self._stream = stream
         self._count = count
-        self._epoch = self._message_no = 0
-        self._traces: dict[str, tuple[int, str]] = {}
-        """ticker to packet and trace that no row contains yet; lost at a restart, as traces may"""
+        self._numbers = MessageNumbers()
+        self._traces = TracesOnTheWay()
 
     def apply(self, group: Group) -> list[Output]:
         """The messages whose rows a group closes."""
         for traced in group.traced:
             if traced.kind is L2Batch:
-                self._traces[traced.ticker] = (traced.packet_id, traced.traceparent)
+                self._traces.note(traced.ticker, traced.packet_id, traced.traceparent)
         before = self.tickers.counts.copy()
         outputs: list[Output] = []
         rows = 0
@@ -86,38 +86,26 @@ class BookFold:
         return outputs
 
     def _output(self, closed: Closed, k: int) -> Output:
-        number = self._next_number(closed.epoch)
+        number = self._numbers.take(closed.epoch)
         return Output(
             stream=self._stream,
             subject=_subject("book", Exchange(closed.exchange), closed.ticker, closed.interval_ms),
-            payload=payload(closed, self._epoch, number, self.tickers.depth),
+            payload=payload(closed, self._numbers.epoch, number, self.tickers.depth),
             in_seq=closed.in_seq,
             k=k,
-            traceparent=self._trace_of(closed),
+            traceparent=self._traces.take(closed.ticker, closed.packet_id),
         )
-
-    def _next_number(self, epoch: int) -> int:
-        if epoch > self._epoch:
-            self._epoch, self._message_no = epoch, 0
-        self._message_no += 1
-        return self._message_no - 1
-
-    def _trace_of(self, closed: Closed) -> str | None:
-        """The trace of a sampled packet goes on in the first message whose rows contain it."""
-        if not self._traces:
-            return None
-        packet_id, traceparent = self._traces.get(closed.ticker, (0, ""))
-        if not traceparent or packet_id > closed.packet_id:
-            return None
-        del self._traces[closed.ticker]
-        return traceparent
 
     def dump(self) -> bytes:
         """The whole state."""
         tickers = self.tickers
         return msgspec.msgpack.encode(
             _Checkpoint(
-                tickers.intervals_ms, tickers.depth, self._epoch, self._message_no, tickers.save()
+                tickers.intervals_ms,
+                tickers.depth,
+                self._numbers.epoch,
+                self._numbers.message_no,
+                tickers.save(),
             )
         )
 
@@ -134,7 +122,7 @@ class BookFold:
                 f"not {tickers.intervals_ms} and {tickers.depth}"
             )
         tickers.load(saved.tickers)
-        self._epoch, self._message_no = saved.epoch, saved.message_no
+        self._numbers = MessageNumbers(saved.epoch, saved.message_no)
 
 
 _subject = lru_cache(maxsize=65_536)(subjects.derived)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 from tickbus.group import Group
+from tickbus_runtime.derived import MessageNumbers, TracesOnTheWay
 from tickbus_runtime.fold import Output
 from tickbus_schemas import subjects
 from tickbus_schemas.exchanges import Exchange
@@ -65,14 +66,13 @@ class FeatureFold:
         self.tickers = Tickers(intervals_ms, grace_ms)
         self._bar_stream, self._feature_stream = bar_stream, feature_stream
         self._count = count
-        self._epoch = self._message_no = 0
-        self._traces: dict[str, tuple[int, str]] = {}
-        """ticker to packet and trace that no row contains yet; lost at a restart, as traces may"""
+        self._numbers = MessageNumbers()
+        self._traces = TracesOnTheWay()
 
     def apply(self, group: Group) -> list[Output]:
         """Of the rows that a group closes, a message of bars and one of features at a time."""
         for traced in group.traced:
-            self._traces[traced.ticker] = (traced.packet_id, traced.traceparent)
+            self._traces.note(traced.ticker, traced.packet_id, traced.traceparent)
         outputs: list[Output] = []
         in_seq = k = -1
         late_before = self.tickers.late_trades
@@ -88,9 +88,9 @@ class FeatureFold:
         return outputs
 
     def _messages(self, closed: Closed, k: int) -> tuple[Output, Output]:
-        number = self._next_number(closed.epoch)
-        closed = closed._replace(epoch=self._epoch)
-        traceparent = self._trace_of(closed)
+        number = self._numbers.take(closed.epoch)
+        closed = closed._replace(epoch=self._numbers.epoch)
+        traceparent = self._traces.take(closed.ticker, closed.packet_id)
         address = Exchange(closed.exchange), closed.ticker, closed.interval_ms
         return (
             Output(
@@ -111,23 +111,6 @@ class FeatureFold:
             ),
         )
 
-    def _next_number(self, epoch: int) -> int:
-        """One number serves both streams, which get a message at a time each."""
-        if epoch > self._epoch:
-            self._epoch, self._message_no = epoch, 0
-        self._message_no += 1
-        return self._message_no - 1
-
-    def _trace_of(self, closed: Closed) -> str | None:
-        """The trace of a sampled packet goes on in the first message whose rows contain it."""
-        if not self._traces:
-            return None
-        packet_id, traceparent = self._traces.get(closed.ticker, (0, ""))
-        if not traceparent or packet_id > closed.packet_id:
-            return None
-        del self._traces[closed.ticker]
-        return traceparent
-
     def dump(self) -> bytes:
         """The whole state."""
         return msgspec.msgpack.encode(
@@ -135,8 +118,8 @@ class FeatureFold:
                 STATE_HASH,
                 self.tickers.intervals_ms,
                 self.tickers.catalogue.hash,
-                self._epoch,
-                self._message_no,
+                self._numbers.epoch,
+                self._numbers.message_no,
                 self.tickers.save(),
             )
         )
@@ -154,7 +137,7 @@ class FeatureFold:
         if saved.catalogue != self.tickers.catalogue.hash:
             raise ValueError(f"catalogue {saved.catalogue}, not {self.tickers.catalogue.hash}")
         self.tickers.load(saved.tickers)
-        self._epoch, self._message_no = saved.epoch, saved.message_no
+        self._numbers = MessageNumbers(saved.epoch, saved.message_no)
 
 
 _subject = lru_cache(maxsize=65_536)(subjects.derived)
