@@ -232,6 +232,26 @@ async def test_a_killed_ingest_says_what_is_missing_and_repeats_nothing(
                 assert any((g.feed, g.from_id, g.to_id) == ("trade", one, other) for g in gaps)
 
 
+async def test_a_killed_server_costs_no_row(
+    captures: Path, nats_server: EmbeddedServer, bus_with_streams: Connection, tmp_path: Path
+) -> None:
+    with sim("--capture", capture(captures), "--speed", "10") as venue:
+        ingest = Ingest(nats_server, tmp_path / "data", venue.facts)
+        await ingest.until_published("l2", 100)
+        await nats_server.kill()
+        await asyncio.sleep(0.5)
+        await nats_server.start()
+        code, _ = await ingest.ended()
+    assert code == 0
+    messages = [message for _, _, message in await stored(bus_with_streams)]
+    assert_numbered(messages)
+    assert len(wire.trade_ids(messages)) == 91
+    assert len(wire.table(messages, BboBatch)["update_id"]) == 613
+    deltas = [p for p in wire.packets(messages) if not p[0] & L2Flag.SNAPSHOT]
+    assert len(deltas) == 752
+    assert not [one for one in messages if isinstance(one, Status) and one.kind == StatusKind.GAP]
+
+
 async def test_corrupted_frames_become_dead_letters_and_disturb_nothing_else(
     captures: Path, nats_server: EmbeddedServer, bus_with_streams: Connection, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import platform
 import time
@@ -122,6 +123,7 @@ class Ingest:
         known = await self._resumed() if epoch > 1 else 0
         ctx.position(self._stream, fence_seq)
         await asyncio.to_thread(warm, self._venue)
+        gc.freeze()  # what is loaded by now stays; the collector need not look at it again
         client = choose_client(settings.websocket_client)
         ctx.log.info("begins", epoch=epoch, known_subjects=known, client=client, version=_version())
         self._open_lines(client)
