@@ -26,6 +26,7 @@ from tickbus_runtime.nats_server import EmbeddedServer
 from tickbus_runtime.settings import IngestSettings, Settings
 from tickbus_schemas.errors import Fatal
 
+from tickbus_bench.peers import figure
 from tickbus_bench.target import Target, of_runs
 
 TARGETS = {"picows": 200_000, "websockets": 110_000}
@@ -49,6 +50,7 @@ def measure(path: Path, quick: bool) -> list[Target]:
                 target=target,
                 at_least=True,
                 limit=_limit(results),
+                peer=figure(path, "cryptofeed"),
                 notes={
                     "cpu_us_a_frame": [one["cpu_s"] / one["frames"] * 1e6 for one in results],
                     "with_raw_recorder": [one["frames"] / one["seconds"] for one in recorded],
