@@ -10,6 +10,7 @@ import contextlib
 import gc
 import os
 import platform
+import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -38,6 +39,8 @@ from tickbus_ingest.warm import warm
 from tickbus_ingest.watch import DataWatch
 
 TICK_S = 0.1
+SWITCH_S = 0.0005
+"""The recorder's thread gives the interpreter back after this time; 5 ms is Python's own."""
 CLOCK_S = 1.0
 REFUSED_AGAIN_S = 0.5
 LAST_BODIES_S = 5.0
@@ -123,6 +126,7 @@ class Ingest:
         known = await self._resumed() if epoch > 1 else 0
         ctx.position(self._stream, fence_seq)
         await asyncio.to_thread(warm, self._venue)
+        sys.setswitchinterval(SWITCH_S)
         gc.freeze()  # what is loaded by now stays; the collector need not look at it again
         client = choose_client(settings.websocket_client)
         ctx.log.info("begins", epoch=epoch, known_subjects=known, client=client, version=_version())

@@ -22,6 +22,8 @@ from tickbus_ingest.raw_lines import Line, encode_frames, encode_lines
 QUEUE_BYTES_MAX = 128 * 2**20
 BLOCK_BYTES = 2 * 2**20
 """Text that is compressed together; each block is a zstd frame, whole on disk or absent."""
+BATCH_FRAMES = 1024
+"""Smaller batches are put together: the flusher waits less for the interpreter's lock."""
 BLOCK_S = 1.0
 """The most that a kill may lose."""
 LEVEL = 3
@@ -96,12 +98,36 @@ class Recorder:
         finally:
             file.close()
 
+    def _take_frames(self) -> Frames:
+        """The next batch; small ones that follow one another as one, to encode them at once."""
+        first = self._queue.popleft()
+        assert isinstance(first, Frames)
+        if len(first.data) >= BATCH_FRAMES:
+            return first
+        merged = Frames(list(first.data), list(first.received_ns), [], list(first.line), first.size)
+        while self._queue and len(merged.data) < BATCH_FRAMES and merged.size < BLOCK_BYTES:
+            more = self._queue[0]
+            if isinstance(more, Line):
+                break
+            self._queue.popleft()
+            merged.data += more.data
+            merged.received_ns += more.received_ns
+            merged.line += more.line
+            merged.size += more.size
+        return merged
+
     def _write_block(self, file: _File) -> bool:
         size = 0
         while self._queue and size < BLOCK_BYTES:
-            one = self._queue.popleft()
-            size += file.add(encode_lines([one]) if isinstance(one, Line) else encode_frames(one))
-            self._queued_bytes -= len(one.data or "") if isinstance(one, Line) else one.size
+            if isinstance(self._queue[0], Line):
+                line = self._queue.popleft()
+                assert isinstance(line, Line)
+                size += file.add(encode_lines([line]))
+                self._queued_bytes -= len(line.data or "")
+            else:
+                frames = self._take_frames()
+                size += file.add(encode_frames(frames))
+                self._queued_bytes -= frames.size
         try:
             file.end_block()
         except OSError as error:
