@@ -140,7 +140,10 @@ async def ensure(
 
 
 async def _create(js: JetStreamContext, wanted: StreamConfig) -> str:
-    """Make it, with less room where the server has not so much to give."""
+    """Make it, with less room where the server has not so much to give.
+
+    Then half of what would fit is left to the streams behind it.
+    """
     asked = wanted.max_bytes or 0
     while True:
         try:
@@ -151,8 +154,11 @@ async def _create(js: JetStreamContext, wanted: StreamConfig) -> str:
                 raise
             wanted.max_bytes = smaller
         else:
-            less = wanted.max_bytes != asked
-            return f"created with {(wanted.max_bytes or 0) // _MiB} MiB" if less else "created"
+            if wanted.max_bytes == asked:
+                return "created"
+            wanted.max_bytes = (wanted.max_bytes or 0) // 2
+            await js.update_stream(wanted)
+            return f"created with {wanted.max_bytes // _MiB} MiB"
 
 
 async def _update(js: JetStreamContext, found: StreamConfig, wanted: StreamConfig) -> str:
