@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from tickbus_runtime import memory
 from tickbus_schemas.errors import Fatal
 
 from tickbus_bench.capture import find
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     if unknown:
         raise Fatal(f"no benchmark {', '.join(unknown)}: one of {', '.join(BENCHMARKS)}")
     capture = find(args.capture)
+    memory.keep_freed()  # as every service does
     targets: list[Target] = []
     for name in args.name or BENCHMARKS:
         measure: Callable[..., list[Target]]

@@ -115,7 +115,7 @@ async def _replay(nc: Connection, stream: str, messages: int) -> float:
 async def _measure_bus(path: Path, runs: int) -> list[Target]:
     logs = {
         "WIDE": of_capture(path, flush_frames=2048),
-        "FIFTY": of_capture(path, flush_frames=16),
+        "FIFTY": of_capture(path, flush_frames=24),
         "LIVE": of_capture(path, flush_ms=0.001),
     }
     targets = []

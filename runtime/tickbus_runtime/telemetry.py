@@ -45,11 +45,11 @@ class Latency:
         self.sum_us = 0.0
         self.max_us = 0.0
 
-    def observe(self, us: float) -> None:
-        """Count one value."""
+    def observe(self, us: float, n: int = 1) -> None:
+        """Count one value, `n` times."""
         us = min(max(us, 1.0), 2.0**OCTAVES)
-        self.counts[min(int(math.log2(us) * STEPS_PER_OCTAVE), BUCKETS - 1)] += 1
-        self.sum_us += us
+        self.counts[min(int(math.log2(us) * STEPS_PER_OCTAVE), BUCKETS - 1)] += n
+        self.sum_us += us * n
         self.max_us = max(self.max_us, us)
 
     def observe_many(
