@@ -32,7 +32,7 @@ def measure(path: Path, quick: bool) -> list[Target]:
     speed = FRAMES_PER_S / (len(recorded) / span_s)
     arguments = ("--capture", str(path), "--speed", f"{speed:.3f}")
     with running_up(*arguments, settings={"TICKBUS_TELEMETRY__LOG_LEVEL": "warning"}) as data:
-        waits_us, trips_us = asyncio.run(_watch(data, 5.0 if quick else 12.0))
+        waits_us, trips_us = asyncio.run(_watch(data, 4.0 if quick else 12.0))
     trip = median(trips_us)
     p50, p99 = (float(np.percentile(waits_us, percent)) for percent in (50, 99))
     limit = f"bare nats-py request {trip:.0f} us (median of {len(trips_us)})"

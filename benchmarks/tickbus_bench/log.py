@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +23,8 @@ from tickbus_bench.capture import lines
 
 SHARD = "binance_usdm"
 CHANNELS = ["trade", "depth@0ms", "bookTicker"]
+LIVE_MS = 0.001
+"""Flushes as they come live at linger 0: frames of one moment of receive time together."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class _Publisher:
             self.stored.append(Stored(len(self.stored) + 1, received_ns, one.subject, one.payload))
 
 
+@lru_cache(maxsize=4)
 def of_capture(path: Path, *, flush_frames: int = 0, flush_ms: float = 0.0) -> Log:
     """The log of a USD-M capture in flushes of so many frames, or of so many ms of receive time."""
     recorded = list(lines(path))

@@ -30,7 +30,7 @@ from tickbus_runtime.nats_server import EmbeddedServer
 from tickbus_runtime.publisher import Publisher
 
 from tickbus_bench.dataset import dataset
-from tickbus_bench.log import Log, of_capture
+from tickbus_bench.log import LIVE_MS, Log, of_capture
 from tickbus_bench.target import Target, of_runs
 
 LEVELS_PER_S = 5_000_000
@@ -116,7 +116,7 @@ async def _measure_bus(path: Path, runs: int) -> list[Target]:
     logs = {
         "WIDE": of_capture(path, flush_frames=2048),
         "FIFTY": of_capture(path, flush_frames=24),
-        "LIVE": of_capture(path, flush_ms=0.001),
+        "LIVE": of_capture(path, flush_ms=LIVE_MS),
     }
     targets = []
     async with _bus() as nc:
@@ -200,7 +200,7 @@ def _linger(path: Path) -> Target:
     """Messages a frame as frames gather for so long: what `ingest.linger_ms` buys."""
     shares = {}
     for wait_ms in LINGER_MS:
-        log = of_capture(path, flush_ms=wait_ms or 0.001)
+        log = of_capture(path, flush_ms=wait_ms or LIVE_MS)
         shares[f"{wait_ms:g} ms"] = round(len(log.stored) / log.frames, 3)
     return Target(
         "replay.messages_a_frame_at_50_ms",
