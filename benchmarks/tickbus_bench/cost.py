@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from tickbus_schemas.errors import Fatal
 
+from tickbus_bench import capture
 from tickbus_bench.processes import running_up
 from tickbus_bench.target import Target
 
@@ -76,15 +78,16 @@ class _Sample:
 def _cost(data: Path, seconds: float) -> tuple[float, dict[str, float], dict[str, float], float]:
     """CPU us a row over all services and each alone, memory in MiB, rows/s."""
     _wait_ready(data)
-    time.sleep(1.0)
+    time.sleep(0.3)
     before, start = _Sample(data), time.monotonic()
     time.sleep(seconds)
     after, took_s = _Sample(data), time.monotonic() - start
-    rows = max(after.rows - before.rows, 1.0)
+    rows = after.rows - before.rows
+    if rows <= 0 or len(after.cpu_s) < len(SERVICES):
+        raise Fatal("the measured run ended too early: use a longer capture")
     each = {
         service: (after.cpu_s[service] - before.cpu_s[service]) / rows * 1e6
         for service in after.cpu_s
-        if service in before.cpu_s
     }
     return sum(each.values()), each, after.memory_mib, rows / took_s
 
@@ -108,7 +111,11 @@ def _market(tickers: int, rate: int) -> Iterator[dict[str, Any]]:
 
 def _load_curve(path: Path, seconds: float) -> Target:
     costs, notes = [], {}
+    recorded = capture.lines(path)
+    span_s = (recorded[-1].ts - recorded[0].ts) / 1e9
     for pace in PACES:
+        # A fast pace is soon over: what is left of it after the start, and a second to spare.
+        seconds = min(seconds, max(span_s / pace - 2.0, 0.5))
         with running_up("--capture", str(path), "--speed", str(pace), settings=QUIET) as data:
             cost, each, _, rows = _cost(data, seconds)
         costs.append(cost)
