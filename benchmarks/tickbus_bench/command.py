@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
     if unknown:
         raise Fatal(f"no benchmark {', '.join(unknown)}: one of {', '.join(BENCHMARKS)}")
     capture = find(args.capture)
-    memory.keep_freed()  # as every service does
+    memory.keep_freed()  # as every service does, like the line below
+    memory.settle()
     targets: list[Target] = []
     for name in args.name or BENCHMARKS:
         measure: Callable[..., list[Target]]

@@ -63,7 +63,7 @@ def measure(path: Path, quick: bool) -> list[Target]:
     ctx = cast(Context, SimpleNamespace(telemetry=telemetry, tracing=tracing))
     _seconds(stored, ctx)
     shares = []
-    for _ in range(5 if quick else 15):
+    for _ in range(11 if quick else 41):
         without = _seconds(stored, None)
         shares.append(_seconds(stored, ctx) / without - 1)
     asyncio.run(tracing.close())
