@@ -17,10 +17,10 @@ import msgspec
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
-from tickbus import column_checks
 from tickbus.group import Assembler, Group
 from tickbus.reader import Reader
 from tickbus.stored import Rejected
+from tickbus.warm import warm_groups
 from tickbus_schemas import codec, subjects
 from tickbus_schemas.errors import Fatal, Retry
 from tickbus_schemas.messages import ABSENT, MAX_TEXT, DeadLetter
@@ -144,7 +144,7 @@ class FoldService:
     async def _resume(self) -> int | None:
         """Take up state and place; the sequence to go on with (None: the stream's first)."""
         ctx, fold = self._ctx, self._fold
-        column_checks.warm()
+        warm_groups()
         self._incarnation = await _patient_incarnation(ctx, self._input)
         for stream in self._out_streams:
             self._stored_up_to[stream] = await self._last_output(stream)
