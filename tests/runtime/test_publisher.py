@@ -149,7 +149,7 @@ class KillsAtAnswer(Publisher):
     """Kills the server the moment that it has given so many answers."""
 
     def __init__(self, nc: Connection, server: EmbeddedServer, answers: int) -> None:
-        super().__init__(nc, deadline_s=0.5, duplicate_window_s=WINDOW_S)
+        super().__init__(nc, deadline_s=0.5)
         self.server = server
         self.answers_left = answers
 
