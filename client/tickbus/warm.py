@@ -15,6 +15,7 @@ from tickbus_schemas.messages import L2Batch, L2Flag
 
 from tickbus import column_checks
 from tickbus.kernels.compiled import forget_old_caches
+from tickbus.kernels.wire import KernelReader
 from tickbus.orderbook import OrderBook
 
 GROUP = "tickbus.kernels"
@@ -30,7 +31,8 @@ _VALUES: dict[str, Any] = {
 
 
 def warm() -> None:
-    """The client's own: checks of columns, and the order book in every way it is used."""
+    """The client's own: bytes of the bus, checks of columns, the book in every way it is used."""
+    KernelReader()
     column_checks.warm()
     columns: dict[str, Any] = {
         name: np.array(_VALUES.get(name, [1]), width.code).tobytes()
