@@ -11,9 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
-from urllib.parse import ParseResult
 
-from nats.aio.transport import TcpTransport
 from nats.errors import ProtocolError
 from nats.protocol.parser import MAX_CONTROL_LINE_SIZE, Parser
 
@@ -21,26 +19,6 @@ from tickbus.wire import Messages, RunReader, head, read_one
 
 Sink: TypeAlias = Callable[[Messages], None]
 """Takes messages of its subscription, in their order."""
-
-READ_BYTES = 256 * 1024
-"""As much as asyncio takes from a socket at a time; nats-py reads an eighth of it."""
-
-
-class BurstTransport(TcpTransport):
-    """nats-py's, reading all that is there at once (15 % of a reader's time)."""
-
-    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
-        """Open the socket."""
-        await super().connect(uri, READ_BYTES, connect_timeout)
-
-    async def read(self, buffer_size: int) -> bytes:
-        """What has arrived; waits while there is nothing."""
-        data: bytes = await super().read(READ_BYTES)
-        return data
-
-    def __bool__(self) -> bool:
-        # nats-py makes a transport of its own in the place of one that is false.
-        return True
 
 
 def run_reader() -> RunReader:

@@ -21,7 +21,8 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from tickbus_schemas.errors import Fatal, Retry
 
-from tickbus.burst import BurstParser, BurstTransport, Sink, run_reader
+from tickbus.burst import BurstParser, Sink, run_reader
+from tickbus.transport import BurstTransport
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 URL_VARIABLE = "TICKBUS_NATS__URL"

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tickbus.burst import BurstParser, BurstTransport
+from tickbus.burst import BurstParser
 from tickbus.connection import Connection, connect, redacted
+from tickbus.transport import BurstTransport
 from tickbus.wire import Messages
 from tickbus_runtime.nats_server import EmbeddedServer
 from tickbus_schemas.errors import Retry
