@@ -16,6 +16,7 @@ from tickbus_schemas.messages import BboBatch, Header, L2Batch, L2Flag, Message,
 
 from tickbus.group import Assembler
 from tickbus.kernels.compiled import forget_old_caches
+from tickbus.kernels.wire import KernelReader
 from tickbus.orderbook import OrderBook
 from tickbus.stored import Stored
 
@@ -34,7 +35,8 @@ _TRADE_VALUES: dict[str, Any] = {"trade_id_offsets": [0, 1]}
 
 
 def warm() -> None:
-    """The client's own: groups, and the order book in every way it is used."""
+    """The client's own: bytes of the bus, groups, and the order book in every way it is used."""
+    KernelReader()
     warm_groups()
     book = OrderBook()
     book.apply_batch(L2Batch(**_fields(L2Batch, 0, _VALUES)))

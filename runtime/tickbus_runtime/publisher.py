@@ -18,6 +18,7 @@ from nats.aio.subscription import Subscription
 from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 from tickbus.connection import Connection
+from tickbus.wire import Messages
 from tickbus_schemas.errors import Reject, Retry
 
 from tickbus_runtime.answers import Judgement, judge_answer
@@ -99,14 +100,18 @@ class Publisher:
             await self._nc.stop(self._subscription)
 
     async def _start(self) -> None:
-        self._subscription = await self._nc.pour(self._inbox + "*", self._on_answer)
+        self._subscription = await self._nc.pour(self._inbox + "*", self._on_answers)
         self._end_listening = self._nc.on_change(self._wake)
 
-    def _on_answer(
-        self, subject: bytes, reply: bytes, payload: bytes, headers: bytes | None
-    ) -> None:
-        number = int(subject[len(self._inbox) :])
-        place = self._places.pop(number, None)
+    def _on_answers(self, answers: Messages) -> None:
+        for subject, payload, headers in answers.each():
+            self._on_answer(subject, payload, headers)
+
+    def _on_answer(self, subject: bytes, payload: bytes, headers: bytes | None) -> None:
+        number = subject[len(self._inbox) :]
+        if not number.isdigit():
+            return  # not to a message of ours: those are numbered
+        place = self._places.pop(int(number), None)
         if place is None or place in self._answers:
             return  # of an attempt whose message is settled by now
         self._answers[place] = judge_answer(headers, payload)

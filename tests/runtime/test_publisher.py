@@ -153,10 +153,8 @@ class KillsAtAnswer(Publisher):
         self.server = server
         self.answers_left = answers
 
-    def _on_answer(
-        self, subject: bytes, reply: bytes, payload: bytes, headers: bytes | None
-    ) -> None:
-        super()._on_answer(subject, reply, payload, headers)
+    def _on_answer(self, subject: bytes, payload: bytes, headers: bytes | None) -> None:
+        super()._on_answer(subject, payload, headers)
         self.answers_left -= 1
         if self.answers_left == 0 and self.server.process is not None:
             self.server.process.kill()
