@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
+from msgspec import structs
 
 from tickbus_schemas import subjects
 from tickbus_schemas.errors import Reject
@@ -54,6 +55,23 @@ def encode(message: Message) -> bytes:
             f"at most {MAX_MESSAGE_BYTES}: split it"
         )
     return data
+
+
+def number(value: int) -> bytes:
+    """The bytes of a number inside a message."""
+    return _encode(value)
+
+
+def frame(message: Message) -> tuple[bytes, bytes]:
+    """The bytes of a message before and behind its `message_no`, up to its columns.
+
+    For whoever writes many: `before + number(message_no) + behind` and then each column as a
+    msgpack binary is what `encode` gives. The columns must be the last fields of the message.
+    """
+    empty = structs.replace(message, **dict.fromkeys(message.columns, b""))
+    zero, one = (_encode(structs.replace(empty, message_no=n)) for n in (0, 1))
+    place = next(at for at, byte in enumerate(zero) if byte != one[at])
+    return zero[:place], zero[place + 1 : len(zero) - 2 * len(message.columns)]
 
 
 def decode(data: bytes, subject: str | None = None, *, values: bool = True) -> Message:
@@ -134,4 +152,15 @@ def _why_undecodable(data: bytes, error: Exception) -> str:
     return f"not a message: {error}"
 
 
-__all__ = ["MESSAGES", "Home", "check_values", "column", "decode", "encode", "home", "rows"]
+__all__ = [
+    "MESSAGES",
+    "Home",
+    "check_values",
+    "column",
+    "decode",
+    "encode",
+    "frame",
+    "home",
+    "number",
+    "rows",
+]

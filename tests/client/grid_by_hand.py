@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from tickbus.kernels import book as levels
-from tickbus.kernels.grid import fold_ticker
+from tickbus.kernels.grid import MORE_ROWS, fold_ticker
 from tickbus.kernels.grid_layout import (
+    COUNTS,
     CURSOR,
-    Messages,
     Packets,
     Rows,
     State,
@@ -219,11 +219,12 @@ class Kernel:
         self.depth = depth
         self.state: State = new_state(intervals_ms, depth)
         self.book = levels.new()
+        self.counts = np.zeros(1, COUNTS)
         self.rows: dict[int, list[Row]] = {interval: [] for interval in intervals_ms}
         self._capacity = capacity
 
     def count(self, name: str) -> int:
-        return int(self.state.ticker[name][0])
+        return int(self.counts[name][0])
 
     def take(self, group: list[Flush]) -> None:
         """Fold some flushes as one group."""
@@ -231,27 +232,39 @@ class Kernel:
         l2 = [(seq, more, part) for seq, more, part in messages if part[0].kind == "l2"]
         gaps = [(seq, more, part) for seq, more, part in messages if part[0].kind == "gap"]
         clocks = [(seq, part[0]) for seq, _, part in messages if part[0].kind == "clock"]
-        packets = _packets([(seq, one) for seq, _, part in l2 for one in part])
-        largest = int(packets.levels.max(initial=0))
+        packets = _packets([one for _, _, part in l2 for one in part])
         space, cursors = new_rows(len(self.intervals_ms), self.depth, self._capacity), _cursor()
-        while not fold_ticker(
-            *self.state,
-            self.book,
-            (tuple(_messages(gaps)), tuple(_messages(l2))),
-            (_i8([part[0].packet_id for _, _, part in gaps]),),
-            tuple(packets),
-            (
-                _i8([seq for seq, _ in clocks]),
-                _i8([one.timestamp for _, one in clocks]),
-                _i8([one.epoch for _, one in clocks]),
-            ),
-            cursors,
-            tuple(space),
-        ):
-            if levels.has_room(self.book, largest):
+        while True:
+            closed = fold_ticker(
+                *self.state,
+                self.book,
+                (
+                    _i8([seq for seq, _, _ in gaps]),
+                    _i8([more for _, more, _ in gaps]),
+                    _i8([part[0].packet_id for _, _, part in gaps]),
+                ),
+                (
+                    _i8([seq for seq, _, _ in l2]),
+                    _i8([len(part) for _, _, part in l2]),
+                    _i8([more for _, more, _ in l2]),
+                ),
+                tuple(packets),
+                (
+                    _i8([seq for seq, _ in clocks]),
+                    _i8([one.timestamp for _, one in clocks]),
+                    _i8([one.epoch for _, one in clocks]),
+                ),
+                cursors,
+                self.counts,
+                tuple(space),
+            )
+            if closed >= 0:
+                break
+            if closed == MORE_ROWS:
                 space = with_more_space(space)
             else:
-                self.book = levels.reserve(self.book, largest)
+                self.book = levels.reserve(self.book, int(packets.levels.max()))
+        assert closed == space.filled[:, 0].sum()
         for place, interval in enumerate(self.intervals_ms):
             self.rows[interval] += _rows(space, place)
 
@@ -264,25 +277,16 @@ def _i8(values: list[int]) -> Any:
     return np.array(values, np.int64)
 
 
-def _messages(found: list[tuple[int, int, list[Step]]]) -> Messages:
-    return Messages(
-        _i8([seq for seq, _, _ in found]),
-        _i8([len(part) for _, _, part in found]),
-        _i8([more for _, more, _ in found]),
-    )
-
-
-def _packets(steps: list[tuple[int, Step]]) -> Packets:
-    rows = [level for _, step in steps for level in step.levels]
+def _packets(steps: list[Step]) -> Packets:
+    rows = [level for step in steps for level in step.levels]
     return Packets(
-        _i8([seq for seq, _ in steps]),
-        _i8([one.timestamp for _, one in steps]),
-        _i8([one.rcv_timestamp for _, one in steps]),
-        _i8([one.packet_id for _, one in steps]),
-        _i8([one.prev for _, one in steps]),
-        _i8([one.update for _, one in steps]),
-        np.array([one.flags for _, one in steps], np.uint16),
-        np.array([len(one.levels) for _, one in steps], np.int32),
+        _i8([one.timestamp for one in steps]),
+        _i8([one.rcv_timestamp for one in steps]),
+        _i8([one.packet_id for one in steps]),
+        _i8([one.prev for one in steps]),
+        _i8([one.update for one in steps]),
+        np.array([one.flags for one in steps], np.uint16),
+        np.array([len(one.levels) for one in steps], np.int32),
         np.array([side for side, _, _ in rows], np.int8),
         np.array([price for _, price, _ in rows], np.float64),
         np.array([size for _, _, size in rows], np.float64),

@@ -17,11 +17,14 @@ from tickbus_schemas.messages import (
     MAX_ROWS,
     MESSAGES,
     BarBatch,
+    BboBatch,
     BookBatch,
     Clock,
     FeatureBatch,
     Header,
+    L2Batch,
     Message,
+    TradeBatch,
 )
 
 from tests.schemas import strategies
@@ -59,6 +62,19 @@ def home_of(message: Message) -> str:
 def test_a_message_comes_back_as_it_went(kind: type[Header], data: st.DataObject) -> None:
     message = data.draw(strategies.messages(kind))
     assert codec.decode(codec.encode(message)) == message
+
+
+@pytest.mark.parametrize("kind", [TradeBatch, L2Batch, BboBatch, BookBatch, BarBatch])
+@few
+@given(data=st.data())
+def test_a_frame_a_number_and_columns_are_a_message(
+    kind: type[Header], data: st.DataObject
+) -> None:
+    message = data.draw(strategies.messages(kind))
+    before, behind = codec.frame(message)
+    columns = [msgspec.msgpack.encode(getattr(message, name)) for name in message.columns]
+    whole = [before, codec.number(message.message_no), behind, *columns]
+    assert b"".join(whole) == codec.encode(message)
 
 
 @every_type

@@ -34,10 +34,6 @@ TICKER = np.dtype(
         ("bid_levels", "<i8"),
         ("ask_levels", "<i8"),
         ("told", "<i8"),  # flags of the last row on change; -1 before the first
-        ("late", "<i8"),  # packets at or before a point that was closed
-        ("left_out", "<i8"),  # packets that do not follow the book
-        ("gaps", "<i8"),
-        ("restarts", "<i8"),  # of grids, after a jump in time
     ]
 )
 GRID = np.dtype(
@@ -48,40 +44,54 @@ GRID = np.dtype(
         ("closed_us", "<i8"),  # the last one closed; ABSENT: none
     ]
 )
-CURSOR = np.dtype(
+COUNTS = np.dtype(
     [
-        ("message", "<i8", (2,)),  # next message of STATUS and L2
-        ("row", "<i8", (2,)),  # next row
-        ("end", "<i8", (2,)),  # behind the last row of the flush
-        ("order", "<i8", (2,)),  # packet_id so far: within a feed it never goes back
-        ("clock", "<i8"),
-        ("level", "<i8"),
+        ("late", "<i8"),  # packets at or before a point that was closed
+        ("left_out", "<i8"),  # packets that do not follow the book
+        ("gaps", "<i8"),
+        ("restarts", "<i8"),  # of grids, after a jump in time
     ]
 )
-STATUS, L2 = 0, 1
-"""In this order within one packet."""
+CURSOR = np.dtype(
+    [
+        ("clock", "<i8"),  # next clock
+        ("gap", "<i8"),  # next gap
+        ("gap_end", "<i8"),  # behind the last gap of the flush
+        ("gap_order", "<i8"),  # its packet_id so far: within a feed it never goes back
+        ("message", "<i8"),  # behind the last message of the flush
+        ("read", "<i8"),  # behind the message of the next packet
+        ("seq", "<i8"),  # stream sequence of that message
+        ("seq_end", "<i8"),  # behind its last packet
+        ("row", "<i8"),  # next packet
+        ("end", "<i8"),  # behind the last packet of the flush
+        ("order", "<i8"),  # as `gap_order`
+        ("level", "<i8"),  # first level of the next packet
+        ("after", "<i8"),  # a packet after this time, and not
+        ("until", "<i8"),  # after that, closes nothing and is not late
+    ]
+)
+
+
+class Gaps(NamedTuple):
+    """Gap statuses of the book, i64 each, in log order."""
+
+    seq: I64
+    more: I64
+    packet_id: I64
+    """ABSENT: of a message that could not be read"""
 
 
 class Messages(NamedTuple):
-    """Messages of a feed, i64[m] each, in log order."""
+    """L2 messages, i64 each, in log order."""
 
     seq: I64
     rows: I64
     more: I64
 
 
-class Gaps(NamedTuple):
-    """Gap statuses of the book."""
-
-    packet_id: I64
-    """ABSENT: of a message that could not be read"""
-
-
 class Packets(NamedTuple):
     """Columns of L2Batch: a row a packet, the last three a row a level."""
 
-    seq: Any
-    """i64: stream sequence of the packet's message"""
     timestamp: Any
     rcv_timestamp: Any
     packet_id: Any
@@ -92,6 +102,19 @@ class Packets(NamedTuple):
     side: Any
     price: Any
     qty: Any
+
+
+class Packet(NamedTuple):
+    """One of them inside the kernel, with the stream sequence of its message."""
+
+    seq: int
+    timestamp: int
+    rcv_timestamp: int
+    packet_id: int
+    prev_update_id: int
+    update_id: int
+    flags: int
+    levels: int
 
 
 class Clocks(NamedTuple):
@@ -119,12 +142,12 @@ class Rows(NamedTuple):
 
     ints: I64
     """(4, intervals, capacity): timestamp, rcv_timestamp, packet_id, update_id"""
-    flags: npt.NDArray[np.uint16]
-    """(intervals, capacity)"""
-    counts: npt.NDArray[np.int32]
-    """(2, intervals, capacity): levels of bids and asks"""
     tops: npt.NDArray[np.float64]
     """(4, intervals, capacity, depth): bid px, bid sz, ask px, ask sz; 0 where there is none"""
+    counts: npt.NDArray[np.int32]
+    """(2, intervals, capacity): levels of bids and asks"""
+    flags: npt.NDArray[np.uint16]
+    """(intervals, capacity)"""
     messages: I64
     """(intervals, capacity, 4): first row, rows, stream sequence that closed them, its epoch"""
     filled: I64
@@ -152,11 +175,11 @@ def new_state(intervals_ms: list[int], depth: int) -> State:
 def new_rows(intervals: int, depth: int, capacity: int = 64) -> Rows:
     """Space for `capacity` rows of each interval."""
     return Rows(
-        ints=np.zeros((4, intervals, capacity), np.int64),
-        flags=np.zeros((intervals, capacity), np.uint16),
-        counts=np.zeros((2, intervals, capacity), np.int32),
-        tops=np.zeros((4, intervals, capacity, depth)),
-        messages=np.zeros((intervals, capacity, 4), np.int64),
+        ints=np.empty((4, intervals, capacity), np.int64),
+        tops=np.empty((4, intervals, capacity, depth)),
+        counts=np.empty((2, intervals, capacity), np.int32),
+        flags=np.empty((intervals, capacity), np.uint16),
+        messages=np.empty((intervals, capacity, 4), np.int64),
         filled=np.zeros((intervals, 2), np.int64),
     )
 

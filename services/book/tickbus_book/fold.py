@@ -6,19 +6,20 @@ the rule.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Protocol
 
 import msgspec
 from tickbus.group import Group
 from tickbus_runtime.derived import MessageNumbers, TracesOnTheWay
 from tickbus_runtime.fold import Output
-from tickbus_schemas import subjects
-from tickbus_schemas.exchanges import Exchange
+from tickbus_schemas import codec
 from tickbus_schemas.messages import L2Batch
 
-from tickbus_book.rows import Closed, payload
+from tickbus_book.rows import Closed, address
 from tickbus_book.tickers import Saved, Tickers
+
+_COUNTED = {"late": "late_events", "left_out": "left_out_events", "restarts": "grid_restarts"}
+"""Of the kernel's counts, those that are metrics, by their names."""
 
 
 class Count(Protocol):
@@ -50,7 +51,7 @@ class BookFold:
     packets that came late or were left out.
     """
 
-    schema = 1
+    schema = 2
 
     def __init__(
         self,
@@ -81,16 +82,25 @@ class BookFold:
             rows += closed.rows
             outputs.append(self._output(closed, k))
         self._count("rows", rows, feed="book")
-        for name, n in (self.tickers.counts - before).items():
-            self._count(name, n)
+        for field, name in _COUNTED.items():
+            happened = int(self.tickers.counts[field][0] - before[field][0])
+            if happened:
+                self._count(name, happened)
         return outputs
 
     def _output(self, closed: Closed, k: int) -> Output:
         number = self._numbers.take(closed.epoch)
+        subject, before, behind = address(
+            closed.exchange,
+            closed.ticker,
+            closed.interval_ms,
+            self.tickers.depth,
+            self._numbers.epoch,
+        )
         return Output(
             stream=self._stream,
-            subject=_subject("book", Exchange(closed.exchange), closed.ticker, closed.interval_ms),
-            payload=payload(closed, self._numbers.epoch, number, self.tickers.depth),
+            subject=subject,
+            payload=b"".join((before, codec.number(number), behind, closed.columns)),
             in_seq=closed.in_seq,
             k=k,
             traceparent=self._traces.take(closed.ticker, closed.packet_id),
@@ -123,6 +133,3 @@ class BookFold:
             )
         tickers.load(saved.tickers)
         self._numbers = MessageNumbers(saved.epoch, saved.message_no)
-
-
-_subject = lru_cache(maxsize=65_536)(subjects.derived)

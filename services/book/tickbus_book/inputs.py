@@ -1,7 +1,12 @@
-"""What the kernel reads of a group: one ticker's packets and gaps, and the shard's clocks."""
+"""What the kernel reads of a group: one ticker's packets and gaps, and the shard's clocks.
+
+All come as plain tuples, in the order of the named ones that the kernel makes of them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,38 +29,37 @@ class Gap(NamedTuple):
     """ABSENT: of a message that could not be read"""
 
 
+Arrays = tuple[Any, ...]
 _NONE = np.zeros(0, np.int64)
-_NO_MESSAGES = Messages(_NONE, _NONE, _NONE)
-_DTYPES = {"side": "<i1", "flags": "<u2", "levels": "<i4", "price": "<f8", "qty": "<f8"}
-_NO_PACKETS = Packets(*(np.zeros(0, _DTYPES.get(name, "<i8")) for name in Packets._fields))
-_COLUMNS = Packets._fields[1:]
+_NO_GAPS: Arrays = (_NONE,) * len(Gaps._fields)
+_NO_MESSAGES: Arrays = (_NONE,) * len(Messages._fields)
+_NO_CLOCKS: Arrays = (_NONE,) * len(Clocks._fields)
+_NO_PACKETS: Arrays = tuple(np.zeros(0, L2Batch.columns[name].code) for name in Packets._fields)
+_packets = itemgetter(*Packets._fields)
 
 
-def packets_of(table: Table | None) -> tuple[Messages, Packets]:
-    """Messages and columns of a ticker's L2; None has none."""
+def packets_of(table: Table | None) -> tuple[Arrays, Arrays]:
+    """Messages and Packets of a ticker's L2; None has none."""
     if table is None:
         return _NO_MESSAGES, _NO_PACKETS
-    columns: Any = map(table.columns.__getitem__, _COLUMNS)
-    messages = Messages(table.message_seq, table.message_rows, table.message_more)
-    return messages, Packets(table.row_seq(), *columns)
+    messages = (table.message_seq, table.message_rows, table.message_more)
+    return messages, _packets(table.columns)
 
 
-def gaps_of(gaps: list[Gap]) -> tuple[Messages, Gaps]:
-    """Messages and packets of a ticker's gaps."""
-    if not gaps:
-        return _NO_MESSAGES, Gaps(_NONE)
-    columns = np.array([(one.seq, 1, one.more, one.packet_id) for one in gaps], np.int64)
-    seq, rows, more, packet_id = np.ascontiguousarray(columns.T)
-    return Messages(seq, rows, more), Gaps(packet_id)
+def gaps_of(gaps: list[Gap]) -> Arrays:
+    """Gaps of a ticker."""
+    return _columns(gaps) if gaps else _NO_GAPS
 
 
-def clocks_of(group: Group) -> Clocks:
-    """The clocks of a group, and with an absent time the places where messages are missing."""
-    if not group.clocks and not group.missing:
-        return Clocks(_NONE, _NONE, _NONE)
+def clocks_of(group: Group) -> Arrays:
+    """Clocks of a group, and with an absent time the places where messages are missing."""
     rows = [(seq, one.timestamp, one.epoch) for seq, one in group.clocks]
     rows += [(one.last_seq, ABSENT, ABSENT) for one in group.missing]
-    return Clocks(*np.ascontiguousarray(np.array(sorted(rows), np.int64).T))
+    return _columns(sorted(rows)) if rows else _NO_CLOCKS
+
+
+def _columns(rows: Sequence[tuple[int, ...]]) -> Arrays:
+    return tuple(np.array(column, np.int64) for column in zip(*rows, strict=True))
 
 
 def tables_of(group: Group) -> dict[Ticker, Table]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from tickbus.kernels.grid_layout import Rows, row_bytes
-from tickbus_schemas import codec
+import numpy as np
+from tickbus.kernels import cutting
+from tickbus.kernels.grid_layout import Rows, new_rows, row_bytes, with_more_space
+from tickbus_schemas import codec, subjects
+from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import MAX_MESSAGE_BYTES, MAX_ROWS, BookBatch
 
 _HEADER_BYTES = 4_096
 """A message has this at most besides its rows."""
-
-_TIMES = ("timestamp", "rcv_timestamp", "packet_id", "update_id")
-_COUNTS = ("bid_levels", "ask_levels")
-_LEVELS = ("bid_px", "bid_sz", "ask_px", "ask_sz")
+_FIRST_BYTES = 1024**2
+"""Space for rows to begin with."""
+_KEPT_BYTES = 16 * 1024**2
+"""Space for rows that is kept from one group to the next."""
 
 
 class Closed(NamedTuple):
@@ -29,8 +32,8 @@ class Closed(NamedTuple):
     packet_id: int
     """of the last row"""
     rows: int
-    columns: dict[str, Any]
-    """of the message, as bytes"""
+    columns: bytes
+    """of the message, framed"""
 
 
 def rows_a_message(depth: int) -> int:
@@ -38,54 +41,85 @@ def rows_a_message(depth: int) -> int:
     return min(MAX_ROWS, (MAX_MESSAGE_BYTES - _HEADER_BYTES) // row_bytes(depth))
 
 
-def closed_rows(
-    rows: Rows, exchange: int, ticker: str, intervals_ms: list[int], rows_max: int
-) -> Iterator[Closed]:
-    """The rows that the kernel has closed, cut into messages; their space may be used again."""
-    for place, interval_ms in enumerate(intervals_ms):
-        filled, messages = rows.filled[place].tolist()
-        packet_ids = rows.ints[2, place, :filled].tolist()
-        columns = _columns(rows, place, filled)
-        for first, count, in_seq, epoch in rows.messages[place, :messages].tolist():
-            for part, start in enumerate(range(first, first + count, rows_max)):
-                stop = min(start + rows_max, first + count)
-                yield Closed(
-                    in_seq=in_seq,
-                    exchange=exchange,
-                    ticker=ticker,
-                    interval_ms=interval_ms,
-                    part=part,
-                    epoch=epoch,
-                    packet_id=packet_ids[stop - 1],
-                    rows=stop - start,
-                    columns={
-                        name: data[start * width : stop * width] for name, width, data in columns
-                    },
-                )
+class Space:
+    """Where the kernel puts the rows of one ticker and group, and where they are cut."""
+
+    def __init__(self, intervals_ms: list[int], depth: int) -> None:
+        self._intervals_ms = intervals_ms
+        self._depth = depth
+        self._rows_max = rows_a_message(depth)
+        self._begin()
+
+    def _begin(self) -> None:
+        bytes_a_row = len(self._intervals_ms) * row_bytes(self._depth)
+        capacity = max(_FIRST_BYTES // bytes_a_row, 1)
+        self._hold(new_rows(len(self._intervals_ms), self._depth, capacity))
+        self._make_room(1)
+
+    def _hold(self, rows: Rows) -> None:
+        self._rows = rows
+        self.rows = tuple(rows)
+        """as a kernel takes them"""
+
+    def _make_room(self, rows: int) -> None:
+        self._data = np.empty(cutting.data_bytes(rows, row_bytes(self._depth)), np.uint8)
+        self._told = np.empty((rows, cutting.STOP + 1), np.int64)
+
+    def grow(self) -> None:
+        """Twice the space; what is in it stays."""
+        self._hold(with_more_space(self._rows))
+
+    def shrink(self) -> None:
+        """Give up what a large group took."""
+        if self._rows.tops.nbytes > _KEPT_BYTES:
+            self._begin()
+
+    def take(self, exchange: int, ticker: str, rows: int) -> list[Closed]:
+        """So many rows that were closed, cut into messages; their space is free again."""
+        if rows > len(self._told):
+            self._make_room(rows)
+        count = cutting.cut(self.rows, self._rows_max, self._data, self._told)
+        told = self._told[:count].tolist()
+        data = self._data[: told[-1][cutting.STOP]].tobytes()
+        lengths = self._intervals_ms
+        return [
+            Closed(
+                in_seq,
+                exchange,
+                ticker,
+                lengths[place],
+                part,
+                epoch,
+                packet_id,
+                rows,
+                data[start:stop],
+            )
+            for place, part, in_seq, epoch, packet_id, rows, start, stop in told
+        ]
 
 
-def _columns(rows: Rows, place: int, filled: int) -> list[tuple[str, int, bytes]]:
-    """Name, bytes a row and bytes of each column of an interval: messages are cut out of them."""
-    arrays = dict(zip(_TIMES, rows.ints, strict=True))
-    arrays["flags"] = rows.flags
-    arrays |= zip(_COUNTS, rows.counts, strict=True)
-    arrays |= zip(_LEVELS, rows.tops, strict=True)
-    return [
-        (name, array[place, :1].nbytes, array[place, :filled].tobytes())
-        for name, array in arrays.items()
-    ]
+class Address(NamedTuple):
+    """What all messages of a ticker and interval have in common within an epoch."""
+
+    subject: str
+    before: bytes
+    """their bytes before the number"""
+    behind: bytes
+    """their bytes between the number and the columns"""
 
 
-def payload(closed: Closed, epoch: int, message_no: int, depth: int) -> bytes:
-    """The BookBatch of closed rows, encoded."""
-    return codec.encode(
-        BookBatch(
-            exchange=closed.exchange,
-            ticker=closed.ticker,
-            epoch=epoch,
-            message_no=message_no,
-            interval_ms=closed.interval_ms,
-            depth=depth,
-            **closed.columns,
-        )
+@lru_cache(maxsize=65_536)
+def address(exchange: int, ticker: str, interval_ms: int, depth: int, epoch: int) -> Address:
+    """The address of a ticker's books."""
+    empty: dict[str, Any] = dict.fromkeys(BookBatch.columns, b"")
+    message = BookBatch(
+        exchange=exchange,
+        ticker=ticker,
+        epoch=epoch,
+        message_no=0,
+        interval_ms=interval_ms,
+        depth=depth,
+        **empty,
     )
+    subject = subjects.derived("book", Exchange(exchange), ticker, interval_ms)
+    return Address(subject, *codec.frame(message))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import msgspec
 import numpy as np
 from tickbus.group import Group, Table
 from tickbus.kernels import book as levels
-from tickbus.kernels.grid import fold_ticker
-from tickbus.kernels.grid_layout import CURSOR, Clocks, new_rows, new_state, with_more_space
+from tickbus.kernels.grid import MORE_ROWS, fold_ticker
+from tickbus.kernels.grid_layout import COUNTS, CURSOR, Packets, new_state
 
 from tickbus_book.inputs import (
+    Arrays,
     Gap,
     Ticker,
     clocks_of,
@@ -20,11 +19,7 @@ from tickbus_book.inputs import (
     packets_of,
     tables_of,
 )
-from tickbus_book.rows import Closed, closed_rows, rows_a_message
-
-_KEPT_BYTES = 16 * 1024**2
-"""Space for rows that is kept from one group to the next."""
-_COUNTED = {"late": "late_events", "left_out": "left_out_events", "restarts": "grid_restarts"}
+from tickbus_book.rows import Closed, Space
 
 
 class Saved(msgspec.Struct, array_like=True, frozen=True):
@@ -42,11 +37,6 @@ class TickerState:
     def __init__(self, intervals_ms: list[int], depth: int) -> None:
         self.kept = new_state(intervals_ms, depth)
         self.book = levels.new()
-
-    def counts(self) -> Counter[str]:
-        """What the kernel counts, under the names of the metrics, since the state was made."""
-        record = self.kept.ticker[0]
-        return Counter({name: int(record[field]) for field, name in _COUNTED.items()})
 
     def save(self, exchange: int, ticker: str) -> Saved:
         """The state as bytes."""
@@ -68,58 +58,51 @@ class Tickers:
     def __init__(self, intervals_ms: list[int], depth: int) -> None:
         self.intervals_ms = intervals_ms
         self.depth = depth
-        self.counts: Counter[str] = Counter()
-        """by metric, since this object was made"""
+        self.counts = np.zeros(1, COUNTS)
+        """what the kernel counts, since this object was made"""
         self._states: dict[Ticker, TickerState] = {}
-        self._rows = new_rows(len(intervals_ms), depth)
-        self._rows_a_message = rows_a_message(depth)
+        self._space = Space(intervals_ms, depth)
 
     def fold(self, group: Group) -> list[Closed]:
         """The rows that a group closes, in publishing order."""
         clocks = clocks_of(group)
         tables, gaps = tables_of(group), gaps_by_ticker(group)
         tickers = tables.keys() | gaps.keys()
-        if len(clocks.seq):
+        if len(clocks[0]):
             tickers |= self._states.keys()
         closed: list[Closed] = []
         for ticker in tickers:
             closed += self._fold_ticker(ticker, tables.get(ticker), gaps.get(ticker, []), clocks)
         closed.sort()
-        if self._rows.tops.nbytes > _KEPT_BYTES:
-            self._rows = new_rows(len(self.intervals_ms), self.depth)
+        self._space.shrink()
         return closed
 
     def _fold_ticker(
-        self,
-        ticker: Ticker,
-        table: Table | None,
-        gaps: list[Gap],
-        clocks: Clocks,
+        self, ticker: Ticker, table: Table | None, gaps: list[Gap], clocks: Arrays
     ) -> list[Closed]:
         state = self._states.get(ticker) or self._begin(ticker)
-        before = state.counts() if table is not None else None
         messages, packets = packets_of(table)
-        gap_messages, gap_columns = gaps_of(gaps)
-        largest = int(packets.levels.max(initial=0))
+        lost = gaps_of(gaps)
         cursors = np.zeros(1, CURSOR)
-        self._rows.filled[:] = 0
-        while not fold_ticker(
-            *state.kept,
-            state.book,
-            (tuple(gap_messages), tuple(messages)),
-            tuple(gap_columns),
-            tuple(packets),
-            tuple(clocks),
-            cursors,
-            tuple(self._rows),
-        ):
-            if levels.has_room(state.book, largest):
-                self._rows = with_more_space(self._rows)
+        while True:
+            closed = fold_ticker(
+                *state.kept,
+                state.book,
+                lost,
+                messages,
+                packets,
+                clocks,
+                cursors,
+                self.counts,
+                self._space.rows,
+            )
+            if closed >= 0:
+                return self._space.take(*ticker, closed) if closed else []
+            if closed == MORE_ROWS:
+                self._space.grow()
             else:
+                largest = int(Packets(*packets).levels.max())
                 state.book = levels.reserve(state.book, largest)
-        if before is not None:
-            self.counts += state.counts() - before
-        return list(closed_rows(self._rows, *ticker, self.intervals_ms, self._rows_a_message))
 
     def _begin(self, ticker: Ticker) -> TickerState:
         state = self._states[ticker] = TickerState(self.intervals_ms, self.depth)
