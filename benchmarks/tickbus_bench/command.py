@@ -12,6 +12,7 @@ from collections.abc import Callable
 from tickbus_runtime import memory
 from tickbus_schemas.errors import Fatal
 
+from tickbus_bench import peers
 from tickbus_bench.capture import find
 from tickbus_bench.target import Target, machine
 
@@ -29,6 +30,7 @@ BENCHMARKS = {
     "cost": "CPU per row as load grows, tickers a shard, memory, start-up",
     "telemetry": "what metrics and traces cost",
 }
+WITH_PEERS = {"book", "ingest", "replay"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +52,10 @@ def run(args: argparse.Namespace) -> int:
     memory.keep_freed()  # as every service does, like the line below
     memory.settle()
     targets: list[Target] = []
-    for name in args.name or BENCHMARKS:
+    names = args.name or BENCHMARKS
+    if not WITH_PEERS.isdisjoint(names):
+        peers.begin(capture, args.quick)
+    for name in names:
         measure: Callable[..., list[Target]]
         measure = importlib.import_module(f"tickbus_bench.{name}").measure
         started = time.perf_counter()

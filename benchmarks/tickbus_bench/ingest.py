@@ -50,7 +50,7 @@ def measure(path: Path, quick: bool) -> list[Target]:
                 target=target,
                 at_least=True,
                 limit=_limit(results),
-                peer=figure(path, "cryptofeed"),
+                peer=figure(path, quick, "cryptofeed"),
                 notes={
                     "cpu_us_a_frame": [one["cpu_s"] / one["frames"] * 1e6 for one in results],
                     "with_raw_recorder": [one["frames"] / one["seconds"] for one in recorded],

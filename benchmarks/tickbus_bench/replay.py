@@ -29,6 +29,7 @@ from tickbus_runtime.flush import Outgoing
 from tickbus_runtime.nats_server import EmbeddedServer
 from tickbus_runtime.publisher import Publisher
 
+from tickbus_bench import peers
 from tickbus_bench.dataset import dataset
 from tickbus_bench.log import LIVE_MS, Log, of_capture
 from tickbus_bench.target import Target, of_runs
@@ -187,6 +188,7 @@ def measure(path: Path, quick: bool) -> list[Target]:
             unit="s",
             target=DAY_S,
             at_least=False,
+            peer=peers.figure(path, quick, "hftbacktest"),
             notes={"extrapolated": f"rate of this capture times {DAY_LEVELS:,} level rows"},
             **of_runs(_day_seconds(path, runs)),
         )
