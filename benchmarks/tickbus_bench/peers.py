@@ -48,11 +48,12 @@ def figure(capture: Path, quick: bool, *peers: str) -> str:
     found = _figures(capture, quick)
     if not found:
         return f"{', '.join(peers)}: not installed ('make bench-peers')"
-    said = "; ".join(_said(peer, found.get(peer, {"error": "not measured"})) for peer in peers)
-    return f"{said} (first {LINES_QUICK:,} lines)" if quick else said
+    text = "; ".join(said(peer, found.get(peer, {"error": "not measured"})) for peer in peers)
+    return f"{text} (first {LINES_QUICK:,} lines)" if quick else text
 
 
-def _said(peer: str, measured: dict[str, float | str]) -> str:
+def said(peer: str, measured: dict[str, float | str]) -> str:
+    """A peer's version, median and unit, or why it has none."""
     if "error" in measured:
         return f"{peer}: {measured['error']}"
     return f"{peer} {measured['version']}: {measured['median']:,.0f} {UNITS[peer]}"

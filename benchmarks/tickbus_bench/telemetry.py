@@ -91,7 +91,7 @@ def _run(stored: list[Stored], metrics: Context, both: Context) -> Int64s:
 
 def _stored(path: Path) -> list[Stored]:
     """A log in which every so many messages one carries a sampled packet's trace."""
-    log = of_capture(path, flush_frames=16)
+    log = of_capture(path, flush_frames=24)
     for one in log.stored[:: TRACED_EACH * len(log.stored) // log.frames]:
         one.headers = b"NATS/1.0\r\ntraceparent: 00-%032x-%016x-01\r\n\r\n" % (one.seq, one.seq)
     return log.stored
