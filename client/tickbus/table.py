@@ -46,7 +46,7 @@ class Table:
     @property
     def rows(self) -> int:
         """Rows, or level rows of L2: what a file has."""
-        return int((self.message_levels if self.kind is L2Batch else self.message_rows).sum())
+        return len(self.columns["price" if self.kind is L2Batch else "timestamp"])
 
     def row_seq(self) -> Int64s:
         """Stream sequence of each row (packet of L2)."""

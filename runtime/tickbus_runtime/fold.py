@@ -26,7 +26,7 @@ from tickbus_schemas.errors import Fatal, Retry
 from tickbus_schemas.messages import ABSENT, MAX_TEXT, DeadLetter
 
 from tickbus_runtime import checkpoint
-from tickbus_runtime.measure import measure
+from tickbus_runtime.measure import Measure
 from tickbus_runtime.publisher import Outgoing, Publisher
 from tickbus_runtime.service import Context
 from tickbus_runtime.streams import DLQ, incarnation
@@ -100,9 +100,9 @@ class FoldService:
         self._ctx = ctx
         self._fold = fold
         self._out_streams = out_streams
-        self._stage = stage
         self._checkpoint_s = checkpoint_s
         self._input = ctx.shard.md
+        self._measure = Measure(ctx, self._input, stage)
         self._dead_letters = subjects.dead_letter(ctx.name, ctx.shard.exchange)
         self._incarnation = ""
         self._publisher = Publisher(
@@ -208,7 +208,7 @@ class FoldService:
         self._ctx.position(self._input, group.last_seq)
         if len(outputs) > len(fresh):
             self._ctx.telemetry.count("outputs_suppressed", len(outputs) - len(fresh))
-        measure(self._ctx, group, self._input, self._stage, received_ns)
+        self._measure.note(group, received_ns)
 
     def _outgoing(self, output: Output) -> Outgoing:
         place = f"{output.in_seq}|{output.k}"
