@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from nats.errors import ProtocolError
 from nats.protocol.parser import MAX_CONTROL_LINE_SIZE, Parser
 
-from tickbus.wire import Messages, RunReader, head, read_one
+from tickbus.wire import Messages, RunReader, head, read_plainly
 
 Sink: TypeAlias = Callable[[Messages], None]
 """Takes messages of its subscription, in their order."""
@@ -24,7 +24,7 @@ Sink: TypeAlias = Callable[[Messages], None]
 def run_reader() -> RunReader:
     """By a kernel where this process runs kernels anyway: Numba is long to load."""
     if "tickbus.kernels.compiled" not in sys.modules:
-        return read_one
+        return read_plainly
     from tickbus.kernels.wire import KernelReader
 
     return KernelReader()
@@ -33,7 +33,7 @@ def run_reader() -> RunReader:
 class BurstParser(Parser):
     """nats-py's parser, with sinks by subscription id."""
 
-    def __init__(self, nc: Any, read_many: RunReader = read_one) -> None:
+    def __init__(self, nc: Any, read_many: RunReader = read_plainly) -> None:
         self.sinks: dict[int, Sink] = {}
         self._read_many = read_many
         super().__init__(nc)
@@ -65,7 +65,7 @@ class BurstParser(Parser):
     async def _read(self, data: bytes, place: int) -> None:
         """Handle operations from `place` on, and hold the last one if it is incomplete."""
         while place < len(data):
-            run = self._read_many(data, place, self.sinks) or read_one(data, place, self.sinks)
+            run = self._read_many(data, place, self.sinks) or read_plainly(data, place, self.sinks)
             if run is None:
                 end = await self._other(data, place)
                 if end == place:

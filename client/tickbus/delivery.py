@@ -7,6 +7,9 @@ https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-15.md
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import msgspec
 
 PREFIX = b"$JS.ACK."
@@ -14,19 +17,23 @@ _SEQ = {9: 5, 11: 7, 12: 7}
 """Which token is the sequence, by their number."""
 
 
+Delivery: TypeAlias = tuple[int, int, int]
+"""Sequence in the stream, time of storing in ns, and messages in the stream behind it."""
+
+
 class Deliveries(msgspec.Struct, gc=False):
     """Of messages that follow each other, one item each."""
 
-    seqs: list[int]
+    seqs: Sequence[int]
     """sequence in the stream"""
-    stored_ns: list[int]
+    stored_ns: Sequence[int]
     """when the server stored it, ns UTC"""
     pending: int
     """messages in the stream behind the last of these"""
 
 
-def delivery(reply: bytes) -> Deliveries | None:
-    """Of one message, by its reply subject; None for any other reply."""
+def delivery(reply: bytes) -> Delivery | None:
+    """What the reply subject of one message says; None if it is not a delivery's."""
     if not reply.startswith(PREFIX):
         return None
     tokens = reply.split(b".")
@@ -34,6 +41,14 @@ def delivery(reply: bytes) -> Deliveries | None:
     if seq is None:
         return None
     try:
-        return Deliveries([int(tokens[seq])], [int(tokens[seq + 2])], int(tokens[seq + 3]))
+        return int(tokens[seq]), int(tokens[seq + 2]), int(tokens[seq + 3])
     except ValueError:
         return None
+
+
+def joined(delivered: Sequence[Delivery | None]) -> Deliveries | None:
+    """Those of messages that follow each other; None where none of them was delivered."""
+    if delivered[0] is None:
+        return None
+    seqs, stored_ns, pending = zip(*filter(None, delivered), strict=True)
+    return Deliveries(seqs, stored_ns, pending[-1])

@@ -4,8 +4,9 @@
 followed by so many bytes and a line end.
 https://docs.nats.io/reference/reference-protocols/nats-protocol
 
-Two readers say the same of the same bytes: `read_one` here, and the kernel of
-`tickbus.kernels.wire` for processes that run kernels anyway, which takes many messages at a time.
+Two readers say the same of the same bytes: `read_plainly` here, and the kernel of
+`tickbus.kernels.wire` for processes that run kernels anyway (decision 7). A run of either ends
+where a message of another kind follows, and may end earlier.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TypeAlias
 import msgspec
 from nats.errors import ProtocolError
 
-from tickbus.delivery import Deliveries, delivery
+from tickbus.delivery import Deliveries, Delivery, delivery, joined
 
 
 class Messages(msgspec.Struct, gc=False):
@@ -91,14 +92,28 @@ _REPLIES = {b"MSG": (4, 5), b"HMSG": (5, 6)}
 """Words of a line without and with a reply."""
 
 
-def read_one(data: bytes, place: int, wanted: Container[int]) -> Run | None:
-    """A run of one message; a RunReader."""
-    line = head(data, place)
-    if line is None or line.end + 2 > len(data):
+def read_plainly(data: bytes, place: int, wanted: Container[int]) -> Run | None:
+    """Line by line; a RunReader."""
+    line, size = head(data, place), len(data)
+    if line is None or line.end + 2 > size:
         return None
-    if line.sid not in wanted:
-        return Run(line.sid, line.end + 2, None)
-    block, body = line.block, line.body
-    headers = [data[block:body] if body > block else None]
-    found = Messages([line.subject], [data[body : line.end]], headers, delivery(line.reply))
-    return Run(line.sid, line.end + 2, found)
+    sid = line.sid
+    if sid not in wanted:
+        return Run(sid, line.end + 2, None)
+    subjects, bodies, blocks = [], [], []
+    delivered: list[Delivery | None] = []
+    while line is not None and line.sid == sid and line.end + 2 <= size:
+        of_this = delivery(line.reply)
+        if delivered and (of_this is None) != (delivered[0] is None):
+            break
+        block, body = line.block, line.body
+        subjects.append(line.subject)
+        bodies.append(data[body : line.end])
+        blocks.append(data[block:body] if body > block else None)
+        delivered.append(of_this)
+        place = line.end + 2
+        try:
+            line = head(data, place)
+        except ProtocolError:
+            break  # the next call says it again
+    return Run(sid, place, Messages(subjects, bodies, blocks, joined(delivered)))

@@ -18,10 +18,10 @@ from tickbus.connection import Connection
 from tickbus.delivery import Deliveries, delivery
 from tickbus.kernels import wire as kernel
 from tickbus.kernels.wire import KernelReader
-from tickbus.wire import Messages, RunReader, read_one
+from tickbus.wire import Messages, RunReader, read_plainly
 
 BY_KERNEL = KernelReader()
-readers = pytest.mark.parametrize("read_many", [read_one, BY_KERNEL], ids=["one", "kernel"])
+readers = pytest.mark.parametrize("read_many", [read_plainly, BY_KERNEL], ids=["plain", "kernel"])
 
 
 class Heard(Connection):
@@ -43,9 +43,8 @@ class Heard(Connection):
     ) -> None:
         found = delivery(reply)
         if found is not None:
-            self.pending[len(self.heard)] = found.pending
-        place = found and (found.seqs[0], found.stored_ns[0])
-        self._note(sid, subject, data, headers or None, place)
+            self.pending[len(self.heard)] = found[2]
+        self._note(sid, subject, data, headers or None, found and found[:2])
 
     async def _process_ping(self) -> None:
         self.heard.append("ping")
@@ -168,7 +167,7 @@ def test_of_damaged_bytes_both_readers_say_the_same(
     data = b"".join(log)
     for place, removed, added in damage:
         data = data[:place] + added + data[place + removed :]
-    one, many = Poured(read_one), Poured(BY_KERNEL)
+    one, many = Poured(read_plainly), Poured(BY_KERNEL)
     assert feed(one.parser, data, []) == feed(many.parser, data, cuts)
     assert many.heard == one.heard
     assert many.pending.items() <= one.pending.items()
@@ -245,7 +244,7 @@ def test_only_a_process_that_runs_kernels_reads_by_one() -> None:
         "import sys\n"
         "sys.modules['numba'] = None\n"
         "from tickbus.burst import run_reader\n"
-        "from tickbus.wire import read_one\n"
-        "assert run_reader() is read_one\n"
+        "from tickbus.wire import read_plainly\n"
+        "assert run_reader() is read_plainly\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

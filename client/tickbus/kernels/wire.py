@@ -1,7 +1,7 @@
 """The server's bytes to messages by the hundred: a kernel finds where to cut them.
 
 It takes only what servers send, one space between words. At anything else it stops, and
-`tickbus.wire.read_one` decides; tests hold the two to the same answer.
+`tickbus.wire.read_plainly` decides; tests hold the two to the same answer.
 """
 
 from __future__ import annotations
