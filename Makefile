@@ -52,6 +52,7 @@ docs: setup  ## regenerate JSON Schema and AsyncAPI from the message types
 lock: setup  ## pin the newest allowed versions, with hashes and without index hosts
 	$(BIN)/uv export --quiet --upgrade --no-emit-workspace --no-header --no-emit-index-url --no-annotate --all-groups --format requirements-txt -o requirements/dev.txt
 	@rm -f uv.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements/peers.in -o requirements/peers.txt
 
 bench: setup  ## the benchmarks, as ratios to a limit or a peer measured in the same run
 	$(BIN)/tickbus bench

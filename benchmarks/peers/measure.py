@@ -1,111 +1,46 @@
 """What other programs need for the same frames; runs in an environment of its own.
 
-    .venv-peers/bin/python benchmarks/peers/measure.py CAPTURE.jsonl.gz
+    .venv-peers/bin/python benchmarks/peers/measure.py CAPTURE.jsonl.gz [LINES]
 
-Prints one JSON object. order-book: level updates of decoded depth frames into its C extension.
-cryptofeed: its own BinanceFutures handler, parse and book, callbacks that do nothing; trades are
-given to it under the name it knows (aggTrade). Neither publishes, stores or keeps anything.
+Prints one JSON object: of each peer the median of some runs and its version, or why it has none.
+What is timed stands at the top of each `of_<peer>.py`. LINES: only the capture's first ones.
 """
 
 from __future__ import annotations
 
-import asyncio
-import gzip
+import importlib
 import json
 import sys
-import time
-from collections.abc import Iterator
 from importlib.metadata import version
 from statistics import median
 from typing import Any
 
+from recorded import Recorded, read
+
 RUNS = 3
+FIGURES = {
+    "order-book": ("order-book", "of_order_book", "ns_a_level"),
+    "cryptofeed": ("cryptofeed", "of_cryptofeed", "frames_a_second"),
+    "nautilus_trader": ("nautilus_trader", "of_nautilus_trader", "ns_a_level"),
+    "hftbacktest": ("hftbacktest", "of_hftbacktest", "ns_a_level"),
+    "hftbacktest, hash map": ("hftbacktest", "of_hftbacktest", "ns_a_level_hash_map"),
+}
+"""Distribution, module and function of each figure."""
 
 
-def recorded(path: str) -> Iterator[dict[str, Any]]:
-    with gzip.open(path, "rt") as lines:
-        for line in lines:
-            yield json.loads(line)
-
-
-def order_book_ns(path: str) -> list[float]:
-    """ns a level of updates in the sides of order_book.OrderBook, keys and sizes as doubles."""
-    from order_book import OrderBook
-
-    book = OrderBook()
-    packets = []
-    for line in recorded(path):
-        data = json.loads(line["data"]) if line["data"] else {}
-        if line["dir"] == "http" and "lastUpdateId" in data:
-            book.bids = {float(price): float(size) for price, size in data["bids"]}
-            book.asks = {float(price): float(size) for price, size in data["asks"]}
-        elif "@depth" in line["data"][:60]:
-            event = data["data"]
-            sides = [[(float(p), float(q)) for p, q in event[key]] for key in ("b", "a")]
-            packets.append(sides)
-    levels = sum(len(side) for sides in packets for side in sides)
-    found = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        for sides in packets:
-            for side, updates in zip((book.bids, book.asks), sides, strict=True):
-                for price, size in updates:
-                    if size:
-                        side[price] = size
-                    elif price in side:
-                        del side[price]
-        found.append((time.perf_counter() - start) / levels * 1e9)
-    return found
-
-
-def cryptofeed_frames(path: str) -> list[float]:
-    """Mixed frames a second through cryptofeed's own handler."""
-    from cryptofeed.defines import L2_BOOK, TICKER, TRADES
-    from cryptofeed.exchanges.binance_futures import BinanceFutures
-    from cryptofeed.symbols import Symbols
-
-    symbol = "BTC-USDT-PERP"
-    Symbols.set(BinanceFutures.id, {symbol: "BTCUSDT"}, {"instrument_type": {symbol: "perpetual"}})
-
-    async def nothing(*_: Any) -> None:
-        return
-
-    lines = list(recorded(path))
-    body = next(line["data"] for line in lines if line["dir"] == "http")
-    frames = [
-        line["data"].replace('"e":"trade"', '"e":"aggTrade"').replace('"t":', '"a":')
-        for line in lines
-        if line["dir"] == "in"
-    ]
-    callbacks = {L2_BOOK: nothing, TICKER: nothing, TRADES: nothing}
-    found = []
-    for _ in range(RUNS):
-        feed = BinanceFutures(symbols=[symbol], channels=list(callbacks), callbacks=callbacks)
-
-        async def read(*_: Any) -> str:
-            return body
-
-        feed.http_conn.read = read
-
-        async def run(feed: Any = feed) -> float:
-            start = time.perf_counter()
-            for frame in frames:
-                await feed.message_handler(frame, None, 1.0)
-            return time.perf_counter() - start
-
-        found.append(len(frames) / asyncio.run(run()))
-    return found
+def figure(recorded: Recorded, distribution: str, module: str, function: str) -> dict[str, Any]:
+    """Median and version; a peer that does not run here is said, not fatal."""
+    try:
+        runs = getattr(importlib.import_module(module), function)(recorded, RUNS)
+        return {"median": median(runs), "version": version(distribution)}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 def main() -> None:
-    path = sys.argv[1]
-    figures: dict[str, Any] = {}
-    for name, measure in (("order-book", order_book_ns), ("cryptofeed", cryptofeed_frames)):
-        try:
-            figures[name] = {"median": median(measure(path)), "version": version(name)}
-        except Exception as error:  # a peer that does not run here is said, not fatal
-            figures[name] = {"error": f"{type(error).__name__}: {error}"}
-    print(json.dumps(figures))
+    lines_max = int(sys.argv[2]) if len(sys.argv) > 2 else None
+    recorded = read(sys.argv[1], lines_max)
+    print(json.dumps({name: figure(recorded, *how) for name, how in FIGURES.items()}))
 
 
 if __name__ == "__main__":

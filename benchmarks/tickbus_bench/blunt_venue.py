@@ -33,7 +33,7 @@ def encoded(frame: bytes, opcode: int = 1) -> bytes:
 
 
 class BluntVenue:
-    """Serves one client once."""
+    """Serves the same to one client after another."""
 
     def __init__(self, path: Path) -> None:
         before: list[bytes] = []
@@ -63,6 +63,7 @@ class BluntVenue:
             b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
         )
         await reader.read(4096)
+        self.fetched.clear()
         writer.write(encoded(b'{"result":null,"id":1}') + self.before)
         await self.fetched.wait()
         for start in range(0, len(self.after), PIECE_BYTES):

@@ -17,8 +17,8 @@ from tickbus_book.warm import warm
 from tickbus_schemas import codec
 from tickbus_schemas.messages import Clock, L2Batch
 
+from tickbus_bench import peers
 from tickbus_bench.log import groups_of, of_capture
-from tickbus_bench.peers import figure
 from tickbus_bench.target import Target, of_runs
 
 RUNS, RUNS_QUICK = 15, 5
@@ -82,8 +82,9 @@ def measure(capture: Path, quick: bool) -> list[Target]:
     runs = RUNS_QUICK if quick else RUNS
     warm()
     targets = []
-    for frames in (32, 2048):
-        log = of_capture(capture, flush_frames=frames)
+    logs = {frames: of_capture(capture, flush_frames=frames) for frames in (32, 2048)}
+    beside = peers.figure(capture, quick, *peers.BOOKS)
+    for frames, log in logs.items():
         stored = _of_books(log.stored)
         decoded = [codec.decode(one.data, values=False) for one in stored]
         messages = [message for message in decoded if isinstance(message, L2Batch)]
@@ -96,7 +97,7 @@ def measure(capture: Path, quick: bool) -> list[Target]:
                 target=NS_A_LEVEL,
                 at_least=False,
                 limit=f"kernel alone {alone:.1f} ns",
-                peer=figure(capture, "order-book"),
+                peer=beside,
                 notes={"levels a message": round(log.levels / len(messages))},
                 **of_runs([_fold_ns(stored, log.levels) for _ in range(runs)]),
             )

@@ -7,11 +7,13 @@ import importlib
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tickbus_runtime import memory
 from tickbus_schemas.errors import Fatal
 
+from tickbus_bench import peers
 from tickbus_bench.capture import find
 from tickbus_bench.target import Target, machine
 
@@ -29,6 +31,7 @@ BENCHMARKS = {
     "cost": "CPU per row as load grows, tickers a shard, memory, start-up",
     "telemetry": "what metrics and traces cost",
 }
+WITH_PEERS = {"book", "ingest", "replay"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,14 +53,17 @@ def run(args: argparse.Namespace) -> int:
     memory.keep_freed()  # as every service does, like the line below
     memory.settle()
     targets: list[Target] = []
-    for name in args.name or BENCHMARKS:
+    names = args.name or BENCHMARKS
+    if not WITH_PEERS.isdisjoint(names):
+        peers.begin(capture, args.quick)
+    for name in names:
         measure: Callable[..., list[Target]]
         measure = importlib.import_module(f"tickbus_bench.{name}").measure
         started = time.perf_counter()
         found = measure(capture, args.quick)
         took_s = time.perf_counter() - started
         if not args.json:
-            print(f"{name} ({took_s:.1f} s)", *map(line, found), sep="\n", flush=True)
+            print(f"{name} ({took_s:.1f} s)", *map(text, found), sep="\n", flush=True)
         targets += found
     if args.json:
         result = {"machine": machine(), "targets": [target.as_json() for target in targets]}
@@ -66,10 +72,26 @@ def run(args: argparse.Namespace) -> int:
     return 0 if all(target.passes for target in targets) else 1
 
 
-def line(target: Target) -> str:
-    """One target for a person."""
+def text(target: Target) -> str:
+    """One target for a person: verdict, value and bound, what stands beside it, its notes."""
     bound = f"{'>=' if target.at_least else '<='} {target.target:g}"
     spread = f" [{target.spread[0]:.4g}..{target.spread[1]:.4g}]" if target.spread else ""
-    beside = "; ".join(text for text in (target.limit, target.peer) if text)
     verdict = "pass" if target.passes else "MISS"
-    return f"  {verdict} {target.name}: {target.value:.4g} {target.unit}{spread} ({bound}) {beside}"
+    first = f"  {verdict} {target.name}: {target.value:.4g} {target.unit}{spread} ({bound})"
+    beside = [one for one in (target.limit, target.peer) if one]
+    return f"\n{' ' * 9}".join([first, *beside, *facts(target.notes)])
+
+
+def facts(notes: Mapping[str, Any]) -> list[str]:
+    """Notes as lines: single facts in one, each group of facts in its own; lists are for --json."""
+    groups = {name: group for name, group in notes.items() if isinstance(group, dict)}
+    single = {name: fact for name, fact in notes.items() if isinstance(fact, (str, int, float))}
+    found = [_joined(single)] if single else []
+    return found + [f"{name}: {_joined(group)}" for name, group in groups.items()]
+
+
+def _joined(named: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {fact:.4g}" if isinstance(fact, float) else f"{name} {fact}"
+        for name, fact in named.items()
+    )

@@ -2,7 +2,9 @@
 
 Whole processes, as `tickbus up` starts them. CPU and memory come from the operating system, rows
 from the services' own counters; the first seconds after the start are left out. Load: the capture
-at 1, 10 and 100 times its pace; tickers: a seeded market of 500 over the same services.
+at 1, 10 and 100 times its pace; tickers: seeded markets of up to 500 over the same services, with
+books of some 100 and 1,000 levels a side. Start-up: from the command to every service ready, of the
+whole runs that `path` measures too.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +24,18 @@ import psutil
 from tickbus_schemas.errors import Fatal
 
 from tickbus_bench import capture
-from tickbus_bench.processes import running_up
-from tickbus_bench.target import Target
+from tickbus_bench.processes import running_up, whole_runs
+from tickbus_bench.target import Target, of_runs
 
 SERVICES = ("ingest", "book", "features", "writer")
 PACES = (1, 10, 100)
-TICKERS = 500
+MARKETS = ((1, 1_000), (100, 1_000), (100, 100), (500, 100))
+"""(tickers, levels a side that are asked for); the first one stands for rest."""
+SECONDS = 6.0
 RATE = 5_000
 STARTUP_S = 3.0
 TICKER_MIB = 2.0
+REST_MIB = 256.0
 QUIET = {"TICKBUS_TELEMETRY__LOG_LEVEL": "warning"}
 
 
@@ -134,49 +140,99 @@ def _load_curve(path: Path, seconds: float) -> Target:
     )
 
 
-def _many_tickers(seconds: float) -> list[Target]:
-    memory: dict[int, dict[str, float]] = {}
-    notes: dict[str, Any] = {}
-    for count in (1, TICKERS):
-        with _market(count, RATE) as ready:
-            arguments = ["--exchange", ready["exchange"], "--tickers", "*"]
-            for key in ("ws", "rest"):
-                arguments += ["--set", f"ingest.{key}_url={ready[key]}"]
-            with running_up(*arguments, settings=QUIET) as data:
-                cost, _, memory[count], rows = _cost(data, seconds)
-        notes[f"{count}_tickers"] = {
-            "rows_per_s": round(rows),
-            "cpu_us_a_row": round(cost, 1),
-            "memory_mib": {service: round(mib) for service, mib in memory[count].items()},
-        }
-    growth = [(memory[TICKERS][one] - memory[1][one]) / (TICKERS - 1) for one in memory[TICKERS]]
+@dataclass(frozen=True)
+class _Market:
+    """A seeded market, and what the services needed for it."""
+
+    tickers: int
+    levels: int
+    """a side, as asked for at the start"""
+    books: int
+    """that were live: a venue's request budget lets only so many begin in a minute"""
+    cpu_us_a_row: float
+    memory_mib: dict[str, float]
+
+
+def _of_market(tickers: int, levels: int) -> _Market:
+    with _market(tickers, RATE) as ready:
+        arguments = ["--exchange", ready["exchange"], "--tickers", "*"]
+        arguments += ["--set", f"ingest.snapshot_limit={levels}"]
+        for key in ("ws", "rest"):
+            arguments += ["--set", f"ingest.{key}_url={ready[key]}"]
+        with running_up(*arguments, settings=QUIET) as data:
+            _wait_ready(data)
+            books = _wait_live(data)
+            cost, _, memory_mib, _ = _cost(data, SECONDS)
+    return _Market(tickers, levels, books, cost, memory_mib)
+
+
+def _wait_live(data: Path, still_s: float = 3.0) -> int:
+    """How many books are live, once no more of them begin."""
+    books, since_s = -1, time.monotonic()
+    while time.monotonic() - since_s < still_s:
+        time.sleep(0.2)
+        now = int(_status(data, "ingest").get("gauges", {}).get("books_live", 0))
+        if now != books:
+            books, since_s = now, time.monotonic()
+    return books
+
+
+def _memory() -> list[Target]:
+    """At rest and a ticker, each service alone."""
+    one, *others = (_of_market(*market) for market in MARKETS)
+    rest = one.memory_mib
+    notes: dict[str, Any] = {"MiB at rest": _rounded(rest, 0)}
+    growths = []
+    for market in others:
+        each = (market.books - one.books) or 1
+        growth = {name: (mib - rest[name]) / each for name, mib in market.memory_mib.items()}
+        growths.append(max(growth.values()))
+        where = f"{market.tickers} tickers, {market.books} books of {market.levels} levels a side"
+        notes[f"MiB at {where}"] = _rounded(market.memory_mib, 0)
+        notes[f"MiB a book at {where}"] = _rounded(growth, 3)
+    notes["CPU us a row by tickers and levels"] = {
+        f"{market.tickers}/{market.levels}": round(market.cpu_us_a_row, 1)
+        for market in (one, *others)
+    }
     return [
         Target(
+            "cost.memory_at_rest",
+            value=max(rest.values()),
+            unit="MiB in the service that needs most, 1 ticker",
+            target=REST_MIB,
+            at_least=False,
+        ),
+        Target(
             "cost.memory_a_ticker",
-            value=max(growth),
-            unit="MiB a ticker in the service that needs most (books of 1,000 levels a side)",
+            value=max(growths),
+            unit="MiB a ticker in the service that needs most",
             target=TICKER_MIB,
             at_least=False,
+            limit="the writer's part is rows of open blocks: writer.memory_bytes_max at most",
             notes=notes,
-        )
+        ),
     ]
 
 
-def _startup(path: Path, runs: int) -> Target:
-    from tickbus_bench.processes import run_up
-    from tickbus_bench.target import of_runs
+def _rounded(mib: dict[str, float], digits: int) -> dict[str, float]:
+    return {name: round(one, digits) if digits else round(one) for name, one in mib.items()}
 
-    small = ("--capture", str(path), "--speed", "max", "--duration", "1")
-    seconds = [run_up(*small)["startup_seconds"] for _ in range(runs)]
+
+def _startup(path: Path, quick: bool) -> Target:
+    seconds = [run["startup_seconds"] for run in whole_runs(path, quick)]
     return Target(
-        "cost.startup", unit="s to ready", target=STARTUP_S, at_least=False, **of_runs(seconds)
+        "cost.startup",
+        unit="s to ready, kernels cached",
+        target=STARTUP_S,
+        at_least=False,
+        notes={"seconds": seconds},
+        **of_runs(seconds),
     )
 
 
 def measure(path: Path, quick: bool) -> list[Target]:
-    """Start-up; CPU a row at three paces; memory a ticker."""
-    seconds = 2.0 if quick else 6.0
-    targets = [_startup(path, 1 if quick else 3)]
+    """Start-up; CPU a row at three paces; memory at rest and a ticker."""
+    targets = [_startup(path, quick)]
     if not quick:
-        targets += [_load_curve(path, seconds), *_many_tickers(seconds)]
+        targets += [_load_curve(path, SECONDS), *_memory()]
     return targets

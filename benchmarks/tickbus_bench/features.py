@@ -10,7 +10,7 @@ from tickbus.stored import Stored
 from tickbus_features.fold import FeatureFold
 from tickbus_features.warm import warm
 
-from tickbus_bench.log import LIVE_MS, Log, groups_of, of_capture
+from tickbus_bench.log import Log, as_live, groups_of, of_capture
 from tickbus_bench.target import Target, of_runs
 
 RUNS, RUNS_QUICK = 9, 3
@@ -51,7 +51,7 @@ def measure(capture: Path, quick: bool) -> list[Target]:
     """Large flushes for throughput, flushes as they come live for the cost of a group."""
     runs = RUNS_QUICK if quick else RUNS
     warm()
-    large, small = of_capture(capture, flush_frames=2048), of_capture(capture, flush_ms=LIVE_MS)
+    large, small = of_capture(capture, flush_frames=2048), as_live(capture, quick)
     _seconds_from_bytes(large, [1_000])
     to_seconds = [large.levels / _seconds_from_bytes(large, [1_000]) for _ in range(runs)]
     groups = _groups(large.stored, READ_MESSAGES)

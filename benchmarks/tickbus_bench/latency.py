@@ -23,6 +23,8 @@ from tickbus_bench.processes import running_up
 from tickbus_bench.target import Target
 
 FRAMES_PER_S = 5_000
+SECONDS, SECONDS_QUICK = (2.0, 12.0), (1.0, 3.0)
+"""From the first message on: until caches are warm and the flow is even; then what is watched."""
 
 
 def measure(path: Path, quick: bool) -> list[Target]:
@@ -32,30 +34,32 @@ def measure(path: Path, quick: bool) -> list[Target]:
     speed = FRAMES_PER_S / (len(recorded) / span_s)
     arguments = ("--capture", str(path), "--speed", f"{speed:.3f}")
     with running_up(*arguments, settings={"TICKBUS_TELEMETRY__LOG_LEVEL": "warning"}) as data:
-        waits_us, trips_us = asyncio.run(_watch(data, 4.0 if quick else 12.0))
+        waits_us, trips_us = asyncio.run(_watch(data, *(SECONDS_QUICK if quick else SECONDS)))
     trip = median(trips_us)
     p50, p99 = (float(np.percentile(waits_us, percent)) for percent in (50, 99))
     limit = f"bare nats-py request {trip:.0f} us (median of {len(trips_us)})"
-    facts = {"p50_us": p50, "p99_us": p99, "messages": len(waits_us)}
+    facts = {"p50_us": round(p50), "p99_us": round(p99), "messages": len(waits_us)}
     return [
         Target("latency.p50", p50 / trip, "x", 3, False, limit=limit, notes=facts),
         Target("latency.p99", p99 / trip, "x", 10, False, limit=limit, notes=facts),
     ]
 
 
-async def _watch(data: Path, seconds: float) -> tuple[list[float], list[float]]:
+async def _watch(data: Path, before_s: float, seconds: float) -> tuple[list[float], list[float]]:
     bus = await tickbus.connect(data_dir=data)
     waits_us: list[float] = []
-    started = False
+    flows, started = asyncio.Event(), False
 
     async def arrived(message: Any) -> None:
+        flows.set()
         decoded = codec.decode(message.data, values=False)
         if started and isinstance(decoded, TradeBatch | L2Batch | BboBatch):
             received_us = codec.column(decoded.rcv_timestamp, "<i8")[-1]
             waits_us.append(time.time_ns() / 1e3 - received_us)
 
     subscription = await bus.subscribe("live.md.>", cb=arrived)
-    await asyncio.sleep(2.0)  # caches are warm and the flow is even
+    await asyncio.wait_for(flows.wait(), 60)
+    await asyncio.sleep(before_s)
     started = True
     await asyncio.sleep(seconds)
     started = False

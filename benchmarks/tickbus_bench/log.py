@@ -25,6 +25,8 @@ SHARD = "binance_usdm"
 CHANNELS = ["trade", "depth@0ms", "bookTicker"]
 LIVE_MS = 0.001
 """Flushes as they come live at linger 0: frames of one moment of receive time together."""
+LIVE_LINES_QUICK = 20_000
+"""A flush a frame takes long to make: as much of it is enough with --quick."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,14 @@ class _Publisher:
 
 
 @lru_cache(maxsize=4)
-def of_capture(path: Path, *, flush_frames: int = 0, flush_ms: float = 0.0) -> Log:
-    """The log of a USD-M capture in flushes of so many frames, or of so many ms of receive time."""
-    recorded = list(lines(path))
+def of_capture(
+    path: Path, *, flush_frames: int = 0, flush_ms: float = 0.0, lines_max: int | None = None
+) -> Log:
+    """The log of a USD-M capture in flushes of so many frames, or of so many ms of receive time.
+
+    `lines_max`: of its first lines only.
+    """
+    recorded = lines(path)[:lines_max]
     wire = [line for line in recorded if line.dir == "in"]
     tickers = sorted({json.loads(line.data)["data"]["s"] for line in wire[:2_000]})
     publisher = _Publisher(SHARD, tickers)
@@ -116,6 +123,11 @@ def of_capture(path: Path, *, flush_frames: int = 0, flush_ms: float = 0.0) -> L
     publisher.clock(recorded[-1].ts)
     rows = publisher.levels + publisher.rows
     return Log(publisher.stored, publisher.levels, rows, len(wire))
+
+
+def as_live(path: Path, quick: bool) -> Log:
+    """The log in flushes as they come live."""
+    return of_capture(path, flush_ms=LIVE_MS, lines_max=LIVE_LINES_QUICK if quick else None)
 
 
 def groups_of(stored: list[Stored], size: int) -> Iterator[list[Stored]]:

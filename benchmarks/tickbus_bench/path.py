@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from tickbus_bench import by_hand, capture
-from tickbus_bench.processes import run_up
+from tickbus_bench.processes import whole_runs
 from tickbus_bench.target import Target, of_runs
 
 
@@ -27,9 +27,8 @@ def hand_seconds(path: Path, runs: int) -> list[float]:
 
 def measure(path: Path, quick: bool) -> list[Target]:
     """One target: seconds of the whole path as a multiple of the job by hand."""
-    runs = 2 if quick else 7
     hand = median(hand_seconds(path, 5))
-    results = [run_up("--capture", str(path), "--speed", "max") for _ in range(runs)]
+    results = whole_runs(path, quick)
     seconds = [result["seconds"] for result in results]
     return [
         Target(
@@ -39,9 +38,8 @@ def measure(path: Path, quick: bool) -> list[Target]:
             at_least=False,
             peer=f"by hand {hand:.3f} s (books and trades, no bus)",
             notes={
-                "seconds": seconds,
                 "frames": results[0]["frames"],
-                "startup_seconds": [result.get("startup_seconds") for result in results],
+                "seconds": seconds,
             },
             **of_runs([one / hand for one in seconds]),
         )

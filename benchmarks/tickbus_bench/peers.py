@@ -10,24 +10,50 @@ from pathlib import Path
 _ROOT = Path(__file__).parents[2]
 _PYTHON = _ROOT / ".venv-peers" / "bin" / "python"
 _SCRIPT = _ROOT / "benchmarks" / "peers" / "measure.py"
-_UNITS = {"order-book": "ns a level, update only", "cryptofeed": "frames/s, parse and book only"}
+LINES_QUICK = 12_000
+"""Of the capture, with `--quick`: most of the peers' time goes into starting and preparing."""
+UNITS = {
+    "order-book": "ns a level, update only",
+    "nautilus_trader": "ns a level, update only",
+    "hftbacktest": "ns a level, its replay loop over an array, range of prices given",
+    "hftbacktest, hash map": "ns a level, the same without a range",
+    "cryptofeed": "frames/s, parse and book only",
+}
+BOOKS = ("order-book", "nautilus_trader", "hftbacktest", "hftbacktest, hash map")
 
 
 @lru_cache
-def _figures(capture: Path) -> dict[str, dict[str, float | str]]:
+def begin(capture: Path, quick: bool) -> subprocess.Popen[str] | None:
+    """Have all peers measured in a process of their own, beside whatever we prepare meanwhile."""
     if not _PYTHON.exists():
+        return None
+    command = [str(_PYTHON), str(_SCRIPT), str(capture)]
+    if quick:
+        command.append(str(LINES_QUICK))
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+@lru_cache
+def _figures(capture: Path, quick: bool) -> dict[str, dict[str, float | str]]:
+    process = begin(capture, quick)
+    if process is None:
         return {}
-    done = subprocess.run([_PYTHON, _SCRIPT, capture], capture_output=True, text=True)
-    found: dict[str, dict[str, float | str]] = json.loads(done.stdout or "{}")
+    text, _ = process.communicate()
+    found: dict[str, dict[str, float | str]] = json.loads(text or "{}")
     return found
 
 
-def figure(capture: Path, peer: str) -> str:
-    """What a peer needs, measured now; how to have it measured where it is not installed."""
-    found = _figures(capture)
-    if peer not in found:
-        return f"{peer}: not installed ('make bench-peers')"
-    if "error" in found[peer]:
-        return f"{peer}: {found[peer]['error']}"
-    median = float(found[peer]["median"])
-    return f"{peer} {found[peer]['version']}: {median:,.0f} {_UNITS[peer]}"
+def figure(capture: Path, quick: bool, *peers: str) -> str:
+    """What peers need, measured in this run; how to have it measured where none is installed."""
+    found = _figures(capture, quick)
+    if not found:
+        return f"{', '.join(peers)}: not installed ('make bench-peers')"
+    text = "; ".join(said(peer, found.get(peer, {"error": "not measured"})) for peer in peers)
+    return f"{text} (first {LINES_QUICK:,} lines)" if quick else text
+
+
+def said(peer: str, measured: dict[str, float | str]) -> str:
+    """A peer's version, median and unit, or why it has none."""
+    if "error" in measured:
+        return f"{peer}: {measured['error']}"
+    return f"{peer} {measured['version']}: {measured['median']:,.0f} {UNITS[peer]}"

@@ -11,11 +11,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from tickbus_schemas.errors import Fatal
 
+RUNS, RUNS_QUICK = 7, 3
 TICKBUS = Path(sys.executable).with_name("tickbus")
 
 
@@ -37,6 +39,13 @@ def run_up(*arguments: str, settings: dict[str, str] | None = None) -> dict[str,
         raise Fatal(f"tickbus up failed while it was measured: {done.stderr.strip()[-500:]}")
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
+
+
+@lru_cache
+def whole_runs(capture: Path, quick: bool) -> tuple[dict[str, Any], ...]:
+    """The same capture at full speed a few times, for whoever looks at whole runs."""
+    runs = RUNS_QUICK if quick else RUNS
+    return tuple(run_up("--capture", str(capture), "--speed", "max") for _ in range(runs))
 
 
 @contextmanager

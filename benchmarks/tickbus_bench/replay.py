@@ -29,8 +29,9 @@ from tickbus_runtime.flush import Outgoing
 from tickbus_runtime.nats_server import EmbeddedServer
 from tickbus_runtime.publisher import Publisher
 
+from tickbus_bench import peers
 from tickbus_bench.dataset import dataset
-from tickbus_bench.log import LIVE_MS, Log, of_capture
+from tickbus_bench.log import LIVE_MS, Log, as_live, of_capture
 from tickbus_bench.target import Target, of_runs
 
 LEVELS_PER_S = 5_000_000
@@ -112,11 +113,11 @@ async def _replay(nc: Connection, stream: str, messages: int) -> float:
     return time.perf_counter() - start
 
 
-async def _measure_bus(path: Path, runs: int) -> list[Target]:
+async def _measure_bus(path: Path, quick: bool, runs: int) -> list[Target]:
     logs = {
         "WIDE": of_capture(path, flush_frames=2048),
         "FIFTY": of_capture(path, flush_frames=24),
-        "LIVE": of_capture(path, flush_ms=LIVE_MS),
+        "LIVE": as_live(path, quick),
     }
     targets = []
     async with _bus() as nc:
@@ -139,7 +140,7 @@ async def _measure_bus(path: Path, runs: int) -> list[Target]:
                         target=SHARE_OF_BARE,
                         at_least=True,
                         limit=limit,
-                        notes=notes | {"messages_per_s": count / median(ours)},
+                        notes=notes | {"messages_per_s": round(count / median(ours))},
                         **of_runs(share),
                     )
                 )
@@ -179,14 +180,15 @@ def _day_seconds(path: Path, runs: int) -> list[float]:
 def measure(path: Path, quick: bool) -> list[Target]:
     """From JetStream, from Parquet; and what lingering buys."""
     warm()
-    runs = 2 if quick else 5
-    targets = asyncio.run(_measure_bus(path, runs))
+    runs = 3 if quick else 5
+    targets = asyncio.run(_measure_bus(path, quick, runs))
     targets.append(
         Target(
             "replay.parquet_day",
             unit="s",
             target=DAY_S,
             at_least=False,
+            peer=peers.figure(path, quick, "hftbacktest"),
             notes={"extrapolated": f"rate of this capture times {DAY_LEVELS:,} level rows"},
             **of_runs(_day_seconds(path, runs)),
         )

@@ -8,11 +8,12 @@ from pathlib import Path
 from statistics import median
 
 import pyarrow.parquet as pq
-from tickbus import column_checks, manifest
+from tickbus import manifest
 from tickbus.dataset_schema import table_of
 from tickbus.group import Assembler
 from tickbus.manifest import DataFile
 from tickbus.stored import Stored
+from tickbus.warm import warm_groups
 from tickbus_features.fold import FeatureFold
 from tickbus_writer import kernels
 from tickbus_writer.encodings import writer_options
@@ -33,7 +34,7 @@ RAW_FEEDS = ("trade", "l2", "bbo", "status")
 
 def measure(capture: Path, quick: bool) -> list[Target]:
     """The raw stream of the capture, and bars and features over it."""
-    column_checks.warm()
+    warm_groups()
     kernels.warm()
     log = of_capture(capture, flush_frames=FLUSH_FRAMES)
     streams = {"MD": log.stored, **_derived(log.stored)}

@@ -8,81 +8,89 @@ https://docs.nats.io/reference/reference-protocols/nats-protocol
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
-from urllib.parse import ParseResult
 
-from nats.aio.transport import TcpTransport
 from nats.errors import ProtocolError
 from nats.protocol.parser import MAX_CONTROL_LINE_SIZE, Parser
 
-Sink: TypeAlias = Callable[[bytes, bytes, bytes, bytes | None], None]
-"""Takes subject, reply (b"" if none), payload and header block (None if none) of one message."""
+from tickbus.wire import Messages, RunReader, head, read_one
 
-READ_BYTES = 256 * 1024
-"""As much as asyncio takes from a socket at a time; nats-py reads an eighth of it."""
+Sink: TypeAlias = Callable[[Messages], None]
+"""Takes messages of its subscription, in their order."""
 
 
-class BurstTransport(TcpTransport):
-    """nats-py's, reading all that is there at once (15 % of a reader's time)."""
+def run_reader() -> RunReader:
+    """By a kernel where this process runs kernels anyway: Numba is long to load."""
+    if "tickbus.kernels.compiled" not in sys.modules:
+        return read_one
+    from tickbus.kernels.wire import KernelReader
 
-    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
-        """Open the socket."""
-        await super().connect(uri, READ_BYTES, connect_timeout)
-
-    async def read(self, buffer_size: int) -> bytes:
-        """What has arrived; waits while there is nothing."""
-        data: bytes = await super().read(READ_BYTES)
-        return data
-
-    def __bool__(self) -> bool:
-        # nats-py makes a transport of its own in the place of one that is false.
-        return True
+    return KernelReader()
 
 
 class BurstParser(Parser):
     """nats-py's parser, with sinks by subscription id."""
 
-    def __init__(self, nc: Any) -> None:
-        self.sinks: dict[bytes, Sink] = {}
+    def __init__(self, nc: Any, read_many: RunReader = read_one) -> None:
+        self.sinks: dict[int, Sink] = {}
+        self._read_many = read_many
         super().__init__(nc)
 
     def reset(self) -> None:
         """Forget what came from a connection that is lost."""
         super().reset()
-        self._tail = b""
+        self._held: list[bytes] = []  # the beginning of an operation
+        self._lacks = 0  # bytes until it is complete; 0: not even its line is
 
     async def parse(self, data: bytes = b"") -> None:
         """Handle every complete operation; keep the rest for the next bytes."""
-        data = self._tail + data
-        sinks = self.sinks
         place = 0
-        while (line_end := data.find(b"\r\n", place)) >= 0:
-            # MSG <subject> <sid> [reply] <bytes>, HMSG <subject> <sid> [reply] <header> <bytes>
-            words = data[place:line_end].split()
-            start = line_end + 2
-            if words and words[0] in (b"HMSG", b"MSG"):
-                try:
-                    end = start + int(words[-1])
-                    sink = sinks.get(words[2])
-                except (ValueError, IndexError):
-                    raise ProtocolError("nats: malformed MSG") from None
-                if end + 2 > len(data):
-                    break
-                if sink is None:
-                    await super().parse(data[place : end + 2])
-                else:
-                    body = start + int(words[-2]) if words[0] == b"HMSG" else start
-                    reply = words[3] if len(words) == (6 if words[0] == b"HMSG" else 5) else b""
-                    try:
-                        sink(words[1], reply, data[body:end], data[start:body] or None)
-                    except Exception as error:
-                        # nats-py would stop reading for good, and tell nobody.
-                        await self.nc._error_cb(error)
-                place = end + 2
+        while self._held and place < len(data):
+            place = await self._complete(data, place)
+        await self._read(data, place)
+
+    async def _complete(self, data: bytes, place: int) -> int:
+        """Add what the held operation lacks, as far as it is there; gives the place behind it."""
+        end = place + self._lacks if self._lacks else data.find(b"\n", place) + 1
+        end = min(end or len(data), len(data))
+        self._held.append(data[place:end])
+        self._lacks = max(self._lacks - (end - place), 0)
+        if not self._lacks:
+            held, self._held = b"".join(self._held), []
+            await self._read(held, 0)
+        return end
+
+    async def _read(self, data: bytes, place: int) -> None:
+        """Handle operations from `place` on, and hold the last one if it is incomplete."""
+        while place < len(data):
+            run = self._read_many(data, place, self.sinks) or read_one(data, place, self.sinks)
+            if run is None:
+                end = await self._other(data, place)
+                if end == place:
+                    return
+                place = end
+                continue
+            if run.messages is None:
+                await super().parse(data[place : run.end])
             else:
-                await super().parse(data[place:start])
-                place = start
-        self._tail = data[place:]
-        if line_end < 0 and len(self._tail) > MAX_CONTROL_LINE_SIZE:
+                try:
+                    self.sinks[run.sid](run.messages)
+                except Exception as error:
+                    # nats-py would stop reading for good, and tell nobody.
+                    await self.nc._error_cb(error)
+            place = run.end
+
+    async def _other(self, data: bytes, place: int) -> int:
+        """Leave the operation at `place` to nats-py, or hold it when it is incomplete."""
+        line_end = data.find(b"\r\n", place)
+        line = None if line_end < 0 else head(data, place)
+        if line_end >= 0 and line is None:
+            await super().parse(data[place : line_end + 2])
+            return line_end + 2
+        if line is None and len(data) - place > MAX_CONTROL_LINE_SIZE:
             raise ProtocolError("nats: a control line without end")
+        self._held = [data[place:]]
+        self._lacks = 0 if line is None else line.end + 2 - len(data)
+        return place

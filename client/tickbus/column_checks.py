@@ -8,8 +8,6 @@ wrong is it looked for message by message.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +20,8 @@ Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
+NONE, FINITE, FINITE_OR_NULL, DEPTHS = range(4)
+"""Rules of `bad_fields`."""
 _EXPONENT = 0x7FF0_0000_0000_0000
 """All set: the number is infinite or not a number (IEEE 754)."""
 
@@ -132,11 +132,31 @@ def join_offsets(message_rows: Int64s, message_text: Int64s, offsets: Int32s) ->
 
 
 @kernel
-def bad_numbers(message_items: Int64s, numbers: Floats, null_allowed: bool) -> Bools:
-    """Messages with an infinity, or with NaN unless that is null; `message_items` numbers each."""
-    bad = np.zeros(len(message_items), np.bool_)
-    if not _any_not_finite(numbers):
-        return bad
+def bad_fields(
+    joined: Bytes, bounds: Int64s, checks: Int8s, message_rows: Int64s, depth: int
+) -> Bools:
+    """Messages in which a number of some field breaks the field's rule.
+
+    joined and bounds: as of `kernels.message.join`; checks: FINITE, FINITE_OR_NULL, DEPTHS (counts
+    of levels, none above `depth`) or NONE for each joined field. A field has as many numbers as
+    rows, or as many as rows * depth.
+    """
+    bad = np.zeros(len(message_rows), np.bool_)
+    rows = message_rows.sum()
+    for field in range(len(checks)):
+        values = joined[bounds[field, 0] : bounds[field, 1]]
+        if checks[field] == DEPTHS:
+            _mark_counts(bad, message_rows, values.view(np.int32), depth)
+        elif checks[field] != NONE and _any_not_finite(values.view(np.float64)):
+            numbers = values.view(np.float64)
+            a_row = len(numbers) // rows
+            _mark_numbers(bad, message_rows * a_row, numbers, checks[field] == FINITE_OR_NULL)
+    return bad
+
+
+@kernel
+def _mark_numbers(bad: Bools, message_items: Int64s, numbers: Floats, null_allowed: bool) -> None:
+    """Messages with an infinity, or with NaN unless that is null."""
     item = 0
     for message in range(len(message_items)):
         for n in range(item, item + message_items[message]):
@@ -144,27 +164,13 @@ def bad_numbers(message_items: Int64s, numbers: Floats, null_allowed: bool) -> B
             finite = numbers[n] - numbers[n] == 0.0
             bad[message] |= not (finite or (null_allowed and is_nan))
         item += message_items[message]
-    return bad
 
 
 @kernel
-def bad_counts(message_rows: Int64s, counts: Int32s, most: int) -> Bools:
+def _mark_counts(bad: Bools, message_rows: Int64s, counts: Int32s, most: int) -> None:
     """Messages with a count that is not within 0 and `most`."""
-    bad = np.zeros(len(message_rows), np.bool_)
     row = 0
     for message in range(len(message_rows)):
         for n in range(row, row + message_rows[message]):
             bad[message] |= (counts[n] < 0) | (counts[n] > most)
         row += message_rows[message]
-    return bad
-
-
-def warm() -> None:
-    """Compile or load all kernels, so that no reader pays for it on its first message."""
-    none: Any = np.zeros(0, np.int64)
-    i4, i1, u1, f8 = (np.zeros(0, code) for code in ("<i4", "<i1", "<u1", "<f8"))
-    bad_levels(none, none, i4, i1, i1, f8, f8)
-    bad_trades(none, none, i4, u1, i1, f8, f8)
-    join_offsets(none, none, i4)
-    bad_numbers(none, f8, False)
-    bad_counts(none, i4, 0)

@@ -21,7 +21,8 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from tickbus_schemas.errors import Fatal, Retry
 
-from tickbus.burst import BurstParser, BurstTransport, Sink
+from tickbus.burst import BurstParser, Sink, run_reader
+from tickbus.transport import BurstTransport
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 URL_VARIABLE = "TICKBUS_NATS__URL"
@@ -39,7 +40,7 @@ class Connection(Client):
     def __init__(self) -> None:
         super().__init__()
         # Every byte that the server sends goes through here; test_connection holds nats-py to it.
-        self._ps = self._parser = BurstParser(self)
+        self._ps = self._parser = BurstParser(self, run_reader())
         self._listeners: list[Callable[[], None]] = []
         self.losses = 0
         """How often the connection was lost; what was sent before a loss may not have arrived."""
@@ -115,14 +116,14 @@ class Connection(Client):
         return True
 
     async def pour(self, subject: str, sink: Sink) -> Subscription:
-        """Subscribe; each message goes to `sink` as soon as it is parsed. End it with `stop`.
+        """Subscribe; messages go to `sink` as soon as they are parsed. End it with `stop`.
 
         When this returns, `post` does not overtake the subscription.
 
         The sink must not block or raise: nothing stands between it and the socket.
         """
         subscription = await self.subscribe(subject)
-        self._parser.sinks[b"%d" % subscription._id] = sink
+        self._parser.sinks[subscription._id] = sink
         # Where this fails there is no connection; its return brings the subscription first.
         with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
             # `post` would overtake what nats-py has not written yet.
@@ -131,7 +132,7 @@ class Connection(Client):
 
     async def stop(self, subscription: Subscription) -> None:
         """End a subscription of `pour`."""
-        self._parser.sinks.pop(b"%d" % subscription._id, None)
+        self._parser.sinks.pop(subscription._id, None)
         try:
             await subscription.unsubscribe()
         except (nats.errors.Error, OSError):

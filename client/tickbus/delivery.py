@@ -1,4 +1,4 @@
-"""What JetStream says of a message it delivers, read for many messages at once.
+"""What JetStream says of a message it delivers.
 
 The reply subject of a delivered message holds it, as 9 tokens or, with a domain, 11 or 12:
 `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<seq>.<consumer seq>.<ns>.<pending>`.
@@ -7,44 +7,33 @@ https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-15.md
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import TypeAlias
+import msgspec
 
-from tickbus.stored import Stored
-
-_TOKENS = 9
+PREFIX = b"$JS.ACK."
+_SEQ = {9: 5, 11: 7, 12: 7}
+"""Which token is the sequence, by their number."""
 
 
-Delivered: TypeAlias = tuple[bytes, bytes, bytes, bytes | None]
-"""One message as it came: subject, reply subject, payload and header block."""
+class Deliveries(msgspec.Struct, gc=False):
+    """Of messages that follow each other, one item each."""
+
+    seqs: list[int]
+    """sequence in the stream"""
+    stored_ns: list[int]
+    """when the server stored it, ns UTC"""
+    pending: int
+    """messages in the stream behind the last of these"""
 
 
-def pending(delivered: Delivered) -> int:
-    """Messages in the stream behind this one."""
-    return _place(delivered[1])[2]
-
-
-def stored_messages(arrived: Sequence[Delivered]) -> list[Stored]:
-    """The messages with sequence and store time; all from one consumer."""
-    subjects, replies, data, headers = zip(*arrived, strict=True)
-    # One split for all: a split for each message would take most of a reader's time.
-    tokens = b".".join(replies).split(b".")
-    if len(tokens) == _TOKENS * len(replies):
-        seqs, times = list(map(int, tokens[5::_TOKENS])), list(map(int, tokens[7::_TOKENS]))
-    else:
-        places = list(map(_place, replies))
-        seqs, times = [place[0] for place in places], [place[1] for place in places]
-    return list(map(Stored, seqs, times, map(_text, subjects), data, headers))
-
-
-def _place(reply: bytes) -> tuple[int, int, int]:
-    """Stream sequence, store time in ns, and messages behind it."""
+def delivery(reply: bytes) -> Deliveries | None:
+    """Of one message, by its reply subject; None for any other reply."""
+    if not reply.startswith(PREFIX):
+        return None
     tokens = reply.split(b".")
-    first = 5 if len(tokens) == _TOKENS else 7
-    return int(tokens[first]), int(tokens[first + 2]), int(tokens[first + 3])
-
-
-@lru_cache(maxsize=65_536)
-def _text(subject: bytes) -> str:
-    return subject.decode("utf-8", "replace")
+    seq = _SEQ.get(len(tokens))
+    if seq is None:
+        return None
+    try:
+        return Deliveries([int(tokens[seq])], [int(tokens[seq + 2])], int(tokens[seq + 3]))
+    except ValueError:
+        return None

@@ -10,19 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
-import msgspec
 import numpy as np
-from tickbus_schemas import codec
-from tickbus_schemas.errors import Reject
-from tickbus_schemas.messages import Clock, DeadLetter, Fence, Message, Status
+from tickbus_schemas.messages import Clock, DeadLetter, Fence, Status
 
+from tickbus.homes import Homes
 from tickbus.numbering import Break, Numbering
+from tickbus.scanned import Int64s, Scanned
 from tickbus.sorting import Sorting
-from tickbus.stack import Int64s
 from tickbus.stored import Missing, Rejected, Stored, Traced
 from tickbus.table import Key, Table
-
-_unpack = msgspec.msgpack.Decoder(Message).decode
 
 
 @dataclass(slots=True)
@@ -86,9 +82,8 @@ class Assembler:
         self._numbering = Numbering() if numbered else None
         self._whole = whole
         self._next_seq = 0
-        self._stored: list[Stored] = []
-        self._messages: list[Message | None] = []
-        self._reasons: dict[int, str] = {}
+        self._waiting: list[Stored] = []
+        self._homes = Homes()
 
     def resume(self, seq: int, epoch: int = -1, message_no: int = -1) -> None:
         """Expect the message after `seq`, whose last number was (epoch, message_no)."""
@@ -98,68 +93,46 @@ class Assembler:
 
     def add(self, arrived: Sequence[Stored]) -> Group | None:
         """The group that these messages complete; a tail whose flush is open waits for the next."""
-        self._stored += arrived
-        self._messages += self._decode(arrived)
-        cut = _closed(self._messages)
-        if not cut:
+        stored = [*self._waiting, *arrived]
+        scanned = Scanned(stored)
+        # The tail is read again with what comes next: it is a part of one ticker's flush.
+        self._waiting = stored[scanned.closed :]
+        if not scanned.closed:
             return None
-        stored, self._stored = self._stored[:cut], self._stored[cut:]
-        messages, self._messages = self._messages[:cut], self._messages[cut:]
-        return self._assemble(stored, messages)
+        if self._waiting:
+            scanned.cut(scanned.closed)
+        return self._assemble(scanned)
 
-    def _decode(self, arrived: Sequence[Stored]) -> list[Message | None]:
-        try:
-            return list(map(_unpack, map(_data_of, arrived)))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return [self._decode_alone(stored) for stored in arrived]
-
-    def _decode_alone(self, stored: Stored) -> Message | None:
-        try:
-            return codec.decode(stored.data, stored.subject, values=False)
-        except Reject as why:
-            self._reasons[stored.seq] = str(why)
-            return None
-
-    def _assemble(self, stored: list[Stored], messages: list[Message | None]) -> Group:
+    def _assemble(self, scanned: Scanned) -> Group:
+        stored = scanned.stored
         group = Group(
             seqs=np.fromiter(map(_seq_of, stored), np.int64, len(stored)),
             stored_ns=np.fromiter(map(_stored_ns_of, stored), np.int64, len(stored)),
-            bytes=sum(map(len, map(_data_of, stored))),
+            bytes=int(scanned.sizes.sum()),
         )
         if self._whole:
             group.missing = self._missing(group.seqs)
         self._next_seq = group.last_seq + 1
         if self._numbering:
-            group.breaks = self._numbering.judge(group.seqs, messages)
+            group.numbers = scanned.numbers()
+            group.breaks = self._numbering.judge(group.seqs, group.numbers)
             group.epoch, group.message_no = self._numbering.epoch, self._numbering.message_no
-            group.numbers = self._numbering.numbers
-        Sorting(group, stored, messages, self._reasons).run()
-        for rejected in group.rejected:  # those of the messages that still wait are kept
-            del self._reasons[rejected.seq]
+        self._homes.forget_too_many()
+        Sorting(group, scanned, self._homes).run()
         return group
 
     def _missing(self, seqs: Int64s) -> list[Missing]:
-        before = np.concatenate(([self._next_seq - 1 if self._next_seq else seqs[0] - 1], seqs))
-        holes = np.flatnonzero(np.diff(before) != 1)
-        return [Missing(int(before[at]) + 1, int(before[at + 1]) - 1) for at in holes]
-
-
-def _closed(messages: Sequence[Message | None]) -> int:
-    """How many messages lie before the first flush of a ticker that is still open."""
-    for place in range(len(messages) - 1, -1, -1):
-        message = messages[place]
-        if message is not None and message.more == 0:
-            # Unreadable ones behind a closed flush belong to nobody.
-            behind = place + 1
-            while behind < len(messages) and messages[behind] is None:
-                behind += 1
-            return behind
-    return len(messages) if all(message is None for message in messages) else 0
+        first = self._next_seq or int(seqs[0])
+        if seqs[0] == first and seqs[-1] - first == len(seqs) - 1:
+            return []
+        holes = np.flatnonzero(np.diff(seqs, prepend=first - 1) != 1)
+        ends = seqs[holes] - 1
+        starts = [first, *(seqs + 1).tolist()]
+        return [Missing(starts[at], int(end)) for at, end in zip(holes, ends, strict=True)]
 
 
 _seq_of = attrgetter("seq")
 _stored_ns_of = attrgetter("stored_ns")
-_data_of = attrgetter("data")
 
 __all__ = [
     "Assembler",

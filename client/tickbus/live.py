@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tickbus.connection import Connection
 from tickbus.reader import Reader
 from tickbus.stored import Stored, header
+from tickbus.wire import Messages
 
 BUFFER_MESSAGES = 50_000
 BUFFER_BYTES = 128 * 1024**2
@@ -44,7 +45,7 @@ class LiveFeed:
 
     async def open(self) -> None:
         """Begin to listen."""
-        self._subscription = await self._nc.pour(self._subject, self._on_message)
+        self._subscription = await self._nc.pour(self._subject, self._on_messages)
         self._end_listening = self._nc.on_change(self.tear)
 
     def follow(self, reader: Reader) -> None:
@@ -95,7 +96,11 @@ class LiveFeed:
         self.torn = True
         self._wakeup.set()
 
-    def _on_message(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+    def _on_messages(self, messages: Messages) -> None:
+        for subject, data, headers in messages.each():
+            self._on_message(subject, data, headers)
+
+    def _on_message(self, subject: bytes, data: bytes, headers: bytes | None) -> None:
         live = _live(subject, data, headers)
         if live is None or self.torn:
             return

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-from tickbus_schemas.messages import Header
 
-from tickbus.stack import Int64s
+from tickbus.kernels.message import follow
+from tickbus.scanned import Int64s
 
 
 class Break(NamedTuple):
@@ -29,48 +28,51 @@ class Numbering:
         self.epoch = -1
         """of the last message; -1 before the first, which may have any number"""
         self.message_no = -1
-        self.numbers: Int64s = np.zeros((0, 2), np.int64)
-        """epoch and message_no of each message last judged; -1 for an unreadable one"""
 
     def resume(self, epoch: int, message_no: int) -> None:
         """Go on after this message (from a checkpoint)."""
         self.epoch, self.message_no = epoch, message_no
 
-    def judge(self, seqs: Int64s, messages: Sequence[Header | None]) -> list[Break]:
-        """Breaks among the next messages in order; None stands for one that is unreadable."""
-        numbered = [(message.epoch, message.message_no) for message in messages if message]
-        self.numbers = np.full((len(messages), 2), -1, np.int64)
-        if not numbered:
+    def judge(self, seqs: Int64s, numbers: Int64s) -> list[Break]:
+        """Breaks among the next messages in order.
+
+        numbers: (messages, 2), epoch and message_no of each; -1 for one that is unreadable.
+        """
+        if follow(numbers, self.epoch, self.message_no):
+            self.epoch, self.message_no = numbers[-1].tolist()
             return []
-        breaks: list[Break] = []
-        if len(numbered) < len(messages):
-            self.numbers[[message is not None for message in messages]] = numbered
-            breaks = self._judge_with_unreadable(seqs, messages)
+        readable = numbers[:, 0] >= 0
+        if not readable.any():
+            return []
+        if readable.all():
+            breaks = self._judge_readable(seqs, numbers)
         else:
-            before = (self.epoch, self.message_no) if self.epoch >= 0 else None
-            found = np.array([before, *numbered] if before else numbered, np.int64)
-            self.numbers = found[1:] if before else found
-            steps = np.diff(found, axis=0)
-            follows = (steps[:, 0] == 0) & (steps[:, 1] == 1)
-            follows |= (steps[:, 0] > 0) & (found[1:, 1] == 0)
-            for at in np.flatnonzero(~follows).tolist():
-                last, this = found[at].tolist(), found[at + 1].tolist()
-                seq = int(seqs[at if before else at + 1])
-                breaks.append(_break(seq, (last[0], last[1]), (this[0], this[1])))
-        self.epoch, self.message_no = numbered[-1]
+            breaks = self._judge_with_unreadable(seqs, numbers)
+        self.epoch, self.message_no = numbers[readable][-1].tolist()
         return breaks
 
-    def _judge_with_unreadable(
-        self, seqs: Int64s, messages: Sequence[Header | None]
-    ) -> list[Break]:
+    def _judge_readable(self, seqs: Int64s, numbers: Int64s) -> list[Break]:
+        before = np.array([(self.epoch, self.message_no)], np.int64)
+        found = np.concatenate((before, numbers))
+        steps = np.diff(found, axis=0)
+        follows = (steps[:, 0] == 0) & (steps[:, 1] == 1)
+        follows |= (steps[:, 0] > 0) & (found[1:, 1] == 0)
+        follows[0] |= self.epoch < 0
+        breaks: list[Break] = []
+        for at in np.flatnonzero(~follows).tolist():
+            last, this = found[at].tolist(), found[at + 1].tolist()
+            breaks.append(_break(int(seqs[at]), (last[0], last[1]), (this[0], this[1])))
+        return breaks
+
+    def _judge_with_unreadable(self, seqs: Int64s, numbers: Int64s) -> list[Break]:
         """An unreadable message may or may not have used up a number: both are accepted."""
         breaks: list[Break] = []
         last, unreadable = (self.epoch, self.message_no), 0
-        for seq, message in zip(seqs.tolist(), messages, strict=True):
-            if message is None:
+        for seq, (epoch, message_no) in zip(seqs.tolist(), numbers.tolist(), strict=True):
+            if epoch < 0:
                 unreadable += 1
                 continue
-            this = (message.epoch, message.message_no)
+            this = (epoch, message_no)
             step = this[1] - last[1]
             follows = (
                 last[0] < 0

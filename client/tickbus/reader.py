@@ -13,6 +13,7 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import nats.errors
@@ -23,8 +24,9 @@ from nats.js.errors import NotFoundError
 from tickbus_schemas.errors import Fatal
 
 from tickbus.connection import Connection
-from tickbus.delivery import Delivered, pending, stored_messages
+from tickbus.delivery import Deliveries
 from tickbus.stored import Missing, Stored
+from tickbus.wire import Messages
 
 BATCH_MESSAGES = 1_024
 BATCH_BYTES = 8 * 1024**2
@@ -77,8 +79,9 @@ class Reader:
         """how many consumers were made; more than one: there was trouble"""
         self.info: StreamInfo | None = None
         """of the stream, as the last consumer found it"""
-        self._arrived: list[Delivered] = []
+        self._arrived: list[Stored] = []
         self._arrived_bytes = 0
+        self._behind = 0  # messages in the stream behind the last of these
         self._wake_at = 1
         self._waiter: asyncio.Future[None] | None = None
         self._requested = 0  # messages that open requests brought or may still bring, not yet taken
@@ -137,7 +140,7 @@ class Reader:
         self.info = info
         inbox = self._nc.new_inbox()
         self._requested, self._broken = len(self._arrived), False
-        self._subscription = await self._nc.pour(inbox, self._on_message)
+        self._subscription = await self._nc.pour(inbox, self._on_messages)
         config = ConsumerConfig(
             ack_policy=AckPolicy.NONE,
             mem_storage=True,
@@ -200,9 +203,8 @@ class Reader:
         if not (self._arrived or self._broken or self._stopped):
             await self._wait(1, None)
         if self._arrived and not (self._broken or self._stopped):
-            behind = pending(self._arrived[-1])
-            wanted = min(len(self._arrived) + behind, BATCH_MESSAGES)
-            if behind and len(self._arrived) < wanted and self._arrived_bytes < BATCH_BYTES:
+            wanted = min(len(self._arrived) + self._behind, BATCH_MESSAGES)
+            if len(self._arrived) < wanted and self._arrived_bytes < BATCH_BYTES:
                 await self._wait(wanted, GATHER_S)
 
     async def _wait(self, messages: int, seconds: float | None) -> None:
@@ -239,15 +241,22 @@ class Reader:
                 silent = 0
                 self._break()
 
-    def _on_message(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
-        if reply.startswith(b"$JS.ACK."):
-            arrived = self._arrived
-            arrived.append((subject, reply, data, headers))
-            self._arrived_bytes += len(data)
-            if len(arrived) >= self._wake_at:
-                self._wake()
-        elif not reply:
-            self._on_status(headers or b"")
+    def _on_messages(self, messages: Messages) -> None:
+        if messages.deliveries is not None:
+            self._on_deliveries(messages, messages.deliveries)
+            return
+        for headers in messages.headers:
+            if headers is not None and headers.startswith(b"NATS/1.0 "):
+                self._on_status(headers)
+
+    def _on_deliveries(self, messages: Messages, deliveries: Deliveries) -> None:
+        subjects = map(_text, messages.subjects)
+        seqs, times = deliveries.seqs, deliveries.stored_ns
+        self._arrived += map(Stored, seqs, times, subjects, messages.data, messages.headers)
+        self._arrived_bytes += sum(map(len, messages.data))
+        self._behind = deliveries.pending
+        if len(self._arrived) >= self._wake_at:
+            self._wake()
 
     def _on_status(self, headers: bytes) -> None:
         """A message about a request (ADR-13 of nats-io/nats-architecture-and-design)."""
@@ -264,13 +273,12 @@ class Reader:
 
     def _take(self) -> list[Stored]:
         """What has arrived, in order and each once."""
-        arrived, self._arrived, self._arrived_bytes = self._arrived, [], 0
-        if not arrived:
+        batch, self._arrived, self._arrived_bytes = self._arrived, [], 0
+        if not batch:
             return []
-        self._requested -= len(arrived)
-        self._heard += len(arrived)
-        batch = stored_messages(arrived)
-        self.pending = pending(arrived[-1])
+        self._requested -= len(batch)
+        self._heard += len(batch)
+        self.pending = self._behind
         expected = self.next_seq if self.next_seq is not None else batch[0].seq
         last = batch[-1].seq
         if batch[0].seq != expected or last != expected + len(batch) - 1:
@@ -290,6 +298,11 @@ class Reader:
             kept.append(stored)
             expected = stored.seq + 1
         return kept
+
+
+@lru_cache(maxsize=65_536)
+def _text(subject: bytes) -> str:
+    return subject.decode("utf-8", "replace")
 
 
 def _header_int(headers: bytes, name: bytes) -> int | None:

@@ -2,234 +2,185 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from itertools import pairwise
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from tickbus_schemas import codec
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import (
-    SCHEMA,
     BookBatch,
     Clock,
     DeadLetter,
     FeatureBatch,
     Fence,
     Header,
-    Message,
     Status,
 )
 
-from tickbus.stack import Stack, Unsound
-from tickbus.stored import Rejected, Stored, Traced, header
+from tickbus.homes import Homes
+from tickbus.kernels.message import SIZE, START, arrange
+from tickbus.rules import EXCHANGE, FIELDS, INTERVAL, KINDS, TICKER
+from tickbus.scanned import Scanned
+from tickbus.stack import Int64s, Stack
+from tickbus.stored import Rejected, Traced, header
 from tickbus.table import Key, Table
 
 if TYPE_CHECKING:
     from tickbus.group import Group
 
-_Kind: TypeAlias = tuple[type[Header], Hashable]
+_ADDRESS = np.array((EXCHANGE, TICKER, INTERVAL), np.int64)
 
 
 class Sorting:
     """Puts the messages of one group into its tables and lists."""
 
-    def __init__(
-        self,
-        group: Group,
-        stored: list[Stored],
-        messages: list[Message | None],
-        reasons: dict[int, str],
-    ) -> None:
-        self.group = group
-        self.stored = stored
-        self.messages = messages
-        self.reasons = reasons
+    def __init__(self, group: Group, scanned: Scanned, homes: Homes) -> None:
+        self._group = group
+        self._scanned = scanned
+        self._homes = homes
+        subjects = map(_subject_of, scanned.stored)
+        count = len(scanned.stored)
+        self._home_of: Int64s = np.fromiter(map(homes.__getitem__, subjects), np.int64, count)
 
     def run(self) -> None:
-        by_subject: defaultdict[str, list[int]] = defaultdict(list)
-        for place, subject in enumerate(map(_subject_of, self.stored)):
-            by_subject[subject].append(place)
-        by_kind: defaultdict[_Kind, dict[codec.Home, list[int]]] = defaultdict(dict)
-        for subject, places in by_subject.items():
-            home = self._home(subject, places)
-            if home is None:
-                continue
-            agreeing = self._agreeing(home, places)
-            if not agreeing:
-                continue
-            if not home.kind.columns:
-                self._singles(home.kind, agreeing)
-                continue
-            for shape, alike in self._shapes(home.kind, agreeing).items():
-                by_kind[home.kind, shape].setdefault(home, []).extend(alike)
-        for (kind, shape), homes in by_kind.items():
-            self._tables(kind, shape, homes)
-        for place, block in enumerate(map(_headers_of, self.stored)):
-            if block is not None and b"traceparent" in block and self.messages[place] is not None:
-                self._trace(place)
+        """Fill the group."""
+        scanned, homes = self._scanned, self._homes
+        # By kind and subject, in log order within each: a table is then a run of a stack.
+        places, tag_ends, strays = arrange(
+            scanned.data, scanned.found, self._home_of, homes.wanted, homes.tickers, _ADDRESS
+        )
+        for place in strays.tolist():
+            scanned.refuse(place, homes.of[self._home_of[place]].reason)
+        first = 0
+        for tag, last in enumerate(tag_ends.tolist()):
+            if last > first:
+                kind = KINDS[tag]
+                if kind.columns:
+                    self._tables(kind, places[first:last])
+                else:
+                    self._singles(kind, np.sort(places[first:last]))
+                first = last
+        self._collect_traced()
         self._collect_rejected()
 
-    def _home(self, subject: str, places: list[int]) -> codec.Home | None:
-        """What messages of a subject must be; None, and all refused, for a foreign subject."""
-        try:
-            return codec.home(subject)
-        except Reject as why:
-            for place in places:
-                self.reasons.setdefault(self.stored[place].seq, str(why))
-                self.messages[place] = None
-            return None
-
-    def _agreeing(self, home: codec.Home, places: list[int]) -> list[int]:
-        """Places whose message is readable and is what its subject says."""
-        messages = [self.messages[place] for place in places]
-        if set(map(type, messages)) == {home.kind} and (
-            home.ticker is None
-            or (
-                set(map(_common_of, messages)) == {(SCHEMA, home.exchange, home.ticker)}
-                and (
-                    home.interval_ms is None
-                    or set(map(_interval_of, messages)) == {home.interval_ms}
-                )
-            )
-        ):
-            return places
-        return [place for place in places if self._is_sound(place, values=False)]
-
-    def _is_sound(self, place: int, *, values: bool) -> bool:
-        """Check one message by itself; a bad one is left out of the group, with the reason."""
-        stored = self.stored[place]
-        if self.messages[place] is None:
-            return False
-        try:
-            codec.decode(stored.data, stored.subject, values=values)
-        except Reject as why:
-            self.reasons[stored.seq] = str(why)
-            self.messages[place] = None
-            return False
-        return True
-
-    def _singles(self, kind: type[Header], places: list[int]) -> None:
-        """Messages without columns: they are few, each is checked by itself."""
+    def _singles(self, kind: type[Header], places: Int64s) -> None:
+        """Messages without columns: they are few, each is decoded by itself."""
         into: dict[type[Header], list[Any]] = {
-            Status: self.group.statuses,
-            Clock: self.group.clocks,
-            Fence: self.group.fences,
-            DeadLetter: self.group.dead_letters,
+            Status: self._group.statuses,
+            Clock: self._group.clocks,
+            Fence: self._group.fences,
+            DeadLetter: self._group.dead_letters,
         }
-        for place in places:
-            if self._is_sound(place, values=True):
-                into[kind].append((self.stored[place].seq, self.messages[place]))
+        for place in places.tolist():
+            stored = self._scanned.stored[place]
+            try:
+                into[kind].append((stored.seq, codec.decode(stored.data, stored.subject)))
+            except Reject as why:
+                self._scanned.refuse(place, str(why))
 
-    def _shapes(self, kind: type[Header], places: list[int]) -> dict[Hashable, list[int]]:
+    def _tables(self, kind: type[Header], places: Int64s) -> None:
+        """One table a subject (and shape), cut from a stack; bad messages are left out."""
+        for shape, alike in self._shapes(kind, places):
+            names = cast("tuple[str, tuple[str, ...]]", shape)[1] if kind is FeatureBatch else ()
+            stack = Stack(kind, self._scanned, alike, names)
+            while stack.bad.any():
+                for place in alike[stack.bad].tolist():
+                    self._scanned.refuse(place)
+                alike = alike[~stack.bad]
+                if not len(alike):
+                    break
+                stack = Stack(kind, self._scanned, alike, names)
+            if len(alike):
+                self._cut(stack, shape, alike)
+
+    def _cut(self, stack: Stack, shape: Hashable, places: Int64s) -> None:
+        """Tables from the messages at `places` that `stack` holds."""
+        for first, last in self._runs(places):
+            home = self._homes.of[self._home_of[places[first]]]
+            key: Key = (home.kind, home.exchange, home.ticker)
+            if home.interval_ms >= 0:
+                key = (home.kind, home.exchange, home.ticker, home.interval_ms, shape)
+            columns, features = stack.part(first, last)
+            self._group.tables[key] = Table(
+                kind=home.kind,
+                exchange=home.exchange,
+                ticker=home.ticker,
+                columns=columns,
+                message_seq=self._group.seqs[places[first:last]],
+                message_rows=stack.message_rows[first:last],
+                message_levels=stack.message_levels[first:last],
+                message_more=stack.message_more[first:last],
+                interval_ms=max(home.interval_ms, 0),
+                depth=stack.depth,
+                catalogue=shape[0] if isinstance(shape, tuple) else "",
+                features=features,
+            )
+
+    def _runs(self, places: Int64s) -> list[tuple[int, int]]:
+        """First and last (not included) of each run of one subject."""
+        homes = self._home_of[places]
+        if homes[0] == homes[-1]:  # they are sorted by it
+            return [(0, len(places))]
+        starts = [0, *(np.flatnonzero(np.diff(homes)) + 1).tolist(), len(places)]
+        return list(pairwise(starts))
+
+    def _shapes(self, kind: type[Header], places: Int64s) -> Iterator[tuple[Hashable, Int64s]]:
         """Places by what must be alike within a table besides the subject."""
         if kind is BookBatch:
-            shape_of: Any = attrgetter("depth")
+            depths = self._scanned.found[places, FIELDS[kind]["depth"], START]
+            for depth in np.unique(depths).tolist():
+                yield depth, places[depths == depth]
         elif kind is FeatureBatch:
-            shape_of = _feature_shape
+            yield from self._feature_shapes(places)
         else:
-            return {None: places}
-        shapes: defaultdict[Hashable, list[int]] = defaultdict(list)
-        for place in places:
-            shapes[shape_of(self.messages[place])].append(place)
-        return shapes
+            yield None, places
 
-    def _tables(
-        self, kind: type[Header], shape: Hashable, homes: dict[codec.Home, list[int]]
-    ) -> None:
-        """One table a subject, cut from one stack of the kind; bad messages are left out."""
-        stack = self._stack(kind, [place for places in homes.values() for place in places])
-        while stack is None:
-            homes = {home: self._left(places) for home, places in homes.items()}
-            homes = {home: places for home, places in homes.items() if places}
-            if not homes:
-                return
-            stack = self._stack(kind, [place for places in homes.values() for place in places])
-        first = 0
-        for home, places in homes.items():
-            last = first + len(places)
-            self._add_table(home, shape, stack, places, first, last)
-            first = last
+    def _feature_shapes(self, places: Int64s) -> Iterator[tuple[Hashable, Int64s]]:
+        """Catalogue and names, compared as the bytes that they are in the messages."""
+        scanned, found = self._scanned, self._scanned.found
+        # The two fields follow each other.
+        first, last = FIELDS[FeatureBatch]["catalogue"], FIELDS[FeatureBatch]["names"]
+        begin = found[places, first, START].tolist()
+        end = (found[places, last, START] + found[places, last, SIZE]).tolist()
+        texts = [bytes(scanned.data[a:b]) for a, b in zip(begin, end, strict=True)]
+        for text in dict.fromkeys(texts):
+            alike = places[[one == text for one in texts]]
+            try:
+                model = codec.decode(scanned.stored[alike[0]].data, values=False)
+            except Reject:  # names that are no text, or twice the same
+                for place in alike.tolist():
+                    scanned.refuse(place)
+                continue
+            model = cast(FeatureBatch, model)
+            yield (model.catalogue, tuple(model.names)), alike
 
-    def _left(self, places: list[int]) -> list[int]:
-        return [place for place in places if self.messages[place] is not None]
-
-    def _add_table(
-        self,
-        home: codec.Home,
-        shape: Hashable,
-        stack: Stack,
-        places: list[int],
-        first: int,
-        last: int,
-    ) -> None:
-        columns, features = stack.part(first, last)
-        exchange, ticker = cast(int, home.exchange), cast(str, home.ticker)
-        key: Key = (home.kind, exchange, ticker)
-        if home.interval_ms is not None:
-            key = (home.kind, exchange, ticker, home.interval_ms, shape)
-        self.group.tables[key] = Table(
-            kind=home.kind,
-            exchange=exchange,
-            ticker=ticker,
-            columns=columns,
-            message_seq=self.group.seqs[places],
-            message_rows=stack.message_rows[first:last],
-            message_levels=stack.message_levels[first:last],
-            message_more=stack.message_more[first:last],
-            interval_ms=home.interval_ms or 0,
-            depth=stack.depth,
-            catalogue=stack.catalogue,
-            features=features,
-        )
-
-    def _stack(self, kind: type[Header], places: list[int]) -> Stack | None:
-        """The messages joined; None after marking those that must be left out."""
-        messages = [cast(Header, self.messages[place]) for place in places]
-        try:
-            stack = Stack(kind, messages)
-        except Unsound:
-            left = [place for place in places if self._is_sound(place, values=False)]
-            if len(left) == len(places):
-                raise AssertionError("Stack and codec.decode disagree about the layout") from None
-            return None
-        if not stack.bad.any():
-            return stack
-        for at in np.flatnonzero(stack.bad).tolist():
-            if self._is_sound(places[at], values=True):
-                raise AssertionError("Stack and codec.decode disagree about the values")
-        return None
-
-    def _trace(self, place: int) -> None:
-        stored, message = self.stored[place], cast(Header, self.messages[place])
-        traceparent = header(stored.headers, "traceparent")
-        if traceparent is None:
-            return
-        packets = getattr(message, "packet_id", -1)
-        if isinstance(packets, bytes):
-            packets = int.from_bytes(packets[-8:], "little", signed=True) if packets else -1
-        self.group.traced.append(
-            Traced(
-                stored.seq, stored.stored_ns, traceparent, type(message), message.ticker, packets
-            )
-        )
+    def _collect_traced(self) -> None:
+        """Those few messages that carry a sampled packet's trace."""
+        scanned = self._scanned
+        blocks = map(_headers_of, scanned.stored)
+        marked = [n for n, block in enumerate(blocks) if block and b"traceparent" in block]
+        for place in marked:
+            stored = scanned.stored[place]
+            traceparent = header(stored.headers, "traceparent")
+            if traceparent is None or place in scanned.reasons:
+                continue
+            message = codec.decode(stored.data, values=False)
+            packet_id = getattr(message, "packet_id", -1)
+            if isinstance(packet_id, bytes):
+                packet_id = int.from_bytes(packet_id[-8:], "little", signed=True)
+            facts = (stored.seq, stored.stored_ns, traceparent)
+            self._group.traced.append(Traced(*facts, type(message), message.ticker, packet_id))
 
     def _collect_rejected(self) -> None:
-        if not self.reasons:
-            return
-        self.group.rejected = [
-            Rejected(one.seq, one.stored_ns, one.subject, self.reasons[one.seq], one.data)
-            for one in self.stored
-            if one.seq in self.reasons
-        ]
-
-
-def _feature_shape(message: FeatureBatch) -> Hashable:
-    return (message.catalogue, tuple(message.names))
+        stored = self._scanned.stored
+        for place, reason in sorted(self._scanned.reasons.items()):
+            one = stored[place]
+            rejected = Rejected(one.seq, one.stored_ns, one.subject, reason, one.data)
+            self._group.rejected.append(rejected)
 
 
 _subject_of = attrgetter("subject")
 _headers_of = attrgetter("headers")
-_common_of = attrgetter("schema", "exchange", "ticker")
-_interval_of = attrgetter("interval_ms")

@@ -1,18 +1,15 @@
 """Many messages of one kind become one array a column; the hot path of every reader.
 
-Per message this costs a few passes in C over lists of bytes; per row nothing but one copy and one
-look of a compiled kernel at each value.
+Nothing here is done per message or row but in compiled kernels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from operator import attrgetter
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
-from tickbus_schemas.layout import ROWS
 from tickbus_schemas.messages import (
     MESSAGES,
     BookBatch,
@@ -24,14 +21,13 @@ from tickbus_schemas.messages import (
 from tickbus_schemas.values import FINITE, FINITE_OR_NULL
 
 from tickbus import column_checks
+from tickbus.kernels.message import SIZE, START, join
+from tickbus.rules import FIELDS, MORE
+from tickbus.scanned import Scanned
 
 Array: TypeAlias = npt.NDArray[Any]
 Int64s: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
-
-
-class Unsound(Exception):
-    """Some message of the stack breaks the rules of layout; `codec.check` tells which and why."""
 
 
 class _Column(NamedTuple):
@@ -43,13 +39,12 @@ class _Column(NamedTuple):
 class _Plan(NamedTuple):
     """What is the same for every message of a kind."""
 
-    rows_of: Callable[[Header], int]
-    """rows of a message, 0 when its columns do not fit together"""
-    fields_of: Callable[[Any], tuple[Any, ...]]
+    fields: dict[str, int]
+    first: int
+    """field of the first column; the others follow"""
     columns: tuple[_Column, ...]
-
-
-_more_of = attrgetter("more")
+    checks: npt.NDArray[np.int8]
+    """of `column_checks.bad_fields`, for each column and at the end for a FeatureBatch's values"""
 
 
 def _plan(kind: type[Header]) -> _Plan:
@@ -57,79 +52,117 @@ def _plan(kind: type[Header]) -> _Plan:
         _Column(name, np.dtype("u1" if width.per == "text" else width.code), width.per)
         for name, width in kind.columns.items()
     )
-    return _Plan(ROWS[kind], attrgetter(*kind.columns), columns)
+    fields = FIELDS[kind]
+    first = fields[columns[0].name]
+    names = [one.name for one in columns] + ["values"] * (kind is FeatureBatch)
+    assert [fields[name] for name in names] == list(range(first, first + len(names))), kind
+    checks = np.array([_check(kind, name) for name in names], np.int8)
+    return _Plan(fields, first, columns, checks)
+
+
+def _check(kind: type[Header], name: str) -> int:
+    if name in FINITE.get(kind, ()):
+        return column_checks.FINITE
+    if name in FINITE_OR_NULL.get(kind, ()):
+        return column_checks.FINITE_OR_NULL
+    if kind is BookBatch and name in ("bid_levels", "ask_levels"):
+        return column_checks.DEPTHS
+    return column_checks.NONE
 
 
 _PLANS = {kind: _plan(kind) for kind in MESSAGES if kind.columns}
+_F8 = np.dtype("<f8")
 _NO_COUNTS = np.zeros(0, np.int64)
 
 
 class Stack:
-    """The columns of many messages of one kind (and one depth or list of names), joined."""
+    """The columns of many messages of one kind (and one depth or list of names), joined.
 
-    def __init__(self, kind: type[Header], messages: Sequence[Any]) -> None:
-        """Join; Unsound when the columns of some message do not fit together."""
+    places: of the messages in `scanned`, at least one, in the order wanted; names: of a
+    FeatureBatch's values.
+    """
+
+    def __init__(
+        self, kind: type[Header], scanned: Scanned, places: Int64s, names: tuple[str, ...] = ()
+    ) -> None:
         self.kind = kind
-        self._plan = _PLANS[kind]
-        self.depth: int = messages[0].depth if kind is BookBatch else 0
-        self.catalogue: str = messages[0].catalogue if kind is FeatureBatch else ""
-        self.message_rows = np.fromiter(map(self._plan.rows_of, messages), np.int64, len(messages))
-        self.message_more = np.fromiter(map(_more_of, messages), np.int64, len(messages))
-        if not self.message_rows.all():
-            raise Unsound
-        fields = zip(*map(self._plan.fields_of, messages), strict=True)
-        data: dict[str, tuple[bytes, ...]] = dict(zip(kind.columns, fields, strict=True))
-        self.columns = {
-            column.name: _joined(data[column.name], column.dtype) for column in self._plan.columns
+        self._plan = plan = _PLANS[kind]
+        self._messages = len(places)
+        last = plan.first + len(plan.checks)
+        listed = last - 1 if kind is FeatureBatch else -1
+        joined, bounds = join(scanned.data, scanned.found, places, plan.first, last, listed)
+        parts = [joined[begin:end] for begin, end in bounds.tolist()]
+        self.columns: dict[str, Array] = {
+            column.name: part.view(column.dtype)
+            for column, part in zip(plan.columns, parts, strict=False)
         }
-        self.message_levels = _lengths(data["side"]) if kind is L2Batch else _NO_COUNTS
-        self._message_text = _lengths(data["trade_id_bytes"]) if kind is TradeBatch else _NO_COUNTS
-        self.features = _joined_features(messages) if kind is FeatureBatch else {}
-        self.bad = self._bad_values()
-        """one bool a message: its values break the rules of `tickbus_schemas.values`"""
-        self._row_ends = _ends(self.message_rows)
-        self._level_ends = _ends(self.message_levels)
-        if kind is TradeBatch and not self.bad.any():
-            self.columns["trade_id_offsets"] = column_checks.join_offsets(
-                self.message_rows, self._message_text, self.columns["trade_id_offsets"]
+        values = parts[len(plan.columns) :]
+        self.features: dict[str, Array] = {
+            name: part.view(_F8) for name, part in zip(names, values, strict=True)
+        }
+        found = scanned.found
+        self.message_rows: Int64s = found[places, plan.fields["timestamp"], SIZE] >> 3
+        self.message_more: Int64s = found[places, MORE, START]
+        self.message_levels = (
+            found[places, plan.fields["side"], SIZE] if kind is L2Batch else _NO_COUNTS
+        )
+        self.depth = int(found[places[0], plan.fields["depth"], START]) if kind is BookBatch else 0
+        if kind is TradeBatch:
+            text = found[places, plan.fields["trade_id_bytes"], SIZE]
+            self.bad = self._bad_trades(text)
+            if not self.bad.any():
+                self.columns["trade_id_offsets"] = column_checks.join_offsets(
+                    self.message_rows, text, self.columns["trade_id_offsets"]
+                )
+        elif kind is L2Batch:
+            self.bad = self._bad_levels()
+        else:
+            checks = plan.checks
+            if kind is FeatureBatch:
+                checks = np.concatenate((checks[:-1], checks[-1:].repeat(len(names))))
+            self.bad = column_checks.bad_fields(
+                joined, bounds, checks, self.message_rows, self.depth
             )
 
-    def _bad_values(self) -> Bools:
-        columns, rows = self.columns, self.message_rows
-        if self.kind is L2Batch:
-            return column_checks.bad_levels(
-                rows,
-                self.message_levels,
-                columns["levels"],
-                columns["side"],
-                columns["action"],
-                columns["price"],
-                columns["qty"],
-            )
-        if self.kind is TradeBatch:
-            return column_checks.bad_trades(
-                rows,
-                self._message_text,
-                columns["trade_id_offsets"],
-                columns["trade_id_bytes"],
-                columns["side"],
-                columns["price"],
-                columns["qty"],
-            )
-        bad = np.zeros(len(rows), np.bool_)
-        for name in FINITE.get(self.kind, ()):
-            bad |= column_checks.bad_numbers(rows * max(self.depth, 1), columns[name], False)
-        for name in FINITE_OR_NULL.get(self.kind, ()):
-            numbers = [columns[name]] if name in columns else self.features.values()
-            for column in numbers:
-                bad |= column_checks.bad_numbers(rows, column, True)
-        if self.kind is BookBatch:
-            for name in ("bid_levels", "ask_levels"):
-                bad |= column_checks.bad_counts(rows, columns[name], self.depth)
-        return bad
+    bad: Bools
+    """one bool a message: its values break the rules of `tickbus_schemas.values`"""
+
+    def _bad_levels(self) -> Bools:
+        columns = self.columns
+        return column_checks.bad_levels(
+            self.message_rows,
+            self.message_levels,
+            columns["levels"],
+            columns["side"],
+            columns["action"],
+            columns["price"],
+            columns["qty"],
+        )
+
+    def _bad_trades(self, text: Int64s) -> Bools:
+        columns = self.columns
+        return column_checks.bad_trades(
+            self.message_rows,
+            text,
+            columns["trade_id_offsets"],
+            columns["trade_id_bytes"],
+            columns["side"],
+            columns["price"],
+            columns["qty"],
+        )
+
+    @cached_property
+    def _row_ends(self) -> Int64s:
+        return _ends(self.message_rows)
+
+    @cached_property
+    def _level_ends(self) -> Int64s:
+        return _ends(self.message_levels)
 
     def part(self, first: int, last: int) -> tuple[dict[str, Array], dict[str, Array]]:
         """Columns and features of messages `first` to `last` (not included), without a copy."""
+        if last - first == self._messages and self.kind is not BookBatch:
+            return self.columns, self.features
         row, row_end = int(self._row_ends[first]), int(self._row_ends[last])
         rows = slice(row, row_end)
         columns: dict[str, Array] = {}
@@ -147,30 +180,6 @@ class Stack:
             else:
                 columns[column.name] = joined[row : row_end + 1] - joined[row]
         return columns, {name: joined[rows] for name, joined in self.features.items()}
-
-
-def _joined_features(messages: Sequence[FeatureBatch]) -> dict[str, Array]:
-    """A column a name over messages of the same names; Unsound where one does not fit."""
-    names = messages[0].names
-    lengths = [8 * (len(message.timestamp) >> 3) for message in messages]
-    if len(set(names)) != len(names) or any(len(m.values) != len(names) for m in messages):
-        raise Unsound
-    joined = {}
-    for at, name in enumerate(names):
-        column = tuple(message.values[at] for message in messages)
-        if list(map(len, column)) != lengths:
-            raise Unsound
-        joined[name] = _joined(column, np.dtype("<f8"))
-    return joined
-
-
-def _lengths(column: tuple[bytes, ...]) -> Int64s:
-    return np.fromiter(map(len, column), np.int64, len(column))
-
-
-def _joined(column: tuple[bytes, ...], dtype: np.dtype[Any]) -> Array:
-    # A bytearray, so that all arrays are writable: kernels are compiled once for one kind.
-    return np.frombuffer(bytearray().join(column), dtype)
 
 
 def _ends(counts: Int64s) -> Int64s:

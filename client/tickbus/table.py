@@ -9,7 +9,8 @@ from typing import TypeAlias
 import numpy as np
 from tickbus_schemas.messages import SEQ_ID_ROWS, Header, L2Batch
 
-from tickbus.stack import Array, Int64s
+from tickbus.scanned import Int64s
+from tickbus.stack import Array
 
 Key: TypeAlias = tuple[type[Header], int, str] | tuple[type[Header], int, str, int, Hashable]
 """(kind, exchange code, ticker) of a raw feed; derived kinds add interval_ms and depth or names."""
@@ -45,7 +46,7 @@ class Table:
     @property
     def rows(self) -> int:
         """Rows, or level rows of L2: what a file has."""
-        return int((self.message_levels if self.kind is L2Batch else self.message_rows).sum())
+        return len(self.columns["price" if self.kind is L2Batch else "timestamp"])
 
     def row_seq(self) -> Int64s:
         """Stream sequence of each row (packet of L2)."""

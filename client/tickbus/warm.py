@@ -10,15 +10,19 @@ from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
+from tickbus_schemas import codec, subjects
 from tickbus_schemas.exchanges import Exchange
-from tickbus_schemas.messages import L2Batch, L2Flag
+from tickbus_schemas.messages import BboBatch, Header, L2Batch, L2Flag, Message, TradeBatch
 
-from tickbus import column_checks
+from tickbus.group import Assembler
 from tickbus.kernels.compiled import forget_old_caches
+from tickbus.kernels.wire import KernelReader
 from tickbus.orderbook import OrderBook
+from tickbus.stored import Stored
 
 GROUP = "tickbus.kernels"
 
+_EXCHANGE, _TICKER = Exchange.BINANCE_SPOT, "WARM"
 _VALUES: dict[str, Any] = {
     "flags": [int(L2Flag.SNAPSHOT_FIRST | L2Flag.SNAPSHOT | L2Flag.SNAPSHOT_LAST)],
     "levels": [2],
@@ -27,26 +31,52 @@ _VALUES: dict[str, Any] = {
     "price": [1.0, 2.0],
     "qty": [1.0, 1.0],
 }
+_TRADE_VALUES: dict[str, Any] = {"trade_id_offsets": [0, 1]}
 
 
 def warm() -> None:
-    """The client's own: checks of columns, and the order book in every way it is used."""
-    column_checks.warm()
-    columns: dict[str, Any] = {
-        name: np.array(_VALUES.get(name, [1]), width.code).tobytes()
-        for name, width in L2Batch.columns.items()
-    }
+    """The client's own: bytes of the bus, groups, and the order book in every way it is used."""
+    KernelReader()
+    warm_groups()
     book = OrderBook()
-    book.apply_batch(
-        L2Batch(
-            exchange=int(Exchange.BINANCE_SPOT), ticker="WARM", epoch=0, message_no=0, **columns
-        )
-    )
+    book.apply_batch(L2Batch(**_fields(L2Batch, 0, _VALUES)))
     many = np.arange(1_000, dtype=np.float64)  # more than a new book has room for: it grows
     book.apply(np.ones(len(many), np.int8), many, many)
     book.best()
     book.top(1)
     OrderBook.restore(book.dump()).depth(1.0)
+
+
+def warm_groups() -> None:
+    """What makes groups of stored messages, as every reader of whole streams does."""
+    messages: dict[str, Message] = {
+        "trade": TradeBatch(**_fields(TradeBatch, 0, _TRADE_VALUES)),
+        "l2": L2Batch(**_fields(L2Batch, 1, _VALUES)),
+        "bbo": BboBatch(**_fields(BboBatch, 2, {})),
+    }
+    group = Assembler().add(
+        [
+            Stored(seq, seq, subjects.md(_EXCHANGE, _TICKER, feed), codec.encode(message))
+            for seq, (feed, message) in enumerate(messages.items(), 1)
+        ]
+    )
+    if group is None or group.rejected:
+        raise AssertionError("the kernels refuse sound messages")
+
+
+def _fields(kind: type[Header], message_no: int, values: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a message of one row (one packet of two levels)."""
+    columns = {
+        name: np.array(values.get(name, [1]), width.code).tobytes()
+        for name, width in kind.columns.items()
+    }
+    return {
+        "exchange": int(_EXCHANGE),
+        "ticker": _TICKER,
+        "epoch": 0,
+        "message_no": message_no,
+        **columns,
+    }
 
 
 def main() -> None:

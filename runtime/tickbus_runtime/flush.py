@@ -1,13 +1,14 @@
 """Decides what becomes of the messages of one flush; `publisher` sends them.
 
-A message is stored at most once and never behind a later one of its flush. So one that was
-certainly not stored is sent again only while no later one is; one that may have been is sent again
-under the same id, which the server knows within its duplicate window, or looked up.
+A message is stored at most once and never behind a later one of its flush. So one that may have
+been stored unknown to us is looked for in the stream before anything is sent again, and one that
+was not stored is sent again only while no later one is. It keeps its id: should an old attempt
+still be on its way, the server stores one of the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -55,8 +56,8 @@ class Flush:
         self.outcomes: list[Outcome | None] = [None] * len(messages)
         self.waiting = list(range(len(messages)))
         """places without an outcome, in order"""
-        self._doubt_s: dict[int, float] = {}
-        """when a place that may be stored unknown to us was first sent"""
+        self._doubtful: set[int] = set()
+        """places that may be stored unknown to us"""
         self._told_to_wait: dict[int, Judgement] = {}
         """places that are not stored, and the answer that said so"""
         self._last_stored = -1
@@ -75,30 +76,23 @@ class Flush:
                 return self.waiting[:count]
         return self.waiting.copy()
 
-    def attempted(self, window: list[int], answers: dict[int, Judgement], sent_s: float) -> None:
+    def attempted(self, window: list[int], answers: dict[int, Judgement]) -> None:
         """Take the answers of one attempt; what got none may be stored all the same."""
         for place in window:
-            judgement = answers.get(place)
-            if judgement is None or judgement.verdict is Verdict.IN_PROGRESS:
-                self._doubt_s.setdefault(place, sent_s)
-                self._told_to_wait.pop(place, None)
-            else:
-                self._judged(place, judgement)
+            self._judged(place, answers.get(place))
         self._refuse_overtaken()
         self._drop_settled()
 
-    def _judged(self, place: int, judgement: Judgement) -> None:
-        verdict = judgement.verdict
-        if verdict in (Verdict.STORED, Verdict.DUPLICATE):
+    def _judged(self, place: int, judgement: Judgement | None) -> None:
+        verdict = judgement.verdict if judgement else Verdict.LOOK
+        if judgement is None or verdict in (Verdict.LOOK, Verdict.IN_PROGRESS):
+            self._doubtful.add(place)
+            self._told_to_wait.pop(place, None)
+        elif verdict in (Verdict.STORED, Verdict.DUPLICATE):
             self._settle(place, Outcome(judgement.seq, verdict is Verdict.DUPLICATE))
         elif verdict is Verdict.REFUSED:
             self._settle(place, Outcome(code=judgement.code, text=judgement.text))
-        elif verdict is Verdict.LOOK:
-            self._doubt_s[place] = 0.0
-        elif judgement.code == NO_RESPONDERS and place in self._doubt_s:
-            return  # nobody looked whether the earlier attempt is there
         else:
-            self._doubt_s.pop(place, None)
             self._told_to_wait[place] = judgement
 
     def _refuse_overtaken(self) -> None:
@@ -108,44 +102,33 @@ class Flush:
                 text = f"{judgement.text}; a later message was stored"
                 self._settle(place, Outcome(code=judgement.code or NO_RESPONDERS, text=text))
 
-    def doubtful(self, sent_before_s: float) -> set[str]:
-        """Subjects that the stream itself must tell about before anything is sent again.
+    def doubtful(self) -> dict[str, set[str]]:
+        """Subjects that the stream itself must tell about before anything is sent again: ids."""
+        ids: dict[str, set[str]] = {}
+        for place in sorted(self._doubtful):
+            message = self.messages[place]
+            ids.setdefault(message.subject, set()).add(message.msg_id)
+        return ids
 
-        Of messages first sent so long ago that the server may have forgotten their ids, and of
-        those behind one that waits: if they are stored, that one is overtaken.
-        """
-        first_to_wait = min(self._told_to_wait, default=len(self.messages))
-        return {
-            self.messages[place].subject
-            for place, sent_s in self._doubt_s.items()
-            if sent_s < sent_before_s or place > first_to_wait
-        }
-
-    def found(self, subject: str, last_id: str, seq: int) -> None:
-        """The stream's last message of a subject has this id: what is in doubt there, is not now.
-
-        Messages of one subject are stored in order, so up to that one they are there.
-        """
-        of_subject = [
-            place for place, message in enumerate(self.messages) if message.subject == subject
-        ]
-        last = max(
-            (place for place in of_subject if self.messages[place].msg_id == last_id), default=-1
-        )
-        for place in of_subject:
-            if place not in self._doubt_s:
+    def found(self, subject: str, seqs: Mapping[str, int]) -> None:
+        """Take which messages of a subject the stream holds, by id; others are not there."""
+        for place in sorted(self._doubtful):
+            message = self.messages[place]
+            if message.subject != subject:
                 continue
-            if place <= last:
-                self._settle(place, Outcome(seq if place == last else 0, duplicate=True))
+            if message.msg_id in seqs:
+                self._settle(place, Outcome(seqs[message.msg_id], duplicate=True))
             else:
-                del self._doubt_s[place]
+                self._doubtful.remove(place)
                 self._told_to_wait[place] = Judgement(Verdict.AGAIN, text="it never arrived")
-        self._refuse_overtaken()
+        # Not while others are in doubt: a later one may turn out to be stored.
+        if not self._doubtful:
+            self._refuse_overtaken()
         self._drop_settled()
 
     def _settle(self, place: int, outcome: Outcome) -> None:
         self.outcomes[place] = outcome
-        self._doubt_s.pop(place, None)
+        self._doubtful.discard(place)
         self._told_to_wait.pop(place, None)
         if outcome.stored:
             self._last_stored = max(self._last_stored, place)

@@ -17,16 +17,16 @@ import msgspec
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
-from tickbus import column_checks
 from tickbus.group import Assembler, Group
 from tickbus.reader import Reader
 from tickbus.stored import Rejected
+from tickbus.warm import warm_groups
 from tickbus_schemas import codec, subjects
 from tickbus_schemas.errors import Fatal, Retry
 from tickbus_schemas.messages import ABSENT, MAX_TEXT, DeadLetter
 
 from tickbus_runtime import checkpoint
-from tickbus_runtime.measure import measure
+from tickbus_runtime.measure import Measure
 from tickbus_runtime.publisher import Outgoing, Publisher
 from tickbus_runtime.service import Context
 from tickbus_runtime.streams import DLQ, incarnation
@@ -100,9 +100,9 @@ class FoldService:
         self._ctx = ctx
         self._fold = fold
         self._out_streams = out_streams
-        self._stage = stage
         self._checkpoint_s = checkpoint_s
         self._input = ctx.shard.md
+        self._measure = Measure(ctx, self._input, stage)
         self._dead_letters = subjects.dead_letter(ctx.name, ctx.shard.exchange)
         self._incarnation = ""
         self._publisher = Publisher(
@@ -144,7 +144,7 @@ class FoldService:
     async def _resume(self) -> int | None:
         """Take up state and place; the sequence to go on with (None: the stream's first)."""
         ctx, fold = self._ctx, self._fold
-        column_checks.warm()
+        warm_groups()
         self._incarnation = await _patient_incarnation(ctx, self._input)
         for stream in self._out_streams:
             self._stored_up_to[stream] = await self._last_output(stream)
@@ -208,7 +208,7 @@ class FoldService:
         self._ctx.position(self._input, group.last_seq)
         if len(outputs) > len(fresh):
             self._ctx.telemetry.count("outputs_suppressed", len(outputs) - len(fresh))
-        measure(self._ctx, group, self._input, self._stage, received_ns)
+        self._measure.note(group, received_ns)
 
     def _outgoing(self, output: Output) -> Outgoing:
         place = f"{output.in_seq}|{output.k}"

@@ -13,33 +13,54 @@ _HOUR_US = 3_600_000_000
 """Older than that by its receive time, a row is replayed and its age no latency."""
 
 
-def measure(ctx: Context, group: Group, stream: str, stage: str, received_ns: int) -> None:
-    """Note a group of `stream` that was received at `received_ns` and is done now."""
-    done_ns = time.time_ns()
-    telemetry = ctx.telemetry
-    telemetry.count("messages_read", group.messages, stream=stream)
-    telemetry.count("bytes_read", group.bytes, stream=stream)
-    rows = sum(table.rows for table in group.tables.values())
-    telemetry.count("rows_read", rows, stream=stream)
-    for one in group.breaks:
-        telemetry.count("log_breaks", kind=one.kind)
-        ctx.log.warning("the log breaks", kind=one.kind, seq=one.seq, found=one.found)
-    for run in group.missing:
-        gone = run.last_seq - run.first_seq + 1
-        telemetry.count("log_expired", gone, stream=stream)
-        ctx.log.warning("messages are gone", first_seq=run.first_seq, last_seq=run.last_seq)
-    telemetry.latency("bus").observe_many((received_ns - group.stored_ns) / 1_000)
-    telemetry.latency(stage).observe((done_ns - received_ns) / 1_000, group.messages)
-    last_us = [int(table.columns["rcv_timestamp"][-1]) for table in group.tables.values()]
-    ages_us = done_ns // 1_000 - np.array(last_us, np.int64)
-    telemetry.latency("total").observe_many(ages_us[ages_us < _HOUR_US])
-    if ctx.tracing.enabled:
-        _trace(ctx, group, stage, received_ns, done_ns)
+class Measure:
+    """Notes group by group what became of one stream; `stage` is what this process does."""
 
+    def __init__(self, ctx: Context, stream: str, stage: str) -> None:
+        self._ctx = ctx
+        self._stream = stream
+        self._stage = stage
+        telemetry = ctx.telemetry
+        self._messages = telemetry.counter("messages_read", stream=stream)
+        self._bytes = telemetry.counter("bytes_read", stream=stream)
+        self._rows = telemetry.counter("rows_read", stream=stream)
 
-def _trace(ctx: Context, group: Group, stage: str, received_ns: int, done_ns: int) -> None:
-    """This process's part in the traces of the sampled packets of a group."""
-    for traced in group.traced:
-        facts: dict[str, str | int] = {"tickbus.seq": traced.seq, "tickbus.ticker": traced.ticker}
-        ctx.tracing.child(traced.traceparent, "bus", traced.stored_ns, received_ns, facts)
-        ctx.tracing.child(traced.traceparent, f"{stage}.process", received_ns, done_ns, facts)
+    def note(self, group: Group, received_ns: int) -> None:
+        """A group that was received at `received_ns` is done now."""
+        done_ns = time.time_ns()
+        tables = group.tables.values()
+        self._messages.add(group.messages)
+        self._bytes.add(group.bytes)
+        self._rows.add(sum([table.rows for table in tables]))
+        if group.breaks or group.missing:
+            self._warn(group)
+        telemetry = self._ctx.telemetry
+        telemetry.latency("bus").observe_since(received_ns, group.stored_ns)
+        telemetry.latency(self._stage).observe((done_ns - received_ns) / 1_000, group.messages)
+        last_us = [table.columns["rcv_timestamp"].item(-1) for table in tables]
+        long_ago_us = done_ns // 1_000 - _HOUR_US
+        ages_us = [done_ns / 1_000 - us for us in last_us if us > long_ago_us]
+        if ages_us:
+            telemetry.latency("total").observe_many(np.array(ages_us))
+        if group.traced and self._ctx.tracing.enabled:
+            self._trace(group, received_ns, done_ns)
+
+    def _warn(self, group: Group) -> None:
+        """What does not follow in the log, or is gone from it."""
+        telemetry, log = self._ctx.telemetry, self._ctx.log
+        for one in group.breaks:
+            telemetry.count("log_breaks", kind=one.kind)
+            log.warning("the log breaks", kind=one.kind, seq=one.seq, found=one.found)
+        for run in group.missing:
+            gone = run.last_seq - run.first_seq + 1
+            telemetry.count("log_expired", gone, stream=self._stream)
+            log.warning("messages are gone", first_seq=run.first_seq, last_seq=run.last_seq)
+
+    def _trace(self, group: Group, received_ns: int, done_ns: int) -> None:
+        """This process's part in the traces of the sampled packets of a group."""
+        tracing = self._ctx.tracing
+        for one in group.traced:
+            facts: dict[str, str | int] = {"tickbus.seq": one.seq, "tickbus.ticker": one.ticker}
+            bus = "bus", one.stored_ns, received_ns
+            process = f"{self._stage}.process", received_ns, done_ns
+            tracing.steps(one.traceparent, (bus, process), facts)

@@ -15,8 +15,10 @@ from functools import lru_cache
 
 import nats.errors
 from nats.aio.subscription import Subscription
+from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 from tickbus.connection import Connection
+from tickbus.wire import Messages
 from tickbus_schemas.errors import Reject, Retry
 
 from tickbus_runtime.answers import Judgement, judge_answer
@@ -25,16 +27,17 @@ from tickbus_runtime.flush import Flush, Outcome, Outgoing
 from tickbus_runtime.telemetry import Telemetry
 
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.02, 1.0
-DUPLICATE_WINDOW_S = 120.0
+LOOK_BACK = 1_000
+"""Sequences that are searched besides those of the flush, where no message of a subject is known to
+be stored: others may have published meanwhile."""
 
 
 class Publisher:
     """Stores messages in the order given; one flush at a time.
 
-    `deadline_s`: without any answer for so long, what is unanswered is sent again, same ids, in
-    order. `stopping`: once set, a flush that makes no progress for `give_up_s` raises Retry;
-    before that it goes on for ever. `duplicate_window_s`: the streams', within which the server
-    knows an id again; later the stream itself is read.
+    `deadline_s`: without any answer for so long, what is unanswered is looked for in the stream,
+    and sent again, in order, where it is not there. `stopping`: once set, a flush that makes no
+    progress for `give_up_s` raises Retry; before that it goes on for ever.
     """
 
     def __init__(
@@ -44,20 +47,19 @@ class Publisher:
         deadline_s: float = 2.0,
         stopping: asyncio.Event | None = None,
         give_up_s: float = 10.0,
-        duplicate_window_s: float = DUPLICATE_WINDOW_S,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._nc = nc
         self._deadline_s = deadline_s
         self._stopping = stopping
         self._give_up_s = give_up_s
-        self._duplicate_window_s = duplicate_window_s
         self._telemetry = telemetry or Telemetry()
         self._inbox = f"{nc.new_inbox()}."
         self._places: dict[int, int] = {}  # of the sent -> place in the flush
         self._sent = 0
         self._answers: dict[int, Judgement] = {}
         self._unanswered = 0
+        self._stored_seqs: dict[str, int] = {}  # of the last message known to be stored, by subject
         self._progress_s = 0.0
         self._settled: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -80,14 +82,15 @@ class Publisher:
             attempt, progress_s = 0, time.monotonic()
             while flush.waiting:
                 waited = len(flush.waiting)
-                complete = await self._attempt(flush, attempt)
+                complete = await self._look(flush)
+                if complete and flush.waiting:
+                    complete = await self._attempt(flush, attempt)
                 if len(flush.waiting) < waited:
                     attempt, progress_s = 0, time.monotonic()
                 if not complete:
                     attempt += 1
                     self._give_up(flush, progress_s)
                     await self._back_off(attempt)
-                    await self._look(flush)
             return self._counted(flush)
 
     async def close(self) -> None:
@@ -97,14 +100,18 @@ class Publisher:
             await self._nc.stop(self._subscription)
 
     async def _start(self) -> None:
-        self._subscription = await self._nc.pour(self._inbox + "*", self._on_answer)
+        self._subscription = await self._nc.pour(self._inbox + "*", self._on_answers)
         self._end_listening = self._nc.on_change(self._wake)
 
-    def _on_answer(
-        self, subject: bytes, reply: bytes, payload: bytes, headers: bytes | None
-    ) -> None:
-        number = int(subject[len(self._inbox) :])
-        place = self._places.pop(number, None)
+    def _on_answers(self, answers: Messages) -> None:
+        for subject, payload, headers in answers.each():
+            self._on_answer(subject, payload, headers)
+
+    def _on_answer(self, subject: bytes, payload: bytes, headers: bytes | None) -> None:
+        number = subject[len(self._inbox) :]
+        if not number.isdigit():
+            return  # not to a message of ours: those are numbered
+        place = self._places.pop(int(number), None)
         if place is None or place in self._answers:
             return  # of an attempt whose message is settled by now
         self._answers[place] = judge_answer(headers, payload)
@@ -131,14 +138,14 @@ class Publisher:
         loop = asyncio.get_running_loop()
         self._settled = loop.create_future()
         self._timer = loop.call_later(self._deadline_s, self._expire, loop)
-        sent_s = self._progress_s = time.monotonic()
+        self._progress_s = time.monotonic()
         try:
             if await nc.post(commands):
                 if attempt:
                     self._telemetry.count("publish_retries", len(window))
                 if self._unanswered and nc.losses == losses and nc.is_connected:
                     await self._settled
-                flush.attempted(window, self._answers, sent_s)
+                flush.attempted(window, self._answers)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -175,19 +182,35 @@ class Publisher:
                 "start again when it is back"
             )
 
-    async def _look(self, flush: Flush) -> None:
-        """Read from the stream what the server's memory of ids can no longer tell."""
-        js = self._nc.jetstream(timeout=self._deadline_s)
-        for subject in flush.doubtful(time.monotonic() - 0.75 * self._duplicate_window_s):
+    async def _look(self, flush: Flush) -> bool:
+        """Ask the stream for what is in doubt; False while it does not answer."""
+        for subject, ids in flush.doubtful().items():
             try:
-                stream = await js.find_stream_name_by_subject(subject)
-                last = await js.get_last_msg(stream, subject)
-            except NotFoundError:
-                flush.found(subject, "", 0)
+                back = LOOK_BACK + len(flush.messages)
+                flush.found(subject, await self._stored(subject, ids, back))
             except (nats.errors.Error, TimeoutError, OSError):
-                return  # as doubtful as before; the next attempt looks again
-            else:
-                flush.found(subject, (last.headers or {}).get("Nats-Msg-Id", ""), last.seq or 0)
+                return False
+        return True
+
+    async def _stored(self, subject: str, ids: set[str], back: int) -> dict[str, int]:
+        """Sequences of those of the messages that the stream holds, and perhaps of others.
+
+        Looked for behind the last one known to be stored, or in so many sequences.
+        """
+        js = self._nc.jetstream(timeout=self._deadline_s)
+        try:
+            stream = await js.find_stream_name_by_subject(subject)
+            last = await js.get_last_msg(stream, subject)
+            last_seq = last.seq or 0
+            found = {_id_of(last): last_seq}
+            behind = self._stored_seqs.get(subject, max(0, last_seq - back))
+            while behind < last_seq and not ids <= found.keys():
+                one = await js.get_msg(stream, seq=behind + 1, subject=subject, next=True)
+                behind = one.seq or last_seq
+                found[_id_of(one)] = behind
+        except NotFoundError:
+            return {}
+        return found
 
     def _counted(self, flush: Flush) -> list[Outcome]:
         telemetry = self._telemetry
@@ -199,12 +222,17 @@ class Publisher:
                 continue
             messages += 1
             size += len(message.payload)
+            self._stored_seqs[message.subject] = outcome.seq
             if outcome.duplicate:
                 telemetry.count("publish_duplicates")
         telemetry.count("flushes")
         telemetry.count("messages_published", messages)
         telemetry.count("bytes_published", size)
         return outcomes
+
+
+def _id_of(message: RawStreamMsg) -> str:
+    return str((message.headers or {}).get("Nats-Msg-Id", ""))
 
 
 def _command(message: Outgoing, reply: str) -> tuple[bytes, bytes, bytes]:

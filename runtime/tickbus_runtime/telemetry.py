@@ -7,8 +7,10 @@ the lives of a process that was restarted.
 from __future__ import annotations
 
 import math
+import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +24,11 @@ STEPS_PER_OCTAVE = 16
 """Buckets grow by 2**(1/16): a percentile is right within 2.2 %."""
 OCTAVES = 33  # 1 us to 2.4 hours
 BUCKETS = STEPS_PER_OCTAVE * OCTAVES
+CALLS_TOGETHER = 64
+"""Calls whose values wait to be counted together."""
+
+Int64s = npt.NDArray[np.int64]
+Item = TypeVar("Item")
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -38,31 +45,79 @@ class LatencyStatus(TypedDict):
 
 
 class Latency:
-    """Geometric histogram of microseconds; below 1 counts as 1."""
+    """Geometric histogram of microseconds; below 1 counts as 1.
+
+    Values wait and are counted some dozen calls together, or when somebody looks: called once a
+    group, a few NumPy functions cost ten times what they cost in a row.
+    """
 
     def __init__(self) -> None:
-        self.counts: npt.NDArray[np.int64] = np.zeros(BUCKETS, np.int64)
-        self.sum_us = 0.0
-        self.max_us = 0.0
+        self._counts: Int64s = np.zeros(BUCKETS, np.int64)
+        self._sum_us = 0.0
+        self._max_us = 0.0
+        # What waits. Who looks may be another thread: a deque's ends are safe without the lock.
+        self._single: deque[tuple[float, int]] = deque()
+        self._many: deque[npt.NDArray[Any]] = deque()
+        self._since: deque[tuple[int, Int64s]] = deque()
+        self._settling = threading.Lock()
 
     def observe(self, us: float, n: int = 1) -> None:
         """Count one value, `n` times."""
-        us = min(max(us, 1.0), 2.0**OCTAVES)
-        self.counts[min(int(math.log2(us) * STEPS_PER_OCTAVE), BUCKETS - 1)] += n
-        self.sum_us += us * n
-        self.max_us = max(self.max_us, us)
+        self._single.append((us, n))
+        if len(self._single) >= CALLS_TOGETHER:
+            self._settle()
 
-    def observe_many(
-        self, us: npt.NDArray[np.integer[Any]] | npt.NDArray[np.floating[Any]]
-    ) -> None:
-        """Count every value of an array."""
+    def observe_many(self, us: npt.NDArray[Any]) -> None:
+        """Count every value of an array; it is read later and must not change."""
+        self._many.append(us)
+        if len(self._many) >= CALLS_TOGETHER:
+            self._settle()
+
+    def observe_since(self, now_ns: int, then_ns: Int64s) -> None:
+        """Count the time from each of `then_ns` to `now_ns`; read later, must not change."""
+        self._since.append((now_ns, then_ns))
+        if len(self._since) >= CALLS_TOGETHER:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Count what waits."""
+        with self._settling:
+            many = [*_taken(self._many)]
+            many += [(now_ns - then_ns) / 1_000 for now_ns, then_ns in _taken(self._since)]
+            if many:
+                self._add(np.concatenate(many), None)
+            single = [*_taken(self._single)]
+            if single:
+                us, times = zip(*single, strict=True)
+                self._add(np.array(us, np.float64), np.array(times, np.int64))
+
+    def _add(self, us: npt.NDArray[Any], times: Int64s | None) -> None:
+        """Count each value once, or so many times."""
         if not len(us):
             return
         values = np.clip(us, 1.0, 2.0**OCTAVES)
         steps = (np.log2(values) * STEPS_PER_OCTAVE).astype(np.int64)
-        self.counts += np.bincount(np.minimum(steps, BUCKETS - 1), minlength=BUCKETS)
-        self.sum_us += float(values.sum())
-        self.max_us = max(self.max_us, float(values.max()))
+        np.add.at(self._counts, np.minimum(steps, BUCKETS - 1), 1 if times is None else times)
+        self._sum_us += float(values.sum() if times is None else values @ times)
+        self._max_us = max(self._max_us, float(values.max()))
+
+    @property
+    def counts(self) -> Int64s:
+        """Values in each bucket."""
+        self._settle()
+        return self._counts
+
+    @property
+    def sum_us(self) -> float:
+        """Of all values."""
+        self._settle()
+        return self._sum_us
+
+    @property
+    def max_us(self) -> float:
+        """The largest value."""
+        self._settle()
+        return self._max_us
 
     @property
     def count(self) -> int:
@@ -80,28 +135,43 @@ class Latency:
 
     def status(self) -> LatencyStatus:
         """What /status shows; `merge` takes it back."""
-        steps = np.flatnonzero(self.counts)
+        counts = self.counts
+        steps = np.flatnonzero(counts)
         return {
             "count": self.count,
             "sum": self.sum_us,
             "p50": round(self.percentile(50), 1),
             "p99": round(self.percentile(99), 1),
             "max": round(self.max_us, 1),
-            "buckets": {str(step): int(self.counts[step]) for step in steps.tolist()},
+            "buckets": {str(step): int(counts[step]) for step in steps.tolist()},
         }
 
     def merge(self, status: LatencyStatus) -> None:
         """Add another histogram's values."""
         for step, count in status["buckets"].items():
-            self.counts[int(step)] += count
-        self.sum_us += status["sum"]
-        self.max_us = max(self.max_us, status["max"])
+            self._counts[int(step)] += count
+        self._sum_us += status["sum"]
+        self._max_us = max(self._max_us, status["max"])
 
     def octaves(self) -> list[tuple[str, float]]:
         """Cumulative counts by upper bound in seconds, one an octave: what Prometheus keeps."""
         cumulative = np.cumsum(self.counts.reshape(OCTAVES, STEPS_PER_OCTAVE).sum(axis=1))
         bounds = [(str(2 ** (n + 1) / 1e6), float(count)) for n, count in enumerate(cumulative)]
         return [*bounds, ("+Inf", float(self.count))]
+
+
+class Counter:
+    """One counter with its labels, looked up once; it exists from the first `add` on."""
+
+    __slots__ = ("_counters", "_key")
+
+    def __init__(self, counters: dict[Key, float], key: Key) -> None:
+        self._counters = counters
+        self._key = key
+
+    def add(self, n: float = 1) -> None:
+        """Add `n`."""
+        self._counters[self._key] = self._counters.get(self._key, 0) + n
 
 
 class Telemetry:
@@ -112,6 +182,10 @@ class Telemetry:
         self.counters: dict[Key, float] = {}
         self.gauges: dict[Key, float] = {}
         self.latencies: dict[str, Latency] = {}
+
+    def counter(self, name: str, **labels: str) -> Counter:
+        """A counter for a place that adds to it often."""
+        return Counter(self.counters, (name, tuple(sorted(labels.items()))))
 
     def count(self, name: str, n: float = 1, **labels: str) -> None:
         """Add `n` to a counter."""
@@ -177,6 +251,12 @@ class _Collector:
         for stage, latency in list(self.telemetry.latencies.items()):
             histogram.add_metric([service, stage], latency.octaves(), latency.sum_us / 1e6)
         yield histogram
+
+
+def _taken(waiting: deque[Item]) -> Iterator[Item]:
+    """What waits now, taken out; others may append meanwhile."""
+    for _ in range(len(waiting)):
+        yield waiting.popleft()
 
 
 def _families(

@@ -211,10 +211,8 @@ class _DyingService(FoldService):
 
 
 class _DyingPublisher(Publisher):
-    def _on_answer(
-        self, subject: bytes, reply: bytes, payload: bytes, headers: bytes | None
-    ) -> None:
-        super()._on_answer(subject, reply, payload, headers)
+    def _on_answer(self, subject: bytes, payload: bytes, headers: bytes | None) -> None:
+        super()._on_answer(subject, payload, headers)
         if len(self._answers) == 3:
             _die()
 

@@ -149,14 +149,12 @@ class KillsAtAnswer(Publisher):
     """Kills the server the moment that it has given so many answers."""
 
     def __init__(self, nc: Connection, server: EmbeddedServer, answers: int) -> None:
-        super().__init__(nc, deadline_s=0.5, duplicate_window_s=WINDOW_S)
+        super().__init__(nc, deadline_s=0.5)
         self.server = server
         self.answers_left = answers
 
-    def _on_answer(
-        self, subject: bytes, reply: bytes, payload: bytes, headers: bytes | None
-    ) -> None:
-        super()._on_answer(subject, reply, payload, headers)
+    def _on_answer(self, subject: bytes, payload: bytes, headers: bytes | None) -> None:
+        super()._on_answer(subject, payload, headers)
         self.answers_left -= 1
         if self.answers_left == 0 and self.server.process is not None:
             self.server.process.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,32 @@ def test_a_percentile_is_right_within_one_bucket(values: list[int], percent: int
     latency.observe_many(np.array(values, np.int64))
     exact = np.percentile(np.maximum(values, 1), percent, method="inverted_cdf")
     assert exact / WITHIN <= latency.percentile(percent) <= exact * WITHIN
+
+
+def test_times_since_are_counted_like_the_differences() -> None:
+    now_ns, then_ns = 10**18, 10**18 - np.array([0, 5_000, 7 * 10**9], np.int64)
+    since, many = Latency(), Latency()
+    since.observe_since(now_ns, then_ns)
+    many.observe_many((now_ns - then_ns) / 1_000)
+    assert since.status() == many.status()
+
+
+def test_values_are_counted_once_while_other_threads_look() -> None:
+    latency, calls = Latency(), 5_000
+
+    def look() -> int:
+        return max(latency.count for _ in range(500))
+
+    with ThreadPoolExecutor(2) as pool:
+        looks = [pool.submit(look) for _ in range(2)]
+        for n in range(calls):
+            latency.observe(n)
+            latency.observe_since(n, np.zeros(2, np.int64))
+    assert all(look.result() <= 3 * calls for look in looks)
+    assert latency.count == 3 * calls
+    assert latency.sum_us == pytest.approx(
+        calls * (calls - 1) / 2 + 1 + 2 * np.maximum(np.arange(calls) / 1_000, 1).sum()
+    )
 
 
 @given(microseconds, microseconds)
@@ -101,7 +128,8 @@ def called_names(attribute: str) -> set[str]:
 
 
 def test_every_name_that_the_code_uses_is_declared() -> None:
-    assert called_names("count") | called_names("gauge") <= set(METRICS)
+    counted = called_names("count") | called_names("counter")
+    assert counted | called_names("gauge") <= set(METRICS)
     assert called_names("latency") <= set(STAGES)
     assert all(metric.unit and metric.meaning for metric in METRICS.values())
     assert all(SPANS.values())

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace.export import SpanExporter
+from tickbus_runtime.spans import parse_traceparent
 from tickbus_runtime.telemetry import Telemetry
 from tickbus_runtime.trace_receiver import PROTOBUF, TraceReceiver
-from tickbus_runtime.tracing import FIRST_TRACED, Tracing, parse_traceparent
+from tickbus_runtime.tracing import FIRST_TRACED, Tracing
 from tickbus_runtime.waterfall import QUIET_S, SETTLE_S, Span, Trace, Traces, duration, render
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.messages import PACKETS_PER_EPOCH
@@ -36,7 +37,7 @@ def test_without_an_endpoint_nothing_is_traced() -> None:
     assert not any(off.sampled(packet_id) for packet_id in range(5_000))
     assert off.packet(FIRST_TRACED, 1) is None
     assert off.batch("write.block", 1, 2) == []
-    off.child("00-" + "1" * 32 + "-" + "2" * 16 + "-01", "write", 1, 2)
+    off.steps("00-" + "1" * 32 + "-" + "2" * 16 + "-01", [("write", 1, 2)])
 
 
 @pytest.mark.parametrize(
@@ -80,9 +81,9 @@ async def test_a_packet_is_one_trace_across_processes(receiver: TraceReceiver) -
     packet.span("parse", zero + 1 * MS, zero + 2 * MS)
     packet.span("publish", zero + 2 * MS, zero + 5 * MS)
     packet.end(zero + 5 * MS)
-    book.child(packet.traceparent, "book.process", zero + 5 * MS, zero + 8 * MS)
+    book.steps(packet.traceparent, [("book.process", zero + 5 * MS, zero + 8 * MS)])
     links = writer.batch("write.block", zero + 4 * MS, zero + 20 * MS, {"rows": 3})
-    writer.child(packet.traceparent, "write", zero + 5 * MS, zero + 20 * MS, links=links)
+    writer.steps(packet.traceparent, [("write", zero + 5 * MS, zero + 20 * MS)], links=links)
     for process in (ingest, book, writer):
         await process.close()
 

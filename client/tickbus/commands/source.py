@@ -16,6 +16,7 @@ from tickbus import inventory
 from tickbus.connection import Connection
 from tickbus.reader import Reader
 from tickbus.stored import Stored, header
+from tickbus.wire import Messages
 
 MAX_WAITING = 100_000
 """Messages that a live listener keeps for a slow terminal before it leaves some out."""
@@ -174,11 +175,12 @@ async def live(nc: Connection, subject: str) -> AsyncGenerator[list[Stored], Non
     waiting: list[Stored] = []
     news = asyncio.Event()
 
-    def keep(subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
-        if len(waiting) < MAX_WAITING:
-            seq = int(header(headers, "Nats-Sequence") or 0)
-            waiting.append(Stored(seq, 0, subject.decode(), data, headers))
-            news.set()
+    def keep(messages: Messages) -> None:
+        for subject, data, headers in messages.each():
+            if len(waiting) < MAX_WAITING:
+                seq = int(header(headers, "Nats-Sequence") or 0)
+                waiting.append(Stored(seq, 0, subject.decode(), data, headers))
+        news.set()
 
     subscription = await nc.pour(subject, keep)
     try:

@@ -17,6 +17,7 @@ from tickbus_schemas.errors import Fatal
 from tickbus import inventory
 from tickbus.commands import arguments, text
 from tickbus.commands.rates import Flow, Rates
+from tickbus.wire import Messages
 
 help = "live table of streams and subjects: messages, rows and bytes a second, lag"
 
@@ -64,8 +65,10 @@ def run(args: argparse.Namespace) -> int:
 async def _top(args: argparse.Namespace) -> None:
     rates = Rates()
 
-    def count(subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
-        rates.count(subject.decode("utf-8", "replace"), data, time.time_ns() // 1_000)
+    def count(messages: Messages) -> None:
+        now_us = time.time_ns() // 1_000
+        for subject, data in zip(messages.subjects, messages.data, strict=True):
+            rates.count(subject.decode("utf-8", "replace"), data, now_us)
 
     async with arguments.bus(args, "top") as nc:
         subscription = await nc.pour(args.subject, count)

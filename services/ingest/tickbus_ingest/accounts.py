@@ -10,7 +10,6 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from tickbus_runtime.telemetry import Telemetry
 
 from tickbus_ingest.books import State
@@ -27,8 +26,6 @@ ENDS = {
     "control_frames": "control",
 }
 """Where a frame ends, by the counter that tells."""
-FLUSHES_TOGETHER = 256
-"""Latencies are kept for so many flushes: a histogram costs more by the call than by the value."""
 LABELS = {
     "stale_events": "feed", "duplicates": "feed", "gaps": "feed",
     "inferred_times": "feed", "snapshots": "source", "ignored_frames": "channel",
@@ -44,9 +41,6 @@ class Accounts:
         self._wire, self._ingest = telemetry.latency("wire"), telemetry.latency("ingest")
         self._parse, self._publish = telemetry.latency("parse"), telemetry.latency("publish")
         self._sums: Counter[str] = Counter()
-        self._waits: list[tuple[npt.NDArray[np.int64], int, int]] = []
-        """monotonic ns: arrival of each packet, parsed, stored"""
-        self._wire_us: list[npt.NDArray[np.int64]] = []
         self._began = (0, 0.0)
         self._stored_ns = 0
 
@@ -79,10 +73,11 @@ class Accounts:
         if arrived_ns:
             self._stored_ns = stored_ns
             times = np.array(arrived_ns, np.int64)
-            self._waits.append((times, parsed_ns, stored_ns))
-            self._wire_us += flush.wire_us
-            if len(self._waits) >= FLUSHES_TOGETHER:
-                self._observe()
+            self._ingest.observe_since(stored_ns, times)
+            self._parse.observe_since(parsed_ns, times)
+            self._publish.observe((stored_ns - parsed_ns) / 1e3)
+            for wire_us in flush.wire_us:
+                self._wire.observe_many(wire_us)
 
     def _count_rows(self, flush: Flush) -> None:
         for feed, pieces in (("trade", flush.trades), ("l2", flush.l2), ("bbo", flush.quotes)):
@@ -100,23 +95,8 @@ class Accounts:
             "cpu_s": time.process_time() - began_cpu_s if began_ns else 0.0,
         }
 
-    def _observe(self) -> None:
-        """Put the latencies of some flushes into the histograms, all at once."""
-        if not self._waits:
-            return
-        waits, self._waits = self._waits, []
-        wire_us, self._wire_us = self._wire_us, []
-        self._ingest.observe_many(np.concatenate([end - times for times, _, end in waits]) / 1e3)
-        self._parse.observe_many(np.concatenate([end - times for times, end, _ in waits]) / 1e3)
-        self._publish.observe_many(
-            np.array([stored_ns - parsed_ns for _, parsed_ns, stored_ns in waits]) / 1e3
-        )
-        if wire_us:
-            self._wire.observe_many(np.concatenate(wire_us))
-
     def show(self, session: Session, buffer: Buffer, recorder: Recorder | None) -> None:
-        """Latencies, gauges and the sum; once a second."""
-        self._observe()
+        """Gauges and the sum; once a second."""
         gauge = self._telemetry.gauge
         live = sum(book.state is State.LIVE for book in session.books)
         gauge("books_live", live)

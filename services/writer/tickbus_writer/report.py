@@ -38,7 +38,7 @@ class Report:
         self._rows_open += rows
         telemetry.gauge("rows_waiting", self._rows_open, stream=stream)
         telemetry.gauge("pending", pending, stream=stream)
-        telemetry.latency("bus").observe_many((received_ns - group.stored_ns) // 1_000)
+        telemetry.latency("bus").observe_since(received_ns, group.stored_ns)
         for one in group.breaks:
             telemetry.count("log_breaks", kind=one.kind)
             self._context.log.warning("message numbers do not follow", stream=stream, at=one)
@@ -101,7 +101,7 @@ class Report:
             return
         seqs, stored_ns = np.concatenate(self._seqs), np.concatenate(self._stored_ns)
         done = seqs <= last_seq
-        self._context.telemetry.latency("write").observe_many((now_ns - stored_ns[done]) // 1_000)
+        self._context.telemetry.latency("write").observe_since(now_ns, stored_ns[done])
         self._seqs, self._stored_ns = [seqs[~done]], [stored_ns[~done]]
 
     def _trace(self, last_seq: int, entry: str, now_ns: int) -> None:
@@ -115,11 +115,9 @@ class Report:
         attributes = {"tickbus.stream": self._stream, "tickbus.entry": entry}
         links = tracing.batch("write.block", first_ns, now_ns, attributes)
         for one, received_ns in done:
-            tracing.child(
+            tracing.steps(
                 one.traceparent,
-                "write",
-                received_ns,
-                now_ns,
+                [("write", received_ns, now_ns)],
                 {**attributes, "tickbus.seq": one.seq, "tickbus.ticker": one.ticker},
                 links,
             )
