@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,8 @@ import pytest_asyncio
 from hypothesis import HealthCheck, settings
 from tickbus.connection import Connection, connect
 from tickbus_runtime.nats_server import EmbeddedServer
+
+from tests.processes import ServiceProcess, Start
 
 # Modest, and the same on a busy machine: no test depends on the time it takes.
 settings.register_profile(
@@ -47,3 +49,17 @@ async def bus(nats_server: EmbeddedServer) -> AsyncIterator[Connection]:
     )
     yield client
     await client.close()
+
+
+@pytest.fixture
+def start(nats_server: EmbeddedServer) -> Iterator[Start]:
+    """Starts services as processes on the test's own server; none of them outlives the test."""
+    started: list[ServiceProcess] = []
+
+    def start(name: str, folder: Path, **environment: str) -> ServiceProcess:
+        started.append(ServiceProcess(name, nats_server, folder, environment))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()

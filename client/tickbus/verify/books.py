@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,48 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from tickbus_schemas.messages import ABSENT, L2Flag
+from tickbus_schemas.messages import ABSENT
 
 from tickbus.kernels import book as kernel
+from tickbus.kernels.recompute import COMPARED, DONE, NO_BOOK, compare
 from tickbus.manifest import DataFile
-from tickbus.verify.findings import Findings
+from tickbus.verify.findings import SHOWN_MAX, Findings
 from tickbus.verify.l2 import Packets
 
 Floats = npt.NDArray[np.float64]
+Int64s = npt.NDArray[np.int64]
+
+_NEVER = np.iinfo(np.int64).max
+_KINDS = ("bid_px", "bid_sz", "ask_px", "ask_sz")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a book table, in the order of their packets."""
+
+    timestamp: Int64s
+    packet_id: Int64s
+    update_id: Int64s
+    interval_ms: Int64s
+    levels: Floats
+    """(rows, 4, depth): as `_KINDS`, best first; NaN where there is none"""
+
+    def __len__(self) -> int:
+        return len(self.timestamp)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What packets give where rows tell of them."""
+
+    update_id: Int64s
+    timestamp: Int64s
+    following: Int64s
+    """venue time of the packet that comes next; `_NEVER` at the end"""
+    fault: Int64s
+    """first place of the levels that differs, or SAME or NO_BOOK of `kernels.recompute`"""
+    value: Floats
+    """what the book has there"""
 
 
 class Replay:
@@ -27,59 +62,68 @@ class Replay:
         self._files = packets
         self._now: Packets | None = next(packets, None)
         self._next: Packets | None = next(packets, None)
-        self._done = 0
-        """packets of `_now` that are in the book"""
+        self._progress = np.zeros(3, np.int64)
         self._book = kernel.new()
-        self.valid = False
-        self.update_id = ABSENT
-        self.timestamp = ABSENT
+        self._update_id = self._timestamp = ABSENT
+        """of the last packet of the files before"""
 
-    def forward_to(self, packet_id: int, update_id: int) -> None:
-        """Put every packet up to `packet_id` into the book, of that packet up to `update_id`.
+    def compare(self, rows: Rows) -> Made:
+        """Put every packet up to that of a row into the book, and compare it with the row.
 
-        A snapshot releases the updates that waited for it: all of them carry its packet_id.
+        A snapshot releases the updates that waited for it: all of them carry its packet_id, and of
+        them the book gets those up to the update of the row.
         """
+        count = len(rows)
+        made = Made(
+            *(np.full(count, ABSENT), np.full(count, ABSENT), np.full(count, _NEVER)),
+            *(np.full(count, NO_BOOK), np.full(count, np.nan)),
+        )
+        packets = np.zeros(count, np.int64)
+        self._progress[COMPARED] = start = 0
         while self._now is not None:
-            start, end = np.searchsorted(self._now.packet_id, (packet_id, packet_id + 1)).tolist()
-            if start < end:
-                meant = np.flatnonzero(self._now.update_id[start:end] == update_id)
-                end = start + int(meant[-1]) + 1 if len(meant) else end
-            self._apply(self._now, max(end, self._done))
-            if self._done < len(self._now) or self._next is None:
-                return
-            self._now, self._next, self._done = self._next, next(self._files, None), 0
+            self._compare_in(self._now, rows, packets, made)
+            stop = int(self._progress[COMPARED])
+            at = packets[start:stop]
+            made.update_id[start:stop] = np.append(self._update_id, self._now.update_id)[at]
+            made.timestamp[start:stop] = np.append(self._timestamp, self._now.timestamp)[at]
+            made.following[start:stop] = np.append(self._now.timestamp, _NEVER)[at]
+            start = stop
+            if stop == count:
+                break
+            self._leave(self._now)
+        return made
 
-    def next_timestamp(self) -> int | None:
-        """Venue time of the packet that comes next; None at the end."""
-        if self._now is None:
-            return None
-        if self._done < len(self._now):
-            return int(self._now.timestamp[self._done])
-        return int(self._next.timestamp[0]) if self._next is not None else None
-
-    def top(self, depth: int) -> Floats:
-        """Prices and sizes (4, depth): bids, then asks, best first; NaN where there is none."""
-        found = np.full((4, depth), np.nan)
-        kernel.top(self._book, 1, found[0], found[1])
-        kernel.top(self._book, -1, found[2], found[3])
-        return found
-
-    def _apply(self, packets: Packets, end: int) -> None:
-        first = (packets.flags & int(L2Flag.SNAPSHOT_FIRST)) != 0
-        empties = self._done + np.flatnonzero(first[self._done : end])
-        for start, stop in zip(
-            [self._done, *empties.tolist()], [*empties.tolist(), end], strict=True
+    def _compare_in(self, file: Packets, rows: Rows, packets: Int64s, made: Made) -> None:
+        """Compare until the rows or the file end."""
+        while not compare(
+            self._book,
+            self._progress,
+            file.packet_id,
+            file.update_id,
+            file.flags,
+            file.starts,
+            file.side,
+            file.price,
+            file.qty,
+            self._next is None,
+            rows.packet_id,
+            rows.update_id,
+            rows.levels,
+            packets,
+            made.fault,
+            made.value,
         ):
-            if first[start : start + 1].any():
-                kernel.clear(self._book)
-                self.valid = True
-            begin, finish = int(packets.starts[start]), int(packets.starts[stop])
-            self._book = kernel.reserve(self._book, finish - begin)
-            kernel.fold(self._book, packets.side, packets.price, packets.qty, begin, finish)
-        if end > self._done:
-            self.update_id = int(packets.update_id[end - 1])
-            self.timestamp = int(packets.timestamp[end - 1])
-        self._done = end
+            packet = int(self._progress[DONE])
+            levels = int(file.starts[packet + 1] - file.starts[packet])
+            self._book = kernel.reserve(self._book, levels)
+
+    def _leave(self, file: Packets) -> None:
+        """Go on to the next file; all packets of this one are in the book."""
+        if len(file):
+            self._update_id = int(file.update_id[-1])
+            self._timestamp = int(file.timestamp[-1])
+        self._now, self._next = self._next, next(self._files, None)
+        self._progress[DONE] = 0
 
 
 def check_books(
@@ -93,57 +137,67 @@ def check_books(
         with pq.ParquetFile(root / file.path) as parquet:
             depth = sum(name.startswith("bid_px_") for name in parquet.schema_arrow.names)
             table = parquet.read()
-        columns = {name: _numbers(table[name]) for name in _NEEDED}
-        levels = _levels(table, depth)
-        # Rows of several intervals that one event closed: in the order of their packets.
-        for row in np.argsort(columns["packet_id"], kind="stable").tolist():
-            if columns["gap"][row]:
-                findings.facts["book rows with a gap"] += 1
-                continue
-            replay.forward_to(int(columns["packet_id"][row]), int(columns["update_id"][row]))
-            if not replay.valid:
-                findings.facts["book rows before the first snapshot"] += 1
-                continue
-            findings.facts["book rows compared"] += 1
-            timestamp = int(columns["timestamp"][row])
-            fault = _fault(replay, levels[row], int(columns["update_id"][row]))
-            if not fault and columns["interval_ms"][row]:
-                fault = _grid_fault(replay, timestamp, findings)
-            if fault:
-                where = f"{ticker} {columns['interval_ms'][row]} ms {timestamp}"
-                findings.problem("book", where, fault)
+        is_gap = _numbers(table["gap"]).astype(np.bool_)
+        _add(findings, "book rows with a gap", is_gap)
+        rows = _rows(table, depth, ~is_gap)
+        _judge(ticker, rows, replay.compare(rows), findings)
 
 
-_NEEDED = ("timestamp", "packet_id", "update_id", "interval_ms", "gap")
+def _judge(ticker: str, rows: Rows, made: Made, findings: Findings) -> None:
+    """Say what is wrong with rows; of many only as much as is listed."""
+    has_book = made.fault != NO_BOOK
+    _add(findings, "book rows before the first snapshot", ~has_book)
+    _add(findings, "book rows compared", has_book)
+    update = has_book & (made.update_id != rows.update_id)
+    levels = made.fault >= 0
+    of_grid = has_book & ~update & ~levels & (rows.interval_ms != 0)
+    after = of_grid & (made.timestamp > rows.timestamp)
+    # They came after the clock had closed the row.
+    _add(findings, "late events", of_grid & ~after & (made.following <= rows.timestamp))
+    wrong = np.flatnonzero(update | levels | after)
+    for row in wrong[:SHOWN_MAX].tolist():
+        where = f"{ticker} {rows.interval_ms[row]} ms {rows.timestamp[row]}"
+        if update[row]:
+            fault = f"its update is {rows.update_id[row]}; that of its packet is "
+            fault += str(made.update_id[row])
+        elif levels[row]:
+            fault = _level_fault(rows, made, row)
+        else:
+            fault = f"an event of {made.timestamp[row]}, after its time, is in it"
+        findings.problem("book", where, fault)
+    if len(wrong) > SHOWN_MAX:
+        findings.counts["book"] += len(wrong) - SHOWN_MAX
 
 
-def _fault(replay: Replay, stored: Floats, update_id: int) -> str:
-    """What is wrong with a row's levels; '' if nothing is."""
-    made = replay.top(stored.shape[1])
-    if replay.update_id != update_id:
-        return f"its update is {update_id}; that of its packet is {replay.update_id}"
-    same = (made == stored) | (np.isnan(made) & np.isnan(stored))
-    if same.all():
-        return ""
-    side, level = np.argwhere(~same)[0].tolist()
-    name = ("bid_px", "bid_sz", "ask_px", "ask_sz")[side]
-    return f"{name}_{level + 1:02d} is {stored[side, level]}; l2 gives {made[side, level]}"
+def _level_fault(rows: Rows, made: Made, row: int) -> str:
+    """Which level of a row is not the book's."""
+    kind, level = divmod(int(made.fault[row]), rows.levels.shape[2])
+    stored = rows.levels[row, kind, level]
+    return f"{_KINDS[kind]}_{level + 1:02d} is {stored}; l2 gives {made.value[row]}"
 
 
-def _grid_fault(replay: Replay, timestamp: int, findings: Findings) -> str:
-    """What is wrong with a grid row's choice of events; '' if nothing is."""
-    if replay.timestamp > timestamp:
-        return f"an event of {replay.timestamp}, after its time, is in it"
-    following = replay.next_timestamp()
-    if following is not None and following <= timestamp:
-        findings.facts["late events"] += 1  # came after the clock had closed the row
-    return ""
+def _add(findings: Findings, fact: str, where: npt.NDArray[np.bool_]) -> None:
+    count = int(where.sum())
+    if count:
+        findings.facts[fact] += count
+
+
+def _rows(table: Any, depth: int, chosen: npt.NDArray[np.bool_]) -> Rows:
+    """The chosen rows of a table; several intervals that one event closed by their packets."""
+    numbers = {name: _numbers(table[name]) for name in _NEEDED}
+    order = np.argsort(numbers["packet_id"], kind="stable")
+    order = order[chosen[order]]
+    columns = {name: column[order].astype(np.int64) for name, column in numbers.items()}
+    return Rows(**columns, levels=_levels(table, depth)[order])
+
+
+_NEEDED = ("timestamp", "packet_id", "update_id", "interval_ms")
 
 
 def _levels(table: Any, depth: int) -> Floats:
     """(rows, 4, depth) of the level columns."""
     found = np.empty((table.num_rows, 4, depth))
-    for place, kind in enumerate(("bid_px", "bid_sz", "ask_px", "ask_sz")):
+    for place, kind in enumerate(_KINDS):
         for level in range(depth):
             column = table[f"{kind}_{level + 1:02d}"]
             found[:, place, level] = pc.fill_null(column, float("nan")).to_numpy()
