@@ -23,7 +23,7 @@ from tickbus_bench.processes import running_up
 from tickbus_bench.target import Target
 
 FRAMES_PER_S = 5_000
-SECONDS, SECONDS_QUICK = (2.0, 12.0), (1.0, 3.0)
+SECONDS, SECONDS_QUICK = (2.0, 12.0), (0.5, 2.5)
 """From the first message on: until caches are warm and the flow is even; then what is watched."""
 
 

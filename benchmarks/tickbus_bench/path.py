@@ -27,7 +27,7 @@ def hand_seconds(path: Path, runs: int) -> list[float]:
 
 def measure(path: Path, quick: bool) -> list[Target]:
     """One target: seconds of the whole path as a multiple of the job by hand."""
-    hand = median(hand_seconds(path, 5))
+    hand = median(hand_seconds(path, 3 if quick else 5))
     results = whole_runs(path, quick)
     seconds = [result["seconds"] for result in results]
     return [
