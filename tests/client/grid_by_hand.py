@@ -232,7 +232,6 @@ class Kernel:
         gaps = [(seq, more, part) for seq, more, part in messages if part[0].kind == "gap"]
         clocks = [(seq, part[0]) for seq, _, part in messages if part[0].kind == "clock"]
         packets = _packets([(seq, one) for seq, _, part in l2 for one in part])
-        largest = int(packets.levels.max(initial=0))
         space, cursors = new_rows(len(self.intervals_ms), self.depth, self._capacity), _cursor()
         while not fold_ticker(
             *self.state,
@@ -248,10 +247,12 @@ class Kernel:
             cursors,
             tuple(space),
         ):
-            if levels.has_room(self.book, largest):
-                space = with_more_space(space)
+            start, short = cursors[["level", "short"]][0].tolist()
+            if short:
+                columns = packets.side, packets.price
+                self.book = levels.reserve(self.book, *columns, start, start + short)
             else:
-                self.book = levels.reserve(self.book, largest)
+                space = with_more_space(space)
         for place, interval in enumerate(self.intervals_ms):
             self.rows[interval] += _rows(space, place)
 

@@ -211,7 +211,10 @@ def _is_late(grids: Any, timestamp: int) -> bool:
 def _packet(state: Any, book: Any, packets: Any, cursor: Any, rows: Any) -> bool:
     """The next packet; False: make more space for rows or levels and call again."""
     ticker, row = state.ticker[0], cursor.row[L2]
-    if not levels.has_room(book, packets.levels[row]):
+    level, count = cursor.level, packets.levels[row]
+    cursor.short = 0
+    if not levels.has_room(book, packets.side, packets.price, level, level + count):
+        cursor.short = count
         return False
     timestamp, seq = packets.timestamp[row], packets.seq[row]
     for place in range(state.grids.shape[0]):
@@ -227,7 +230,7 @@ def _packet(state: Any, book: Any, packets: Any, cursor: Any, rows: Any) -> bool
         return False
     ticker.late += _is_late(state.grids, timestamp)
     if belongs:
-        _take(state, book, packets, row, cursor.level)
+        _take(state, book, packets, row, level)
     else:
         ticker.left_out += 1
     _tell_change(state, book, timestamp, seq, rows)
@@ -337,7 +340,7 @@ def fold_ticker(
 ) -> bool:
     """Fold a group's packets of one ticker; False: make more space and call again.
 
-    Space for rows, unless the book has no room for the largest packet: then for its levels.
+    Space for rows, unless `short` of the cursor says for how many levels the book has no room.
 
     ticker, grids, tops: a State, one by one; book: the ticker's book; messages: two Messages
     (STATUS, L2), and their columns Gaps and Packets; clocks: Clocks; cursors: one CURSOR, zero at

@@ -55,7 +55,8 @@ CURSOR = np.dtype(
         ("end", "<i8", (2,)),  # behind the last row of the flush
         ("order", "<i8", (2,)),  # packet_id so far: within a feed it never goes back
         ("clock", "<i8"),
-        ("level", "<i8"),
+        ("level", "<i8"),  # first level of the next packet
+        ("short", "<i8"),  # levels of the next packet if the book had no room for them
     ]
 )
 STATUS, L2 = 0, 1

@@ -74,8 +74,9 @@ class Replay:
                 kernel.clear(self._book)
                 self.valid = True
             begin, finish = int(packets.starts[start]), int(packets.starts[stop])
-            self._book = kernel.reserve(self._book, finish - begin)
-            kernel.fold(self._book, packets.side, packets.price, packets.qty, begin, finish)
+            side, price = packets.side, packets.price
+            self._book = kernel.reserve(self._book, side, price, begin, finish)
+            kernel.fold(self._book, side, price, packets.qty, begin, finish)
         if end > self._done:
             self.update_id = int(packets.update_id[end - 1])
             self.timestamp = int(packets.timestamp[end - 1])

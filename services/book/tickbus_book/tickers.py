@@ -100,7 +100,6 @@ class Tickers:
         before = state.counts() if table is not None else None
         messages, packets = packets_of(table)
         gap_messages, gap_columns = gaps_of(gaps)
-        largest = int(packets.levels.max(initial=0))
         cursors = np.zeros(1, CURSOR)
         self._rows.filled[:] = 0
         while not fold_ticker(
@@ -113,10 +112,12 @@ class Tickers:
             cursors,
             tuple(self._rows),
         ):
-            if levels.has_room(state.book, largest):
-                self._rows = with_more_space(self._rows)
+            start, short = cursors[["level", "short"]][0].tolist()
+            if short:
+                columns = packets.side, packets.price
+                state.book = levels.reserve(state.book, *columns, start, start + short)
             else:
-                state.book = levels.reserve(state.book, largest)
+                self._rows = with_more_space(self._rows)
         if before is not None:
             self.counts += state.counts() - before
         return list(closed_rows(self._rows, *ticker, self.intervals_ms, self._rows_a_message))
