@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from msgspec import structs
@@ -15,7 +16,7 @@ from tickbus.stored import Stored
 from tickbus_book.fold import BookFold
 from tickbus_book.warm import warm
 from tickbus_schemas import codec
-from tickbus_schemas.messages import Clock, L2Batch
+from tickbus_schemas.messages import ABSENT, Clock, L2Batch
 
 from tickbus_bench import peers
 from tickbus_bench.log import groups_of, of_capture
@@ -53,17 +54,22 @@ def _fold_ns(stored: list[Stored], levels: int) -> float:
 
 def _kernel_ns(messages: list[L2Batch]) -> float:
     """CPU ns a level of the book alone, NEW told from UPDATE, columns in place."""
-    side = np.concatenate([np.frombuffer(one.side, "<i1") for one in messages])
-    price = np.concatenate([np.frombuffer(one.price, "<f8") for one in messages])
-    qty = np.concatenate([np.frombuffer(one.qty, "<f8") for one in messages])
-    levels = np.concatenate([np.frombuffer(one.levels, "<i4") for one in messages])
-    first = int(levels[0])  # the snapshot at the start
-    book = kernel.reserve(kernel.new(), len(side))
+
+    def column(name: str) -> Any:
+        parts = [np.frombuffer(getattr(one, name), L2Batch.columns[name].code) for one in messages]
+        return np.concatenate(parts)
+
+    flags, prev_update_id, update_id = map(column, ("flags", "prev_update_id", "update_id"))
+    levels, side, price, qty = map(column, ("levels", "side", "price", "qty"))
     action = np.empty(len(side), np.int8)
-    kernel.apply(book, side, price, qty, action, 0, first)
+    book, shown = kernel.new(), np.array((ABSENT, 0, -1, 0, 0, 0), np.int64)
     start = time.process_time_ns()
-    kernel.apply(book, side, price, qty, action, first, len(side))
-    return (time.process_time_ns() - start) / (len(side) - first)
+    while not kernel.apply_packets(
+        book, shown, flags, prev_update_id, update_id, levels, side, price, qty, action
+    ):
+        packet, level = shown[4:].tolist()
+        book = kernel.reserve(book, side, price, level, level + int(levels[packet]))
+    return (time.process_time_ns() - start) / len(side)
 
 
 def _call_ns(rows: int) -> float:

@@ -58,7 +58,7 @@ class OrderBook:
             )
         action = np.empty(len(side), np.int8)
         if not kernel.apply_whole(self._book, side, price, qty, action):
-            self._book = kernel.reserve(self._book, len(side))
+            self._book = kernel.reserve(self._book, side, price, 0, len(side))
             kernel.apply_whole(self._book, side, price, qty, action)
         return action
 
@@ -67,21 +67,24 @@ class OrderBook:
         column = np.frombuffer
         side = column(message.side, "<i1")
         action = column(message.action, "<i1").copy()
-        self._book = kernel.reserve(self._book, len(side))
-        shown = np.array((self.update_id, self.valid, -1), np.int64)
-        broken = kernel.apply_packets(
+        price = column(message.price, "<f8")
+        levels = column(message.levels, "<i4")
+        shown = np.array((self.update_id, self.valid, -1, 0, 0, 0), np.int64)
+        while not kernel.apply_packets(
             self._book,
             shown,
             column(message.flags, "<u2"),
             column(message.prev_update_id, "<i8"),
             column(message.update_id, "<i8"),
-            column(message.levels, "<i4"),
+            levels,
             side,
-            column(message.price, "<f8"),
+            price,
             column(message.qty, "<f8"),
             action,
-        )
-        self.update_id, valid, row = shown.tolist()
+        ):
+            packet, start = shown[4:].tolist()
+            self._book = kernel.reserve(self._book, side, price, start, start + int(levels[packet]))
+        self.update_id, valid, row, broken, *_ = shown.tolist()
         self.valid = bool(valid)
         if row >= 0:
             self.timestamp = int(column(message.timestamp, "<i8")[row])

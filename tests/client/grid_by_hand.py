@@ -263,7 +263,9 @@ class Kernel:
             if closed == MORE_ROWS:
                 space = with_more_space(space)
             else:
-                self.book = levels.reserve(self.book, int(packets.levels.max()))
+                start, row = int(cursors["level"][0]), int(cursors["row"][0])
+                stop = start + int(packets.levels[row])
+                self.book = levels.reserve(self.book, packets.side, packets.price, start, stop)
         assert closed == space.filled[:, 0].sum()
         for place, interval in enumerate(self.intervals_ms):
             self.rows[interval] += _rows(space, place)

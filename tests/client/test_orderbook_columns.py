@@ -34,20 +34,20 @@ def test_columns_of_other_types_are_refused() -> None:
 
 
 def test_kernel_refuses_levels_that_were_not_reserved() -> None:
-    book = kernel.new(4)
+    book = kernel.new()
     side, price = np.ones(5_000, np.int8), np.arange(5_000, dtype=np.float64)
-    assert not kernel.has_room(book, 5_000)
+    assert not kernel.has_room(book, side, price, 0, 5_000)
     with pytest.raises(IndexError, match="not reserved"):
         kernel.apply(book, side, price, price, np.empty(5_000, np.int8), 0, 5_000)
 
 
 def test_reserved_levels_find_room_wherever_they_come() -> None:
-    """Full blocks everywhere, then one level into each: what costs the most blocks."""
+    """A level in each page, then between them, then in each page once more."""
     book = kernel.new()
     for step in (64, 64, 1):  # 0, 64, ..; then between them; then each block once more
         price = np.arange(0, 64 * 5_000, step, dtype=np.float64)[:20_000] + 1 / step
         side = np.full(len(price), -1, np.int8)
-        book = kernel.reserve(book, len(price))
+        book = kernel.reserve(book, side, price, 0, len(price))
         kernel.apply(book, side, price, price, np.empty(len(price), np.int8), 0, len(price))
     assert kernel.count(book, -1) == len(kernel.whole(book, -1)[0])
 

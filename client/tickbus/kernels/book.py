@@ -1,7 +1,10 @@
 """The order book of one ticker: levels are set to absolute sizes and read best first.
 
-A book is one int64 array (`blocks` says what is in it); all functions with arrays in and out can be
+A book is one int64 array (`pages` says what is in it); all functions with arrays in and out can be
 called from other kernels. `side` is 1 for bids and -1 for asks, as in the messages.
+
+Levels are set in two steps: `has_room` looks whether a packet's prices and levels fit into the
+array, and `apply` relies on that. Where they do not, Python calls `reserve` and comes back.
 """
 
 from __future__ import annotations
@@ -10,22 +13,24 @@ import numpy as np
 import numpy.typing as npt
 from tickbus_schemas.messages import Action, L2Flag
 
-from tickbus.kernels import blocks
-from tickbus.kernels.blocks import (
-    BLOCK,
+from tickbus.kernels import pages, steps
+from tickbus.kernels.compiled import double_of, kernel, part, set_bits, trailing_zeros
+from tickbus.kernels.pages import (
+    BITS,
     CAPACITY,
-    COUNT,
-    HEADER,
-    HINT,
+    FACTOR,
+    FRONT,
+    HIGHEST,
     LOWEST,
-    PACKED,
-    ROOM,
-    SPARES,
-    SPLIT_ABOVE,
+    MASK,
+    NOWHERE,
+    PAGES,
+    SCALE,
+    SIZES,
+    UNIT,
     UNKNOWN,
     USED,
 )
-from tickbus.kernels.compiled import kernel
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
@@ -37,51 +42,95 @@ ABSENT = LOWEST
 NEW, UPDATE, DELETE = int(Action.NEW), int(Action.UPDATE), int(Action.DELETE)
 _FIRST, _SNAPSHOT = int(L2Flag.SNAPSHOT_FIRST), int(L2Flag.SNAPSHOT)
 _LAST = int(L2Flag.SNAPSHOT_LAST)
+_SPARE_PAGES = 8
 _u64 = np.uint64
+assert NEW + 1 == UPDATE
 
 
-def new(capacity: int = 8) -> I64:
-    """An empty book with room for `capacity` blocks; `reserve` gives it more."""
-    book = np.zeros(HEADER + blocks.BLOCK_CELLS * capacity, np.int64)
-    book[CAPACITY] = capacity
-    clear(book)
-    return book
+def new() -> I64:
+    """An empty book; `reserve` gives it room."""
+    return pages.new(_SPARE_PAGES, 0, 1, 1)
 
 
-def reserve(book: I64, levels: int) -> I64:
-    """The book itself, or a new one of its levels in which `levels` updates surely find room.
+def reserve(book: I64, side: I8, price: F64, start: int, stop: int) -> I64:
+    """The book itself, or a new one of its levels for which `has_room` is true.
 
-    The new one is as large as its levels need, however large the old one was.
+    The new one is as large as its levels need, however large the old one was. Where a price did not
+    fit, the step only gets finer; it is chosen afresh when room was short, which a book has to earn
+    by growing: so no prices can have every packet build it anew.
     """
-    if has_room(book, levels):
+    if has_room(book, side, price, start, stop):
         return book
-    packed = (count(book, 1) + count(book, -1)) // PACKED + 2
-    rebuilt = new(2 * packed + _blocks_needed(levels, packed))
-    blocks.copy_levels(book, rebuilt)
+    kept_side, kept_price, kept_size = _levels(book)
+    sides = np.concatenate((kept_side, side[start:stop]))
+    prices = np.concatenate((kept_price, price[start:stop]))
+    if len(kept_price) and not steps.fits(price, start, stop, book[UNIT], book[SCALE]):
+        step = steps.step_of(np.append(price[start:stop], book[UNIT] / book[SCALE]))
+    else:
+        step = steps.step_of(prices)
+    bits = steps.page_bits(sides, prices, *step)
+    needed = steps.pages_of(sides, prices, 0, len(prices), *step, bits)
+    rebuilt = pages.new(needed + needed // 2 + _SPARE_PAGES, bits, *step)
+    fold(rebuilt, kept_side, kept_price, kept_size, 0, len(kept_price))
+    rebuilt[UNKNOWN] = book[UNKNOWN]
     return rebuilt
 
 
 @kernel
-def has_room(book: I64, levels: int) -> bool:
-    """Whether `levels` updates surely find room: `apply` may be called for that many."""
-    used = book[USED] + book[USED + 1]
-    return bool(book[SPARES] >= _blocks_needed(levels, used))
-
-
-@kernel
-def _blocks_needed(levels: int, used: int) -> int:
-    """Blocks that so many inserts can take.
-
-    One takes a block only when its own is full: at most once for each block in use, and then
-    again after the inserts that fill a half, or what a purge left.
-    """
-    return int(min(levels, used) + levels // (ROOM - SPLIT_ABOVE) + 2)
+def has_room(book: I64, side: I8, price: F64, start: int, stop: int) -> bool:
+    """Whether levels `start` to `stop` surely find room: `apply` may be called for them."""
+    unit, scale, spare = book[UNIT], book[SCALE], book[CAPACITY] - book[USED]
+    return bool(
+        steps.fits(price, start, stop, unit, scale)
+        and (
+            stop - start <= spare
+            or steps.pages_of(side, price, start, stop, unit, scale, book[BITS]) <= spare
+        )
+    )
 
 
 @kernel
 def clear(book: I64) -> None:
     """Empty both sides."""
-    blocks.clear(book)
+    pages.clear(book)
+
+
+@part
+def _set(
+    book: I64, side: I8, price: F64, qty: F64, action: I8, start: int, stop: int, tell: bool
+) -> None:
+    """`apply`; without `tell`, `action` is not looked at."""
+    size_bits = qty.view(np.int64)
+    factor, bits, shift = double_of(book[FACTOR]), book[BITS], pages.shift_of(book)
+    row, end = _u64(start), _u64(stop)
+    known = 0
+    while row < end:
+        # A run of one side: what hangs on the side is looked up once.
+        run_side = side[row]
+        own = int(run_side < 0)
+        first = _u64(pages.table(book, own))
+        least = HIGHEST
+        while row < end and side[row] == run_side:
+            key = pages.key_of(price[row], factor, own - 1)
+            size = size_bits[row]
+            has = int(size > 0)
+            page = pages.find_page(book, first, shift, key >> bits)
+            if page == _u64(NOWHERE) and has:
+                page = _u64(pages.take_page(book, own, key >> bits))
+            # No branches from here: one that the processor guesses wrong costs more than all this.
+            # What is removed from NOWHERE leaves its mask empty.
+            place = key & ~(-1 << bits)
+            mask = page + _u64(MASK)
+            had = (book[mask] >> place) & 1
+            book[mask] ^= (had ^ has) << place
+            book[page + _u64(SIZES) + _u64(place)] = size
+            if tell:
+                action[row] = NEW + had if has else DELETE
+            known += had | has
+            least = min(least, key >> bits)
+            row += _u64(1)
+        pages.settle_front(book, own, least)
+    book[UNKNOWN] += stop - start - known
 
 
 @kernel
@@ -89,63 +138,21 @@ def apply(book: I64, side: I8, price: F64, qty: F64, action: I8, start: int, sto
     """Set levels `start` to `stop` to their absolute sizes (0 removes) and say what each was.
 
     action [out]: NEW, UPDATE or DELETE for each; deleting an unknown price is a DELETE too, and
-    counted. The book must be reserved for `stop - start` levels. Any order, both sides.
+    counted. `has_room` must be true for these levels. Any order, both sides.
     """
-    price_bits, size_bits = price.view(np.int64), qty.view(np.int64)
-    capacity = book[CAPACITY]
-    pool = _u64(blocks.first_slot(capacity, 0))
-    row, end = _u64(start), _u64(stop)
-    unknown = 0
-    while row < end:
-        # A run of one side: what hangs on the side is looked up once.
-        run_side = side[row]
-        own = int(run_side < 0)
-        flip = own - 1
-        first = _u64(blocks.directory(capacity, own))
-        numbers = first + _u64(capacity)
-        last = _u64(book[USED + own] - 1)
-        at = _u64(book[HINT + own])
-        gained = 0
-        while row < end and side[row] == run_side:
-            key = blocks.key_of(price_bits[row], flip)
-            size = size_bits[row]
-            has = int(size > 0)
-            at = blocks.find_block(book, first, last, at, key)
-            slot = blocks.find_slot(book, pool + _u64(book[numbers + at]) * _u64(2 * BLOCK), key)
-            if book[slot] == key:
-                slot += _u64(BLOCK)
-                had = int(book[slot] != 0)
-                book[slot] = size & -has
-                action[row] = DELETE - ((2 - had) & -has)  # sums, for the reason in find_slot
-                unknown += (had | has) ^ 1
-                gained += has - had
-            elif has:
-                at = _u64(blocks.insert(book, own, int(at), slot, key, size))
-                last = _u64(book[USED + own] - 1)
-                action[row] = NEW
-                gained += 1
-            else:
-                action[row] = DELETE
-                unknown += 1
-            row += _u64(1)
-        book[HINT + own] = int(at)
-        book[COUNT + own] += gained
-        blocks.drop_empty_front(book, own)
-    book[UNKNOWN] += unknown
+    _set(book, side, price, qty, action, start, stop, True)
 
 
 @kernel
 def fold(book: I64, side: I8, price: F64, qty: F64, start: int, stop: int) -> None:
     """`apply` for readers that do not ask what each level was."""
-    rows = stop - start
-    action = np.empty(rows, np.int8)
-    apply(book, side[start:stop], price[start:stop], qty[start:stop], action, 0, rows)
+    _set(book, side, price, qty, side, start, stop, False)
 
 
 @kernel
 def apply_whole(book: I64, side: I8, price: F64, qty: F64, action: I8) -> bool:
     """`apply` of all levels, if there is room for them; whether there was."""
-    if not has_room(book, len(side)):
+    if not has_room(book, side, price, 0, len(side)):
         return False
     apply(book, side, price, qty, action, 0, len(side))
     return True
@@ -163,16 +170,18 @@ def apply_packets(
     price: F64,
     qty: F64,
     action: I8,
-) -> int:
-    """Fold packets in, snapshots and links respected; how many did not follow and were left out.
+) -> bool:
+    """Fold packets in, snapshots and links respected; False: no room for the next, call again.
 
-    shown [in, out]: update id, whether the book is whole, row of the last packet in it (or -1).
-    action [out]: as of `apply`; it stays as it was where a packet is left out. The book must be
-    reserved for all levels.
+    shown [in, out]: update id, whether the book is whole, row of the last packet in it (or -1),
+    packets that did not follow and were left out, next packet and its first level (both 0 at the
+    first call). action [out]: as of `apply`; it stays as it was where a packet is left out.
     """
-    start = broken = 0
-    for row in range(len(flags)):
+    while shown[4] < len(flags):
+        row, start = shown[4], shown[5]
         stop = start + levels[row]
+        if not has_room(book, side, price, start, stop):
+            return False
         if flags[row] & _FIRST:
             clear(book)
             shown[0], shown[1] = ABSENT, 0
@@ -183,9 +192,9 @@ def apply_packets(
             shown[0], shown[2] = update_id[row], row
             shown[1] |= int(flags[row] & _LAST != 0)
         else:
-            broken += 1
-        start = stop
-    return broken
+            shown[3] += 1
+        shown[4], shown[5] = row + 1, stop
+    return True
 
 
 @kernel
@@ -196,20 +205,21 @@ def top(book: I64, side: int, price: F64, size: F64) -> int:
     """
     own = int(side < 0)
     wanted = len(price)
-    price_bits, size_bits = price.view(np.int64), size.view(np.int64)
-    capacity = book[CAPACITY]
-    first = blocks.directory(capacity, own)
+    size_bits = size.view(np.int64)
+    unit, scale = float(book[UNIT]), float(book[SCALE])
+    bits, first = book[BITS], pages.directory(book, own)
     found = 0
-    for at in range(book[USED + own]):
-        block = book[first + capacity + at]
-        begin = blocks.first_slot(capacity, block)
-        for slot in range(begin, begin + book[HEADER + capacity + block]):
-            if book[slot + BLOCK] != 0:
-                if found == wanted:
-                    return found
-                price_bits[found] = blocks.price_of(book[slot], own - 1)
-                size_bits[found] = book[slot + BLOCK]
-                found += 1
+    for at in range(first + book[FRONT + own], first + book[PAGES + own]):
+        page = book[at]
+        key, mask = book[page] << bits, _u64(book[page + MASK])
+        while mask:
+            if found == wanted:
+                return found
+            place = int(trailing_zeros(mask))
+            mask &= mask - _u64(1)
+            price[found] = pages.price_of(key + place, unit, scale, own - 1)
+            size_bits[found] = book[page + SIZES + place]
+            found += 1
     return found
 
 
@@ -226,32 +236,33 @@ def best(book: I64) -> tuple[float, float, float, float]:
 def depth(book: I64, side: int, price: float) -> tuple[float, float]:
     """Sum of sizes, and of price * size, of the levels of a side at `price` or better."""
     own = int(side < 0)
-    capacity = book[CAPACITY]
-    first = blocks.directory(capacity, own)
     values = book.view(np.float64)
-    limit = np.empty(1)
-    limit[0] = price
-    worst = blocks.key_of(limit.view(np.int64)[0], own - 1)
+    bits, first = book[BITS], pages.directory(book, own)
+    unit, scale = float(book[UNIT]), float(book[SCALE])
     size = quote = 0.0
-    for at in range(book[USED + own]):
-        if book[first + at] > worst:
-            break
-        block = book[first + capacity + at]
-        begin = blocks.first_slot(capacity, block)
-        for slot in range(begin, begin + book[HEADER + capacity + block]):
-            if book[slot] > worst:
-                break
-            if book[slot + BLOCK] != 0:
-                limit.view(np.int64)[0] = blocks.price_of(book[slot], own - 1)
-                size += values[slot + BLOCK]
-                quote += limit[0] * values[slot + BLOCK]
+    for at in range(first + book[FRONT + own], first + book[PAGES + own]):
+        page = book[at]
+        key, mask = book[page] << bits, _u64(book[page + MASK])
+        while mask:
+            place = int(trailing_zeros(mask))
+            mask &= mask - _u64(1)
+            found = pages.price_of(key + place, unit, scale, own - 1)
+            if found > price if own else found < price:
+                return size, quote
+            size += values[page + SIZES + place]
+            quote += found * values[page + SIZES + place]
     return size, quote
 
 
 @kernel
 def count(book: I64, side: int) -> int:
     """Levels of a side (1 bid, -1 ask)."""
-    return int(book[COUNT + int(side < 0)])
+    own = int(side < 0)
+    first = pages.directory(book, own)
+    found = _u64(0)
+    for page in book[first : first + book[PAGES + own]]:
+        found += set_bits(_u64(book[page + MASK]))
+    return int(found)
 
 
 @kernel
@@ -277,6 +288,14 @@ def whole(book: I64, side: int) -> tuple[F64, F64]:
     return price, size
 
 
+def _levels(book: I64) -> tuple[I8, F64, F64]:
+    """All levels, bids first: sides, prices and sizes."""
+    columns = (whole(book, 1), whole(book, -1))
+    side = np.repeat(np.array((1, -1), np.int8), [len(price) for price, _ in columns])
+    price, size = (np.concatenate(pair) for pair in zip(*columns, strict=True))
+    return side, price, size
+
+
 def dump(book: I64) -> bytes:
     """The levels of a book as bytes: counts, then prices and sizes, bids first."""
     bid_price, bid_size = whole(book, 1)
@@ -296,7 +315,7 @@ def load(state: bytes) -> I64:
     price = np.concatenate((values[:bids], values[2 * bids : 2 * bids + asks]))
     size = np.concatenate((values[bids : 2 * bids], values[2 * bids + asks :]))
     side = np.repeat(np.array((1, -1), np.int8), (bids, asks))
-    book = reserve(new(), len(side))
+    book = reserve(new(), side, price, 0, len(side))
     fold(book, side, price, size, 0, len(side))
     book[UNKNOWN] = counts[2]
     return book

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import numba
+from llvmlite import ir
+from numba import extending
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -39,6 +41,50 @@ def kernel(function: Function) -> Function:
 def part(function: Function) -> Function:
     """A piece of a kernel, put in place before the optimiser sees it: costs no call."""
     return _compile(function, inline="always")
+
+
+# Single instructions that Python has no name for.
+_instruction: Callable[[Callable[..., Any]], Any] = extending.intrinsic
+
+
+@_instruction
+def trailing_zeros(typing: Any, word: Any) -> Any:
+    """Place of the lowest set bit of an unsigned word that has one, as a word."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return word(word), generate
+
+
+@_instruction
+def set_bits(typing: Any, word: Any) -> Any:
+    """How many bits of an unsigned word are set, as a word."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return word(word), generate
+
+
+@_instruction
+def bits_of(typing: Any, value: Any) -> Any:
+    """The bits of a double as an integer."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.IntType(64))
+
+    return numba.int64(numba.float64), generate
+
+
+@_instruction
+def double_of(typing: Any, bits: Any) -> Any:
+    """The double that has these bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.DoubleType())
+
+    return numba.float64(numba.int64), generate
 
 
 def _compile(function: Function, inline: Any) -> Function:

@@ -387,7 +387,8 @@ def _fold(
                 flags[row],
                 level_count[row],
             )
-            if not levels.has_room(book, packet.levels):
+            last = cursor.level + packet.levels
+            if not levels.has_room(book, side, price, cursor.level, last):
                 return MORE_LEVELS
             if on_change >= 0 and rows.filled[on_change, 0] == rows.flags.shape[1]:
                 return MORE_ROWS
@@ -456,7 +457,7 @@ def fold_ticker(
 ) -> int:
     """Fold a group's packets of one ticker; how many rows were closed.
 
-    MORE_ROWS or MORE_LEVELS: make space for rows, or for the levels of the largest packet, and
+    MORE_ROWS or MORE_LEVELS: make space for rows, or for the levels of the cursor's packet, and
     call again.
 
     ticker, grids, tops: a State, one by one; book: the ticker's book; gaps: Gaps; messages and

@@ -42,7 +42,7 @@ def _forward(
     while progress[DONE] < target:
         packet = progress[DONE]
         start, stop = starts[packet], starts[packet + 1]
-        if not levels.has_room(book, stop - start):
+        if not levels.has_room(book, side, price, start, stop):
             return False
         if flags[packet] & _FIRST:
             levels.clear(book)

@@ -114,8 +114,8 @@ class Replay:
             made.value,
         ):
             packet = int(self._progress[DONE])
-            levels = int(file.starts[packet + 1] - file.starts[packet])
-            self._book = kernel.reserve(self._book, levels)
+            start, stop = file.starts[packet : packet + 2].tolist()
+            self._book = kernel.reserve(self._book, file.side, file.price, start, stop)
 
     def _leave(self, file: Packets) -> None:
         """Go on to the next file; all packets of this one are in the book."""

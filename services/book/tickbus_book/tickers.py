@@ -101,8 +101,10 @@ class Tickers:
             if closed == MORE_ROWS:
                 self._space.grow()
             else:
-                largest = int(Packets(*packets).levels.max())
-                state.book = levels.reserve(state.book, largest)
+                columns = Packets(*packets)
+                start, row = int(cursors["level"][0]), int(cursors["row"][0])
+                stop = start + int(columns.levels[row])
+                state.book = levels.reserve(state.book, columns.side, columns.price, start, stop)
 
     def _begin(self, ticker: Ticker) -> TickerState:
         state = self._states[ticker] = TickerState(self.intervals_ms, self.depth)

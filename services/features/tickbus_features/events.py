@@ -198,9 +198,7 @@ def take_packet(
         ticker.book_valid = 0
         ticker.in_snapshot = 1
     if ticker.in_snapshot or ticker.book_valid:
-        levels.apply(
-            book, l2.side, l2.price, l2.qty, scratch.actions, level, level + l2.levels[row]
-        )
+        levels.fold(book, l2.side, l2.price, l2.qty, level, level + l2.levels[row])
         ticker.update_id = l2.update_id[row]
         ticker.l2_timestamp = timestamp
     if ticker.in_snapshot and flags & _LAST:

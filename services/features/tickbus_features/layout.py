@@ -108,6 +108,7 @@ CURSOR = np.dtype(
         ("count", "<i8"),  # events in it
         ("clock", "<i8"),  # next clock
         ("level", "<i8"),  # first level of the next book packet
+        ("short", "<i8"),  # levels of that packet if the book had no room for them
         ("seq", "<i8"),  # of the flush's last message
     ]
 )
@@ -237,8 +238,6 @@ class Scratch(NamedTuple):
     stack: Float64s
     best: Float64s
     """best bid price and size, best ask price and size"""
-    actions: Int8s
-    """what the book says of each level of a group; nobody asks"""
 
 
 class State(NamedTuple):

@@ -8,7 +8,7 @@ so the result is the same however the log is cut into groups.
 from __future__ import annotations
 
 from tickbus.kernels import book as levels
-from tickbus.kernels.compiled import kernel
+from tickbus.kernels.compiled import kernel, part
 from tickbus_schemas.messages import ABSENT, PACKETS_PER_EPOCH
 
 from tickbus_features.buckets import freeze_to, reach
@@ -118,6 +118,15 @@ def _move(order: Order, source: int, target: int) -> None:
     order.packet_id[target] = order.packet_id[source]
 
 
+@part
+def _has_room(book: Int64s, l2: Packets, row: int, cursor: Record) -> bool:
+    """Whether the book has room for a packet; the cursor says how much it is short of."""
+    count = l2.levels[row]
+    fits = levels.has_room(book, l2.side, l2.price, cursor.level, cursor.level + count)
+    cursor.short = 0 if fits else count
+    return bool(fits)
+
+
 @kernel
 def _fold_flush(
     state: State,
@@ -137,7 +146,7 @@ def _fold_flush(
     while cursor.at < cursor.count:
         feed, row = order.feed[cursor.at], order.row[cursor.at]
         timestamp, epoch = order.timestamp[cursor.at], order.packet_id[cursor.at] >> _EPOCH_BITS
-        if feed == L2 and not levels.has_room(book, l2.levels[row]):
+        if feed == L2 and not _has_room(book, l2, row, cursor):
             return False
         if epoch != ticker.epoch and epoch >= 0:
             follow_epoch(state, epoch)
@@ -180,7 +189,7 @@ def fold_ticker(
 ) -> bool:
     """Fold a group's events of one ticker; False: make more space and call again.
 
-    Space for rows, unless the book has no room for the largest packet: then for its levels.
+    Space for rows, unless `short` of the cursor says for how many levels the book has no room.
 
     state: State; book: the ticker's book; messages: four Messages (STATUS, L2, BBO, TRADE), and
     their columns Losses, Packets, Quotes, Trades; clocks: Clocks; cursors: one CURSOR, zero at the

@@ -21,7 +21,6 @@ def scratch_of(catalogue: Catalogue) -> layout.Scratch:
         values=np.zeros(len(LAYER_1) + len(catalogue.entries)),
         stack=np.zeros(program.stack),
         best=np.zeros(4),
-        actions=np.zeros(0, np.int8),
     )
 
 
@@ -42,14 +41,6 @@ class TickerState:
         columns = int(program.tracked.max()) + 1
         self.kept = layout.new_state(intervals_us, grace_us, (program.rows, columns))
         self.book = levels.new()
-
-    def has_room(self, count: int) -> bool:
-        """Whether the book can take so many further levels."""
-        return levels.has_room(self.book, count)
-
-    def reserve(self, count: int) -> None:
-        """Make space for so many further levels."""
-        self.book = levels.reserve(self.book, count)
 
     @property
     def late_trades(self) -> int:

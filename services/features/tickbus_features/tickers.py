@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from tickbus.group import Group
+from tickbus.kernels import book as levels
 
 from tickbus_features.catalogue import Catalogue
 from tickbus_features.inputs import (
@@ -59,10 +60,6 @@ class Tickers:
 
     def _fold_ticker(self, ticker: Ticker, inputs: Inputs, clocks: Clocks) -> Iterator[Closed]:
         state = self.states.get(ticker) or self._begin(ticker)
-        largest = int(inputs.packets.levels.max()) if inputs.levels else 0
-        if len(self._scratch.actions) < inputs.levels:
-            actions = np.zeros(2 * inputs.levels, np.int8)
-            self._scratch = self._scratch._replace(actions=actions)
         late_before = state.late_trades
         cursors = np.zeros(1, CURSOR)
         if len(self._order.key) < inputs.rows:
@@ -83,10 +80,12 @@ class Tickers:
             self._scratch,
             self._rows,
         ):
-            if state.has_room(largest):
-                self._rows = with_more_space(self._rows)
+            start, short = cursors[["level", "short"]][0].tolist()
+            if short:
+                columns = inputs.packets.side, inputs.packets.price
+                state.book = levels.reserve(state.book, *columns, start, start + short)
             else:
-                state.reserve(largest)
+                self._rows = with_more_space(self._rows)
         self.late_trades += state.late_trades - late_before
         return closed_rows(self._rows, *ticker, self.intervals_ms, self._rows_a_message)
 
