@@ -48,10 +48,6 @@ class Table:
         """Rows, or level rows of L2: what a file has."""
         return len(self.columns["price" if self.kind is L2Batch else "timestamp"])
 
-    def row_seq(self) -> Int64s:
-        """Stream sequence of each row (packet of L2)."""
-        return np.repeat(self.message_seq, self.message_rows)
-
     def seq_id(self) -> Int64s:
         """`seq_id` of each row, for L2 of each level row."""
         counts = self.message_levels if self.kind is L2Batch else self.message_rows

@@ -15,6 +15,8 @@ from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import BboBatch, Header, L2Batch, L2Flag, Message, TradeBatch
 
 from tickbus.group import Assembler
+from tickbus.kernels import book as levels
+from tickbus.kernels import recompute
 from tickbus.kernels.compiled import forget_old_caches
 from tickbus.kernels.wire import KernelReader
 from tickbus.orderbook import OrderBook
@@ -45,6 +47,15 @@ def warm() -> None:
     book.best()
     book.top(1)
     OrderBook.restore(book.dump()).depth(1.0)
+    _recompute()
+
+
+def _recompute() -> None:
+    """As `verify` does: one packet of one level, and one row that tells of it."""
+    one, nothing = np.ones(1, np.int64), np.zeros(1, np.int64)
+    packets = (one, one, one, np.arange(2), np.ones(1, np.int8), np.ones(1), np.ones(1))
+    rows: tuple[Any, ...] = (one, one, np.ones((1, 4, 1)), nothing, nothing, np.zeros(1))
+    recompute.compare(levels.new(), np.zeros(3, np.int64), *packets, True, *rows)
 
 
 def warm_groups() -> None:

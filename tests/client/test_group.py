@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,7 +117,7 @@ def _by_message(columns: dict[str, list[Any]], seq_ids: list[int], table: Any) -
     """Packets and levels of L2 in the order of `_rows_of`: message by message."""
     of_levels = ("side", "action", "price", "qty")
     packets = {name: values for name, values in columns.items() if name not in of_levels}
-    packets["seq"] = table.row_seq().tolist()
+    packets["seq"] = np.repeat(table.message_seq, table.message_rows).tolist()
     levels = {name: columns[name] for name in of_levels} | {"seq_id": seq_ids}
     rows, packet_rows, level_rows = [], _transposed(packets), _transposed(levels)
     for count, level_count in zip(table.message_rows, table.message_levels, strict=True):

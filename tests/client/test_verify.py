@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tickbus import cli, manifest
+from tickbus.kernels.recompute import compare
 from tickbus.verify.check import verify
 from tickbus.verify.findings import SHOWN_MAX, Findings
+from tickbus.warm import warm
 from tickbus_schemas.messages import Status, StatusKind
 from tickbus_writer.local_target import LocalTarget
 
@@ -69,6 +71,13 @@ def test_what_the_writer_made_is_right(right: Path) -> None:
     assert findings.facts["rows"] == sum(
         pq.read_metadata(path).num_rows for path in right.rglob("*.parquet")
     )
+
+
+def test_warming_leaves_nothing_to_compile(right: Path) -> None:
+    warm()
+    verify(right)
+    compiled: Any = compare
+    assert len(compiled.signatures) == 1
 
 
 def test_a_file_that_was_cut_is_noticed(dataset: Path) -> None:

@@ -98,10 +98,15 @@ def _grouped(values: dict[str, npt.NDArray[Any]]) -> Packets:
         update_id=values["update_id"][first],
         flags=values["flags"][first].astype(np.int64),
         starts=np.append(first, len(new)),
-        side=values["side"],
-        price=values["price"],
-        qty=values["qty"],
+        side=_writable(values["side"]),
+        price=_writable(values["price"]),
+        qty=_writable(values["qty"]),
     )
+
+
+def _writable(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """As kernels take it: for Numba a column that cannot be written is of another type."""
+    return np.require(column, requirements="W")
 
 
 def _with_empty(found: Packets, empty: list[EmptyPacket]) -> Packets:
