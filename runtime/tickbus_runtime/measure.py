@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
 from tickbus.group import Group
 
 from tickbus_runtime.service import Context
@@ -41,7 +40,7 @@ class Measure:
         long_ago_us = done_ns // 1_000 - _HOUR_US
         ages_us = [done_ns / 1_000 - us for us in last_us if us > long_ago_us]
         if ages_us:
-            telemetry.latency("total").observe_many(np.array(ages_us))
+            telemetry.latency("total").observe_many(ages_us)
         if group.traced and self._ctx.tracing.enabled:
             self._trace(group, received_ns, done_ns)
 

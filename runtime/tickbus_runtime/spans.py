@@ -1,9 +1,8 @@
 """Finished spans, made whole and handed to OpenTelemetry's exporter in batches.
 
 A Tracer makes a span in two acts with locks, limits, samplers and a context around it, all for code
-that runs inside the span. Ours are over when they are made: some 3 us each in place of 25. The
-exporter works in a thread of its own with a bounded queue and never blocks.
-https://opentelemetry.io/docs/specs/otel/trace/sdk/#span-processor
+that runs inside the span. Ours are over when they are noted, so the caller only leaves their facts;
+a thread of its own makes spans of them once a second, exports them, and never blocks the caller.
 """
 
 from __future__ import annotations
@@ -12,23 +11,43 @@ import logging
 import os
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, TraceFlags
 
 from tickbus_runtime.telemetry import Telemetry
 
-QUEUE_SPANS = 4096
-EXPORT_EACH_MS = 1_000
+QUEUE_NOTES = 4096
+BATCH_NOTES = 256
+EXPORT_EACH_S = 1.0
 """A request costs about as much as encoding a hundred spans, so few of them."""
 EXPORT_TIMEOUT_S = 2.0
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _SCOPE = InstrumentationScope("tickbus")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+
+Step: TypeAlias = tuple[str, int, int]
+"""Name of a span, start and end in wall-clock ns since 1970."""
+
+
+class _Note(NamedTuple):
+    """Spans with the same parent, before they are made."""
+
+    steps: Sequence[Step]
+    parent: SpanContext | str | None
+    """or its `traceparent` header, not read yet"""
+    identity: SpanContext | None
+    """of the one span that has been told already"""
+    attributes: Mapping[str, str | int | float | bool] | None
+    links: Sequence[SpanContext]
 
 
 class Spans:
@@ -47,77 +66,86 @@ class Spans:
                 "tickbus.shard": shard,
             }
         )
-        self._processor = BatchSpanProcessor(
-            _Counted(exporter or _otlp_exporter(), telemetry),
-            max_queue_size=QUEUE_SPANS,
-            schedule_delay_millis=EXPORT_EACH_MS,
-        )
+        self._exporter = exporter or _otlp_exporter()
+        self._telemetry = telemetry
+        self._notes: deque[_Note] = deque()
+        self._exporting = threading.Lock()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="spans")
+        self._thread.start()
 
-    def context(self, trace_id: int = 0) -> SpanContext:
-        """Identity of a new span, in a trace of its own unless one is named."""
-        trace_id = trace_id or random.getrandbits(128) or 1
-        return SpanContext(trace_id, random.getrandbits(64) or 1, False, _SAMPLED)
-
-    def add(
+    def note(
         self,
-        name: str,
-        start_ns: int,
-        end_ns: int,
-        parent: SpanContext | None,
-        attributes: Mapping[str, str | int | float | bool] | None = None,
-        links: Sequence[SpanContext] = (),
-    ) -> SpanContext:
-        """A finished span below `parent`, or the only one of a trace."""
-        context = self.context(parent.trace_id if parent else 0)
-        self.put(name, start_ns, end_ns, context, parent, attributes, links)
-        return context
-
-    def add_steps(
-        self,
-        traceparent: str,
-        steps: Iterable[tuple[str, int, int]],
+        steps: Sequence[Step],
+        parent: SpanContext | str | None,
+        identity: SpanContext | None = None,
         attributes: Mapping[str, str | int | float | bool] | None = None,
         links: Sequence[SpanContext] = (),
     ) -> None:
-        """Finished spans (name, start, end) below a remote parent; none if it is malformed."""
-        parent = parse_traceparent(traceparent)
-        if parent is not None:
-            for name, start_ns, end_ns in steps:
-                self.add(name, start_ns, end_ns, parent, attributes, links)
+        """Finished steps below `parent` (an identity, or a `traceparent`; None: their own trace).
 
-    def put(
-        self,
-        name: str,
-        start_ns: int,
-        end_ns: int,
-        context: SpanContext,
-        parent: SpanContext | None,
-        attributes: Mapping[str, str | int | float | bool] | None = None,
-        links: Sequence[SpanContext] = (),
-    ) -> None:
-        """A finished span with the identity `context`; wall-clock ns since 1970."""
-        self._processor.on_end(
-            ReadableSpan(
+        Of a malformed `traceparent` there are no spans. What finds the queue full is counted.
+        """
+        if len(self._notes) >= QUEUE_NOTES:
+            self._telemetry.count("telemetry_dropped", len(steps))
+        else:
+            self._notes.append(_Note(steps, parent, identity, attributes, links))
+
+    def flush(self, within_s: float = 2 * EXPORT_TIMEOUT_S) -> None:
+        """Send what waits; what is not sent within that time goes on waiting."""
+        ends_s = time.monotonic() + within_s
+        with self._exporting:
+            while self._notes and time.monotonic() < ends_s:
+                count = min(len(self._notes), BATCH_NOTES)
+                notes = [self._notes.popleft() for _ in range(count)]
+                self._export([span for note in notes for span in self._made(note)])
+
+    def close(self) -> None:
+        """Send what is left, for at most a few seconds, and end."""
+        self._closing.set()
+        self.flush()
+        left = sum(len(note.steps) for note in self._notes)
+        if left:
+            self._telemetry.count("telemetry_dropped", left)
+        self._exporter.shutdown()
+
+    def _run(self) -> None:
+        while not self._closing.wait(EXPORT_EACH_S):
+            self.flush()
+
+    def _export(self, spans: list[ReadableSpan]) -> None:
+        """Whatever is not taken is counted and dropped."""
+        try:
+            taken = not spans or self._exporter.export(spans) is SpanExportResult.SUCCESS
+        except Exception:  # a collector's trouble never becomes ours
+            taken = False
+        if not taken:
+            self._telemetry.count("telemetry_dropped", len(spans))
+
+    def _made(self, note: _Note) -> Iterator[ReadableSpan]:
+        parent = note.parent
+        if isinstance(parent, str):
+            parent = parse_traceparent(parent)
+            if parent is None:
+                return
+        for name, start_ns, end_ns in note.steps:
+            yield ReadableSpan(
                 name,
-                context,
+                note.identity or new_identity(parent),
                 parent,
                 self._resource,
-                attributes,
-                links=[Link(other) for other in links],
+                note.attributes,
+                links=[Link(other) for other in note.links],
                 start_time=start_ns,
                 end_time=max(end_ns, start_ns),
                 instrumentation_scope=_SCOPE,
             )
-        )
 
-    def flush(self) -> None:
-        """Send what waits; returns when it is sent or dropped."""
-        self._processor.force_flush(int(2_000 * EXPORT_TIMEOUT_S))
 
-    def close(self) -> None:
-        """Send what is left and end the exporter's thread."""
-        self.flush()
-        self._processor.shutdown()  # type: ignore[no-untyped-call]
+def new_identity(parent: SpanContext | None = None) -> SpanContext:
+    """Of a new span, in its parent's trace or in one of its own."""
+    trace_id = parent.trace_id if parent else random.getrandbits(128) or 1
+    return SpanContext(trace_id, random.getrandbits(64) or 1, False, _SAMPLED)
 
 
 def parse_traceparent(text: str) -> SpanContext | None:
@@ -127,23 +155,6 @@ def parse_traceparent(text: str) -> SpanContext | None:
         return None
     context = SpanContext(int(match[1], 16), int(match[2], 16), True, _SAMPLED)
     return context if context.is_valid else None
-
-
-class _Counted(SpanExporter):
-    """An exporter; what it fails to send is counted and dropped."""
-
-    def __init__(self, exporter: SpanExporter, telemetry: Telemetry) -> None:
-        self._exporter = exporter
-        self._telemetry = telemetry
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        result = self._exporter.export(spans)
-        if result is not SpanExportResult.SUCCESS:
-            self._telemetry.count("telemetry_dropped", len(spans))
-        return result
-
-    def shutdown(self) -> None:
-        self._exporter.shutdown()
 
 
 def _otlp_exporter() -> SpanExporter:

@@ -10,7 +10,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ CALLS_TOGETHER = 64
 """Calls whose values wait to be counted together."""
 
 Int64s = npt.NDArray[np.int64]
+Values: TypeAlias = npt.NDArray[Any] | list[float]
 Item = TypeVar("Item")
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
@@ -57,7 +58,7 @@ class Latency:
         self._max_us = 0.0
         # What waits. Who looks may be another thread: a deque's ends are safe without the lock.
         self._single: deque[tuple[float, int]] = deque()
-        self._many: deque[npt.NDArray[Any]] = deque()
+        self._many: deque[Values] = deque()
         self._since: deque[tuple[int, Int64s]] = deque()
         self._settling = threading.Lock()
 
@@ -67,8 +68,8 @@ class Latency:
         if len(self._single) >= CALLS_TOGETHER:
             self._settle()
 
-    def observe_many(self, us: npt.NDArray[Any]) -> None:
-        """Count every value of an array; it is read later and must not change."""
+    def observe_many(self, us: Values) -> None:
+        """Count every one of these; they are read later and must not change."""
         self._many.append(us)
         if len(self._many) >= CALLS_TOGETHER:
             self._settle()

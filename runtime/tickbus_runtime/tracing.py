@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from tickbus_schemas.messages import PACKETS_PER_EPOCH
@@ -20,37 +20,38 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import SpanContext
 
-    from tickbus_runtime.spans import Spans
+    from tickbus_runtime.spans import Spans, Step
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 FIRST_TRACED = 1000
 """Packet number that is traced first; the ones before are mostly connection set-up."""
 
 Attributes: TypeAlias = Mapping[str, str | int | float | bool]
-Step: TypeAlias = tuple[str, int, int]
-"""Name of a span, start and end in wall-clock ns since 1970."""
 
 
 class PacketTrace:
     """The trace of one received frame while its own process still works on it."""
 
-    def __init__(self, spans: Spans, received_ns: int, attributes: Attributes) -> None:
+    def __init__(
+        self, spans: Spans, root: SpanContext, received_ns: int, attributes: Attributes
+    ) -> None:
         self._spans = spans
+        self._root = root
         self._received_ns = received_ns
         self._attributes = attributes
-        self._root = spans.context()
-        self.traceparent = f"00-{self._root.trace_id:032x}-{self._root.span_id:016x}-01"
+        self.traceparent = f"00-{root.trace_id:032x}-{root.span_id:016x}-01"
         """W3C header that the published message carries."""
 
     def span(
         self, name: str, start_ns: int, end_ns: int, attributes: Attributes | None = None
     ) -> None:
         """A finished step: `receive`, `parse` or `publish`; wall-clock ns since 1970."""
-        self._spans.add(name, start_ns, end_ns, self._root, attributes)
+        self._spans.note([(name, start_ns, end_ns)], self._root, attributes=attributes)
 
     def end(self, end_ns: int) -> None:
         """The frame is stored: close the root span."""
-        self._spans.put("packet", self._received_ns, end_ns, self._root, None, self._attributes)
+        step = "packet", self._received_ns, end_ns
+        self._spans.note([step], None, self._root, self._attributes)
 
 
 class Tracing:
@@ -91,20 +92,21 @@ class Tracing:
         """Begin the trace of a packet; None when it is not sampled."""
         if self._spans is None or not self.sampled(packet_id):
             return None
-        return PacketTrace(
-            self._spans, received_ns, {"tickbus.packet_id": packet_id, **(attributes or {})}
-        )
+        from tickbus_runtime.spans import new_identity
+
+        facts = {"tickbus.packet_id": packet_id, **(attributes or {})}
+        return PacketTrace(self._spans, new_identity(), received_ns, facts)
 
     def steps(
         self,
         traceparent: str,
-        steps: Iterable[Step],
+        steps: Sequence[Step],
         attributes: Attributes | None = None,
         links: Sequence[SpanContext] = (),
     ) -> None:
         """This process's finished steps in a packet's trace; of a malformed parent none."""
         if self._spans is not None:
-            self._spans.add_steps(traceparent, steps, attributes, links)
+            self._spans.note(steps, traceparent, None, attributes, links)
 
     def batch(
         self, name: str, start_ns: int, end_ns: int, attributes: Attributes | None = None
@@ -112,7 +114,11 @@ class Tracing:
         """A batch's own trace of one span; what it returns links packets' spans to it."""
         if self._spans is None:
             return []
-        return [self._spans.add(name, start_ns, end_ns, None, attributes)]
+        from tickbus_runtime.spans import new_identity
+
+        identity = new_identity()
+        self._spans.note([(name, start_ns, end_ns)], None, identity, attributes)
+        return [identity]
 
     def flush(self) -> None:
         """Send what waits; returns when it is sent or dropped."""

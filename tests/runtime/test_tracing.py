@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace.export import SpanExporter
-from tickbus_runtime.spans import parse_traceparent
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from tickbus_runtime.spans import QUEUE_NOTES, parse_traceparent
 from tickbus_runtime.telemetry import Telemetry
 from tickbus_runtime.trace_receiver import PROTOBUF, TraceReceiver
 from tickbus_runtime.tracing import FIRST_TRACED, Tracing
@@ -116,6 +117,20 @@ async def test_without_a_collector_spans_are_counted_and_dropped() -> None:
     lost.batch("write.block", 1, 2)
     await lost.close()
     assert telemetry.status()["counters"] == {"telemetry_dropped": 1}
+
+
+async def test_every_span_is_exported_or_counted_as_dropped() -> None:
+    telemetry, kept = Telemetry("book"), InMemorySpanExporter()
+    many = Tracing("book", every=1, telemetry=telemetry, environ={}, exporter=kept)
+    parent = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
+    for n in range(QUEUE_NOTES + 10):
+        many.steps(parent, [("bus", n, n + 1), ("book.process", n + 1, n + 2)])
+    await many.close()
+    dropped = telemetry.status()["counters"].get("telemetry_dropped", 0)
+    spans = kept.get_finished_spans()
+    assert len(spans) + dropped == 2 * (QUEUE_NOTES + 10)
+    assert len({span.context.span_id for span in spans}) == len(spans) >= QUEUE_NOTES
+    assert {span.parent.span_id for span in spans if span.parent} == {int("2" * 16, 16)}
 
 
 async def post(url: str, body: bytes, headers: dict[str, str]) -> int:
