@@ -24,7 +24,6 @@ GRID_MS = 100
 class _Depth(msgspec.Struct):
     E: int
     u: int
-    pu: int
     b: list[tuple[float, float]]
     a: list[tuple[float, float]]
 
@@ -110,7 +109,7 @@ def run(depth: list[bytes], trades: list[bytes], snapshot: bytes, out: Path) -> 
     decode_trade = msgspec.json.Decoder(_TradeFrame, strict=False).decode
     events = [decode_depth(frame).data for frame in depth]
     events = [event for event in events if event.u >= book.lastUpdateId]
-    first = _Depth(events[0].E, book.lastUpdateId, 0, book.bids, book.asks)
+    first = _Depth(events[0].E, book.lastUpdateId, book.bids, book.asks)
     events.insert(0, first)
     flat: list[tuple[float, float]] = []
     counts, sides = [], []

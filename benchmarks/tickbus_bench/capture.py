@@ -12,6 +12,13 @@ import msgspec
 from tickbus_schemas.errors import Fatal
 
 DEFAULT = "frames/binance_usdm/btcusdt_20240808.jsonl.gz"
+CHANNELS = {
+    "binance_usdm": ["trade", "depth@0ms", "bookTicker"],
+    "binance_spot": ["trade", "depth@100ms", "bookTicker"],
+}
+"""What is subscribed to, of the exchanges whose captures can be measured with."""
+_HOSTS = {"fapi.binance": "binance_usdm", "api.binance": "binance_spot"}
+"""The first that stands in the address of a REST body names the exchange."""
 
 
 class Line(msgspec.Struct):
@@ -65,6 +72,17 @@ def lines(path: Path) -> tuple[Line, ...]:
             return tuple(map(decode, file))
     except (OSError, EOFError, msgspec.MsgspecError) as error:
         raise Fatal(f"cannot read the capture {path}: {error}") from None
+
+
+def exchange(path: Path) -> str:
+    """The exchange of a capture, by the address of its first REST body."""
+    for line in lines(path):
+        for host, name in _HOSTS.items():
+            if line.dir == "http" and host in line.url and "depth" in line.url:
+                return name
+    raise Fatal(
+        f"{path} cannot be measured with: it holds no book snapshot of {' or '.join(CHANNELS)}"
+    )
 
 
 @lru_cache(maxsize=2)

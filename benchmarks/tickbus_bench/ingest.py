@@ -27,15 +27,12 @@ from tickbus_runtime.nats_server import EmbeddedServer
 from tickbus_runtime.settings import IngestSettings, Settings
 from tickbus_schemas.errors import Fatal
 
+from tickbus_bench.capture import CHANNELS
 from tickbus_bench.peers import figure
 from tickbus_bench.target import Target, of_runs
 
 PEER = "cryptofeed"
 TARGETS = {"picows": 200_000, "websockets": 110_000}
-CHANNELS = {
-    "binance_usdm": "trade,depth@0ms,bookTicker",
-    "binance_spot": "trade,depth@100ms,bookTicker",
-}
 
 
 def measure(path: Path, quick: bool) -> list[Target]:
@@ -116,7 +113,7 @@ async def _run(
             "NATS__PASSWORD_FILE": str(password),
             "INGEST__EXCHANGE": exchange,
             "INGEST__TICKERS": ",".join(facts["tickers"]),
-            "INGEST__CHANNELS": CHANNELS[exchange],
+            "INGEST__CHANNELS": ",".join(CHANNELS[exchange]),
             "INGEST__WS_URL": f"ws://127.0.0.1:{facts['ws']}",
             "INGEST__REST_URL": f"http://127.0.0.1:{facts['rest']}",
             "INGEST__STOP_AT_END": "true",

@@ -18,11 +18,10 @@ from tickbus_ingest.exchanges import load
 from tickbus_ingest.frames import Body, Frames
 from tickbus_ingest.rows import Flush, L2Table
 from tickbus_ingest.session import Session
+from tickbus_schemas.errors import Fatal
 
-from tickbus_bench.capture import lines
+from tickbus_bench.capture import CHANNELS, exchange, lines
 
-SHARD = "binance_usdm"
-CHANNELS = ["trade", "depth@0ms", "bookTicker"]
 LIVE_MS = 0.001
 """Flushes as they come live at linger 0: frames of one moment of receive time together."""
 LIVE_LINES_QUICK = 20_000
@@ -49,7 +48,7 @@ class _Publisher:
     """Gathers frames, flushes them through the session, numbers what comes out."""
 
     def __init__(self, exchange: str, tickers: list[str]) -> None:
-        self.venue = load(exchange)(tickers, CHANNELS)
+        self.venue = load(exchange)(tickers, CHANNELS[exchange])
         self.session = Session(self.venue, epoch=1)
         self.batches = Batches(self.venue.exchange, exchange, tickers, epoch=1)
         self.stored: list[Stored] = []
@@ -96,14 +95,15 @@ class _Publisher:
 def of_capture(
     path: Path, *, flush_frames: int = 0, flush_ms: float = 0.0, lines_max: int | None = None
 ) -> Log:
-    """The log of a USD-M capture in flushes of so many frames, or of so many ms of receive time.
+    """The log of a capture in flushes of so many frames, or of so many ms of receive time.
 
     `lines_max`: of its first lines only.
     """
     recorded = lines(path)[:lines_max]
     wire = [line for line in recorded if line.dir == "in"]
+    venue = exchange(path)
     tickers = sorted({json.loads(line.data)["data"]["s"] for line in wire[:2_000]})
-    publisher = _Publisher(SHARD, tickers)
+    publisher = _Publisher(venue, tickers)
     began_ns = clocked_ns = recorded[0].ts
     for line in recorded:
         if line.ts - clocked_ns >= 1_000_000_000:
@@ -121,6 +121,8 @@ def of_capture(
             publisher.add(line.data.encode(), line.ts)
     publisher.flush(recorded[-1].ts)
     publisher.clock(recorded[-1].ts)
+    if not publisher.levels:
+        raise Fatal(f"{path} cannot be measured with: no order book update of it can be used")
     rows = publisher.levels + publisher.rows
     return Log(publisher.stored, publisher.levels, rows, len(wire))
 
