@@ -170,7 +170,8 @@ def test_of_damaged_bytes_both_readers_say_the_same(
     one, many = Poured(read_plainly), Poured(BY_KERNEL)
     assert feed(one.parser, data, []) == feed(many.parser, data, cuts)
     assert many.heard == one.heard
-    assert many.pending.items() <= one.pending.items()
+    both = many.pending.keys() & one.pending.keys()  # where runs of the two end alike
+    assert [many.pending[n] for n in both] == [one.pending[n] for n in both]
 
 
 @pytest.mark.parametrize("size", range(68))

@@ -111,6 +111,31 @@ def _delivery(data: Bytes, start: int, end: int, dots: Int64s) -> tuple[int, int
     return seq, stored_ns, _number(data, dots[first + 3] + 1, dots[first + 4])
 
 
+@part
+def _head(data: Bytes, place: int, ends: Int64s) -> tuple[int, int, int, int, int, bool]:
+    """The line of a message: where subject and header block begin, subscription, size of the block
+    and of all, whether it has a reply subject; `ends` as of `_words`.
+
+    The subscription is -1 unless the whole message is there and understood.
+    """
+    is_hmsg = place < len(data) and _char(data, place) == _H
+    subject = place + is_hmsg + len(_MSG)
+    words = 0
+    if _begins_with(data, place + is_hmsg, _MSG):
+        # subject, sid, perhaps a reply, with HMSG the size of the block, the size of all
+        words = _words(data, subject, ends)
+    replies = words - 3 - is_hmsg
+    if replies not in (0, 1):
+        return 0, 0, -1, 0, 0, False
+    sid = _number(data, ends[0] + 1, ends[1])
+    total = _number(data, ends[words - 2] + 1, ends[words - 1])
+    block_size = _number(data, ends[words - 3] + 1, ends[words - 2]) if is_hmsg else 0
+    block = ends[words - 1] + 2
+    if not 0 <= block_size <= total or total > len(data) - block - 2:
+        sid = -1
+    return subject, block, sid, block_size, total, replies == 1
+
+
 @kernel
 def find_run(
     data: Bytes, place: int, sizes: Int64s, seqs: Int64s, stored_ns: Int64s
@@ -126,41 +151,23 @@ def find_run(
     count, run_sid, run_has_block, run_pending = 0, -1, False, -1
     cut = place  # up to here everything is in a piece
     while count < len(seqs):
-        is_hmsg = place < len(data) and _char(data, place) == _H
-        subject = place + is_hmsg + len(_MSG)
-        if not _begins_with(data, place + is_hmsg, _MSG):
-            break
-        # subject, sid, perhaps a reply, with HMSG the size of the block, the size of all
-        words = _words(data, subject, ends)
-        replies = words - 3 - is_hmsg
-        if replies not in (0, 1):
-            break
-        sid = _number(data, ends[0] + 1, ends[1])
-        total = _number(data, ends[words - 2] + 1, ends[words - 1])
-        block_size = _number(data, ends[words - 3] + 1, ends[words - 2]) if is_hmsg else 0
-        block = ends[words - 1] + 2
-        if sid < 0 or not 0 <= block_size <= total or total > len(data) - block - 2:
-            break
-        seq, time_ns, pending = -1, -1, -1
-        if replies and _begins_with(data, ends[1] + 1, _ACK):
+        subject, block, sid, block_size, total, has_reply = _head(data, place, ends)
+        seq, time_ns, pending, is_read = -1, -1, -1, sid >= 0
+        if is_read and has_reply and _begins_with(data, ends[1] + 1, _ACK):
             seq, time_ns, pending = _delivery(data, ends[1] + 1, ends[2], dots)
-            if seq < 0 or time_ns < 0 or pending < 0:
-                break
+            is_read = seq >= 0 and time_ns >= 0 and pending >= 0
         if count == 0:
             run_sid, run_has_block, run_pending = sid, block_size > 0, pending
-        if (
-            sid != run_sid
-            or (block_size > 0) != run_has_block
-            or (pending < 0) != (run_pending < 0)
-        ):
+        is_alike = (
+            sid == run_sid
+            and (block_size > 0) == run_has_block
+            and (pending < 0) == (run_pending < 0)
+        )
+        if not (is_read and is_alike):
             break
         at = count * PIECES
-        sizes[at], sizes[at + 1] = subject - cut, ends[0] - subject
-        sizes[at + 2], sizes[at + 3], sizes[at + 4] = (
-            block - ends[0],
-            block_size,
-            total - block_size,
-        )
+        sizes[at], sizes[at + 1], sizes[at + 2] = subject - cut, ends[0] - subject, block - ends[0]
+        sizes[at + 3], sizes[at + 4] = block_size, total - block_size
         seqs[count], stored_ns[count] = seq, time_ns
         cut = block + total
         place = cut + 2
