@@ -48,24 +48,24 @@ assert NEW + 1 == UPDATE
 
 
 def new() -> I64:
-    """An empty book; `reserve` gives it room."""
-    return pages.new(_SPARE_PAGES, 0, 1, 1)
+    """An empty book without room; `reserve` gives it some, and the step of its first levels."""
+    return pages.new(0, 0, 1, 1)
 
 
 def reserve(book: I64, side: I8, price: F64, start: int, stop: int) -> I64:
     """The book itself, or a new one of its levels for which `has_room` is true.
 
-    The new one is as large as its levels need, however large the old one was. Where a price did not
-    fit, the step only gets finer; it is chosen afresh when room was short, which a book has to earn
-    by growing: so no prices can have every packet build it anew.
+    The new one is as large as its levels need, however large the old one was. Where only a price
+    did not fit, the step gets finer; it is chosen afresh when pages were short, which a book has to
+    earn by growing: so no prices can have every packet build it anew.
     """
     if has_room(book, side, price, start, stop):
         return book
     kept_side, kept_price, kept_size = _levels(book)
     sides = np.concatenate((kept_side, side[start:stop]))
     prices = np.concatenate((kept_price, price[start:stop]))
-    if len(kept_price) and not steps.fits(price, start, stop, book[UNIT], book[SCALE]):
-        step = steps.step_of(np.append(price[start:stop], book[UNIT] / book[SCALE]))
+    if _has_pages(book, side, price, start, stop):
+        step = steps.step_of(np.append(prices, book[UNIT] / book[SCALE]))
     else:
         step = steps.step_of(prices)
     bits = steps.page_bits(sides, prices, *step)
@@ -79,13 +79,17 @@ def reserve(book: I64, side: I8, price: F64, start: int, stop: int) -> I64:
 @kernel
 def has_room(book: I64, side: I8, price: F64, start: int, stop: int) -> bool:
     """Whether levels `start` to `stop` surely find room: `apply` may be called for them."""
-    unit, scale, spare = book[UNIT], book[SCALE], book[CAPACITY] - book[USED]
+    fits = steps.fits(price, start, stop, book[UNIT], book[SCALE])
+    return bool(fits and _has_pages(book, side, price, start, stop))
+
+
+@part
+def _has_pages(book: I64, side: I8, price: F64, start: int, stop: int) -> bool:
+    """Whether so many pages are left as levels `start` to `stop` can take at most."""
+    spare, unit, scale = book[CAPACITY] - book[USED], book[UNIT], book[SCALE]
     return bool(
-        steps.fits(price, start, stop, unit, scale)
-        and (
-            stop - start <= spare
-            or steps.pages_of(side, price, start, stop, unit, scale, book[BITS]) <= spare
-        )
+        stop - start <= spare
+        or steps.pages_of(side, price, start, stop, unit, scale, book[BITS]) <= spare
     )
 
 

@@ -24,8 +24,6 @@ LOWEST = np.iinfo(np.int64).min
 HIGHEST = np.iinfo(np.int64).max
 BITS_MAX = 6
 """A page's mask has 64 bits."""
-PAGE_WORDS = 8
-"""Words of a page beside its sizes: key, mask, places in directories and tables"""
 _u64 = np.uint64
 _SPREAD = _u64(0x9E3779B97F4A7C15)
 """2^64 over the golden ratio: the upper bits of a multiple spread neighbours and strides evenly"""
@@ -39,6 +37,12 @@ NOWHERE = HEADER
 """The page that free places of the tables lead to: no key has it, and it is always empty."""
 # A page: its key (the upper bits of its levels' keys), its mask, its sizes.
 MASK, SIZES = 1, 2
+
+
+@part
+def page_words(bits: int) -> int:
+    """Words that a page costs with its places in directories and tables."""
+    return page_cells(bits) + 6
 
 
 @part
@@ -64,7 +68,7 @@ def new(capacity: int, bits: int, unit: int, scale: int) -> I64:
 
     unit up to 2^51, scale a power of ten up to 10^12.
     """
-    table_bits = capacity.bit_length()  # more places than pages: a search comes to an end
+    table_bits = max(capacity.bit_length(), 1)  # more places than pages, so that searches end
     tables = page_cells(bits) + (2 << table_bits)
     book = np.zeros(HEADER + tables + capacity * (2 + page_cells(bits)), np.int64)
     book[[CAPACITY, BITS, TABLE_BITS, UNIT, SCALE]] = capacity, bits, table_bits, unit, scale

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tickbus.kernels.compiled import kernel
-from tickbus.kernels.pages import BITS_MAX, PAGE_WORDS
+from tickbus.kernels.pages import BITS_MAX, page_words
 
 F64 = npt.NDArray[np.float64]
 I8 = npt.NDArray[np.int8]
@@ -20,8 +20,8 @@ _u64 = np.uint64
 DIGITS_MAX = 12
 WHOLE_MAX = float(1 << 51)
 """Below this, rounding a price times scale / unit finds the right number of steps."""
-_ENOUGH = 1.25
-"""A larger page than the best may take so much more memory: the fewer, the faster."""
+LEVEL_WORDS_MAX = 32
+"""Words that a level may take, places without one included: larger pages are fewer, and faster."""
 
 
 @kernel
@@ -76,11 +76,11 @@ def pages_of(side: I8, price: F64, start: int, stop: int, unit: int, scale: int,
 
 @kernel
 def page_bits(side: I8, price: F64, unit: int, scale: int) -> int:
-    """Logarithm of the page size that suits such levels: nearly the least memory, and few pages."""
+    """Logarithm of the page size that suits such levels: the largest in which they are not lost."""
     if unit == 0:
         return 0  # neighbouring keys are no neighbouring prices
-    words = np.empty(BITS_MAX + 1)
-    for bits in range(BITS_MAX + 1):
-        pages = pages_of(side, price, 0, len(price), unit, scale, bits)
-        words[bits] = pages * ((1 << bits) + PAGE_WORDS)
-    return int(np.flatnonzero(words <= _ENOUGH * words.min())[-1])
+    for bits in range(BITS_MAX, 0, -1):
+        words = page_words(bits) * pages_of(side, price, 0, len(price), unit, scale, bits)
+        if words <= LEVEL_WORDS_MAX * len(price):
+            return bits
+    return 0
