@@ -16,6 +16,7 @@ from tickbus.kernels.grid_layout import Rows
 Bytes = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
 
+_u64: Any = np.uint64
 COLUMNS = 11
 FRAME_BYTES = 5
 """Before a column at most: a code and the size."""
@@ -32,7 +33,9 @@ def _put_column(data: Bytes, at: int, column: Bytes, start: int, size: int) -> i
     for n in range(width):
         data[at + 1 + n] = (size >> 8 * (width - 1 - n)) & 0xFF
     at += 1 + width
-    data[at : at + size] = column[start : start + size]
+    target, source = _u64(at), _u64(start)
+    for n in range(_u64(size)):  # unsigned, so that it becomes a copy of blocks
+        data[target + n] = column[source + n]
     return at + size
 
 

@@ -97,14 +97,9 @@ class BookFold:
             self.tickers.depth,
             self._numbers.epoch,
         )
-        return Output(
-            stream=self._stream,
-            subject=subject,
-            payload=b"".join((before, codec.number(number), behind, closed.columns)),
-            in_seq=closed.in_seq,
-            k=k,
-            traceparent=self._traces.take(closed.ticker, closed.packet_id),
-        )
+        payload = b"".join((before, codec.number(number), behind, closed.columns))
+        traceparent = self._traces.take(closed.ticker, closed.packet_id)
+        return Output(self._stream, subject, payload, closed.in_seq, k, traceparent)
 
     def dump(self) -> bytes:
         """The whole state."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from tickbus.kernels import cutting
 from tickbus.kernels.grid_layout import Rows, new_rows, row_bytes, with_more_space
@@ -20,7 +21,7 @@ _KEPT_BYTES = 16 * 1024**2
 """Space for rows that is kept from one group to the next."""
 
 
-class Closed(NamedTuple):
+class Closed(msgspec.Struct, order=True, frozen=True, gc=False):
     """Rows of one output message; they sort in publishing order."""
 
     in_seq: int
