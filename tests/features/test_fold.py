@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,14 @@ from tickbus_features.warm import warm
 from tickbus_runtime.fold import Output
 from tickbus_schemas import codec
 from tickbus_schemas.exchanges import Exchange
-from tickbus_schemas.messages import BarBatch, BookFlag, FeatureBatch, TradeBatch
+from tickbus_schemas.messages import (
+    ABSENT,
+    BarBatch,
+    BookFlag,
+    FeatureBatch,
+    StatusKind,
+    TradeBatch,
+)
 
 from tests.features.recorded import Event, clock, gap, groups, log, snapshot, trade
 
@@ -136,6 +144,15 @@ def test_a_message_that_cannot_be_read_is_a_gap_of_its_ticker_and_feed() -> None
     assert rows_flagged([*stored[:6], bad, *stored[7:]]) == [True, *[False] * 3, *[True] * 4]
     other = Stored(stored[6].seq, 0, "md.binance_usdm.BTCUSDT.bbo", b"not a message", None)
     assert not any(rows_flagged([*stored[:6], other, *stored[7:]])[1:])
+
+
+def test_a_publisher_that_died_before_its_first_event_leaves_nothing_open() -> None:
+    """Its successor's epoch is a loss to a ticker that has no bucket yet."""
+    connected = {"feed": "", "kind": int(StatusKind.CONNECTED), "from_timestamp": ABSENT}
+    statuses = [Event("status", "BTCUSDT", T0, 1, connected, epoch) for epoch in (1, 2)]
+    trades = [replace(one, epoch=2) for one in TRADES_EACH_100_MS]
+    stored = log([*statuses, *trades], USDM, 1)
+    assert rows_flagged(stored) == [True, *[False] * 7]
 
 
 def test_a_message_on_a_subject_of_no_known_ticker_makes_no_ticker() -> None:

@@ -58,6 +58,8 @@ def mark_missing(state: State, feeds: int, reset: int, from_timestamp: int) -> N
     state.ticker[0].missing |= feeds
     for interval in range(state.grids.shape[0]):
         grid = state.grids[interval]
+        if grid.closed_to == _ABSENT:
+            continue  # no grid yet: there is no bucket between its bounds
         start = grid.closed_to
         while start < grid.opened_to:
             if start + grid.length_us > from_timestamp:
