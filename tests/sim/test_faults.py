@@ -98,6 +98,11 @@ def test_a_corrupted_frame_is_no_json(seed: int, text: str) -> None:
         json.loads(corrupted(text.encode(), random.Random(seed)))
 
 
+def test_frames_that_a_repeat_made_alike_can_be_reordered() -> None:
+    faults = _faults(Fault("repeat", at=2), Fault("reorder", at=2, count=2))
+    assert _numbers(faults.apply(_frames(5))) == [0, 1, 2, 2, 3, 4]
+
+
 def test_corrupt_damages_just_the_frames_it_names() -> None:
     faults = _faults(Fault("corrupt", at=3, count=2))
 
