@@ -15,6 +15,7 @@ from tickbus.orderbook import OrderBook
 from tickbus.stored import Stored
 from tickbus_book.fold import BookFold
 from tickbus_book.warm import warm
+from tickbus_runtime import memory
 from tickbus_schemas import codec
 from tickbus_schemas.messages import ABSENT, Clock, L2Batch
 
@@ -94,6 +95,7 @@ def measure(capture: Path, quick: bool) -> list[Target]:
         stored = _of_books(log.stored)
         decoded = [codec.decode(one.data, values=False) for one in stored]
         messages = [message for message in decoded if isinstance(message, L2Batch)]
+        memory.settle()  # as in `of_capture`
         _fold_ns(stored, log.levels)
         alone = median(_kernel_ns(messages) for _ in range(runs))
         targets.append(

@@ -50,13 +50,15 @@ def _number(data: Bytes, at: int, size: int) -> int:
     return int(value)
 
 
-@kernel
+@part
 def _token(data: Bytes, at: int, end: int) -> tuple[int, int, int]:
     """What begins at `at`, its value or size, and where its content begins. TEXTS: any array."""
     if at >= end:
         return NOTHING, 0, at
     code: Any = np.int64(data[at])
     at += 1
+    if code == 0xC5 and at + 2 <= end:  # nearly all columns
+        return BINARY, _number(data, at, 2), at + 2
     if code < 0x80:
         return INT, code, at
     if code >= 0xE0:
