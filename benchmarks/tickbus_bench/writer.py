@@ -13,7 +13,6 @@ from tickbus.dataset_schema import table_of
 from tickbus.group import Assembler
 from tickbus.manifest import DataFile
 from tickbus.stored import Stored
-from tickbus.warm import warm_groups
 from tickbus_features.fold import FeatureFold
 from tickbus_writer import kernels
 from tickbus_writer.encodings import writer_options
@@ -34,7 +33,6 @@ RAW_FEEDS = ("trade", "l2", "bbo", "status")
 
 def measure(capture: Path, quick: bool) -> list[Target]:
     """The raw stream of the capture, and bars and features over it."""
-    warm_groups()
     kernels.warm()
     log = of_capture(capture, flush_frames=FLUSH_FRAMES)
     streams = {"MD": log.stored, **_derived(log.stored)}

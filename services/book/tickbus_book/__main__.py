@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tickbus.warm import warm_groups
 from tickbus_runtime.fold import serve_fold
 from tickbus_runtime.service import Context, run
 from tickbus_runtime.settings import BookSettings
@@ -20,7 +19,6 @@ def intervals_ms(settings: BookSettings) -> list[int]:
 
 async def serve(context: Context) -> None:
     """Books of the shard until told to stop."""
-    warm_groups()
     warm()
     settings = context.settings.book
     stream = context.shard.stream("book")

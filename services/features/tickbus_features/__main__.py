@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tickbus.warm import warm_groups
 from tickbus_runtime.fold import serve_fold
 from tickbus_runtime.service import Context, run
 from tickbus_schemas import subjects
@@ -13,7 +12,6 @@ from tickbus_features.warm import warm
 
 async def serve(context: Context) -> None:
     """Bars and features of the shard until told to stop."""
-    warm_groups()
     warm()
     settings, shard = context.settings.features, context.shard
     streams = shard.stream("bar"), shard.stream("feature")

@@ -8,7 +8,6 @@ import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from tickbus.warm import warm_groups
 from tickbus_runtime import service
 from tickbus_runtime.publisher import Publisher
 from tickbus_runtime.service import Context
@@ -21,7 +20,6 @@ from tickbus_writer.stream_service import StreamService
 async def serve(context: Context) -> None:
     """Write the streams named in the settings side by side until told to stop."""
     _allow_many_files()
-    warm_groups()
     kernels.warm()
     settings = context.settings.writer
     limits = Limits(

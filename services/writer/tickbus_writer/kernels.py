@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from tickbus.kernels.compiled import kernel
+from tickbus.warm import warm_groups
 
 
 @kernel
@@ -33,7 +34,8 @@ def number(
 
 
 def warm() -> None:
-    """Compile or load the kernels."""
+    """Compile or load these kernels and those that make groups."""
+    warm_groups()
     counts = np.zeros(0, np.int32)
     for dtype in (np.int64, np.uint16, np.bool_):
         spread(np.zeros(0, dtype), counts, np.zeros(0, dtype))
