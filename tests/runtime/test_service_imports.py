@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-
 HEAVY = ["aiohttp", "rich", "polars", "prometheus_client", "opentelemetry.sdk"]
 
 
