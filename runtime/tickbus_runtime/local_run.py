@@ -22,7 +22,7 @@ async def local_run(
     say: Callable[[str], None],
     beside: Watcher | None = None,
 ) -> tuple[Outcome | None, bool]:
-    """The outcome (None when told to stop before all was ready), and whether Ctrl-C ended it."""
+    """The outcome (None when told to stop before ingest began), and whether Ctrl-C ended it."""
     stack = Stack(plan, say)
     told = asyncio.Event()
     _obey_signals(stack, told)
@@ -31,8 +31,9 @@ async def local_run(
     try:
         if not await _before(stopping, stack.start()):
             return None, True
-        watcher = asyncio.create_task(_run(beside or report_progress, stack))
-        await _before(stopping, stack.ended(duration_s))
+        if await _before(stopping, stack.ready()):
+            watcher = asyncio.create_task(_run(beside or report_progress, stack))
+            await _before(stopping, stack.ended(duration_s))
         if told.is_set():
             say("stopping: what was received is still stored and written; Ctrl-C again to leave")
         return await stack.finish(), told.is_set()

@@ -90,7 +90,7 @@ class Stack:
         self._files_before: set[str] = set()
 
     async def start(self) -> None:
-        """Everything up and ready; Fatal when something cannot be."""
+        """Everything up and ingest let go; Fatal when something cannot be."""
         self.folder.take()
         starting = [self._start_nats()] if self.plan.embedded else []
         if self.plan.venue:  # reads its capture while the server starts
@@ -108,6 +108,10 @@ class Stack:
         # Ingest begins when its readers are there: what it receives then meets nobody asleep.
         await self.watch(self.poller.all_started([*FOLDS, "writer"], READY_WITHIN_S))
         self.supervisor.children["ingest"].release()
+        self.ready_s = time.monotonic()
+
+    async def ready(self) -> None:
+        """Wait until ingest receives; what it has before this ends must be drained already."""
         if self.plan.venue:  # the real one may be out of reach for as long as it likes
             await self.watch(self.poller.all_started(["ingest"], READY_WITHIN_S))
         self.ready_s = time.monotonic()
