@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import tickbus
+from nats.errors import NoRespondersError
 from tickbus_schemas import codec
 from tickbus_schemas.messages import BboBatch, L2Batch, TradeBatch
 
@@ -69,6 +70,14 @@ async def _watch(data: Path, before_s: float, seconds: float) -> tuple[list[floa
     return waits_us, trips_us
 
 
+async def _answers(bus: tickbus.Connection) -> bool:
+    try:
+        await bus.request("bench.echo", b"")
+    except NoRespondersError:
+        return False
+    return True
+
+
 async def _round_trips(bus: tickbus.Connection, data: Path) -> list[float]:
     other = await tickbus.connect(data_dir=data)
 
@@ -76,7 +85,8 @@ async def _round_trips(bus: tickbus.Connection, data: Path) -> list[float]:
         await message.respond(message.data)
 
     await other.subscribe("bench.echo", cb=echo)
-    await other.flush()
+    while not await _answers(bus):  # nats-py's flush may overtake its subscribe
+        await asyncio.sleep(0.01)
     trips_us = []
     for _ in range(1_000):
         start = time.perf_counter_ns()
