@@ -8,6 +8,7 @@ trip of a bare nats-py request to an echo, two connections in one process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from pathlib import Path
 from statistics import median
@@ -17,6 +18,7 @@ import numpy as np
 import tickbus
 from nats.errors import NoRespondersError
 from tickbus_schemas import codec
+from tickbus_schemas.errors import Fatal
 from tickbus_schemas.messages import BboBatch, L2Batch, TradeBatch
 
 from tickbus_bench import capture
@@ -70,12 +72,14 @@ async def _watch(data: Path, before_s: float, seconds: float) -> tuple[list[floa
     return waits_us, trips_us
 
 
-async def _answers(bus: tickbus.Connection) -> bool:
-    try:
-        await bus.request("bench.echo", b"")
-    except NoRespondersError:
-        return False
-    return True
+async def _wait_for_echo(bus: tickbus.Connection) -> None:
+    """nats-py's flush may overtake its subscribe."""
+    for _ in range(500):
+        with contextlib.suppress(NoRespondersError):
+            await bus.request("bench.echo", b"")
+            return
+        await asyncio.sleep(0.01)
+    raise Fatal("the echo beside the benchmark is not heard")
 
 
 async def _round_trips(bus: tickbus.Connection, data: Path) -> list[float]:
@@ -85,8 +89,7 @@ async def _round_trips(bus: tickbus.Connection, data: Path) -> list[float]:
         await message.respond(message.data)
 
     await other.subscribe("bench.echo", cb=echo)
-    while not await _answers(bus):  # nats-py's flush may overtake its subscribe
-        await asyncio.sleep(0.01)
+    await _wait_for_echo(bus)
     trips_us = []
     for _ in range(1_000):
         start = time.perf_counter_ns()
