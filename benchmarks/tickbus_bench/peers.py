@@ -10,7 +10,7 @@ from pathlib import Path
 _ROOT = Path(__file__).parents[2]
 _PYTHON = _ROOT / ".venv-peers" / "bin" / "python"
 _SCRIPT = _ROOT / "benchmarks" / "peers" / "measure.py"
-LINES_QUICK = 12_000
+LINES_QUICK = 8_000
 """Of the capture, with `--quick`: most of the peers' time goes into starting and preparing."""
 UNITS = {
     "order-book": "ns a level, update only",
