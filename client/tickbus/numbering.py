@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 from tickbus.kernels.message import follow
 from tickbus.scanned import Int64s
 
@@ -41,31 +39,7 @@ class Numbering:
         if follow(numbers, self.epoch, self.message_no):
             self.epoch, self.message_no = numbers[-1].tolist()
             return []
-        readable = numbers[:, 0] >= 0
-        if not readable.any():
-            return []
-        if readable.all():
-            breaks = self._judge_readable(seqs, numbers)
-        else:
-            breaks = self._judge_with_unreadable(seqs, numbers)
-        self.epoch, self.message_no = numbers[readable][-1].tolist()
-        return breaks
-
-    def _judge_readable(self, seqs: Int64s, numbers: Int64s) -> list[Break]:
-        before = np.array([(self.epoch, self.message_no)], np.int64)
-        found = np.concatenate((before, numbers))
-        steps = np.diff(found, axis=0)
-        follows = (steps[:, 0] == 0) & (steps[:, 1] == 1)
-        follows |= (steps[:, 0] > 0) & (found[1:, 1] == 0)
-        follows[0] |= self.epoch < 0
-        breaks: list[Break] = []
-        for at in np.flatnonzero(~follows).tolist():
-            last, this = found[at].tolist(), found[at + 1].tolist()
-            breaks.append(_break(int(seqs[at]), (last[0], last[1]), (this[0], this[1])))
-        return breaks
-
-    def _judge_with_unreadable(self, seqs: Int64s, numbers: Int64s) -> list[Break]:
-        """An unreadable message may or may not have used up a number: both are accepted."""
+        # An unreadable message may or may not have used up a number: both are accepted.
         breaks: list[Break] = []
         last, unreadable = (self.epoch, self.message_no), 0
         for seq, (epoch, message_no) in zip(seqs.tolist(), numbers.tolist(), strict=True):
@@ -82,6 +56,7 @@ class Numbering:
             if not follows:
                 breaks.append(_break(seq, last, this))
             last, unreadable = this, 0
+        self.epoch, self.message_no = last
         return breaks
 
 

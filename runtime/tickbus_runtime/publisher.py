@@ -7,6 +7,7 @@ error or whose answer is lost (nats-io/nats.py#985).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import re
 import time
@@ -198,18 +199,18 @@ class Publisher:
         Looked for behind the last one known to be stored, or in so many sequences.
         """
         js = self._nc.jetstream(timeout=self._deadline_s)
-        try:
+        found: dict[str, int] = {}
+        # No stream, no message of the subject, or what followed expired meanwhile.
+        with contextlib.suppress(NotFoundError):
             stream = await js.find_stream_name_by_subject(subject)
             last = await js.get_last_msg(stream, subject)
             last_seq = last.seq or 0
-            found = {_id_of(last): last_seq}
+            found[_id_of(last)] = last_seq
             behind = self._stored_seqs.get(subject, max(0, last_seq - back))
             while behind < last_seq and not ids <= found.keys():
                 one = await js.get_msg(stream, seq=behind + 1, subject=subject, next=True)
                 behind = one.seq or last_seq
                 found[_id_of(one)] = behind
-        except NotFoundError:
-            return {}
         return found
 
     def _counted(self, flush: Flush) -> list[Outcome]:
@@ -222,7 +223,8 @@ class Publisher:
                 continue
             messages += 1
             size += len(message.payload)
-            self._stored_seqs[message.subject] = outcome.seq
+            if outcome.seq:
+                self._stored_seqs[message.subject] = outcome.seq
             if outcome.duplicate:
                 telemetry.count("publish_duplicates")
         telemetry.count("flushes")
