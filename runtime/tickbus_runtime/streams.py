@@ -135,8 +135,17 @@ async def ensure(
             else:
                 done[name] = await _update(js, found.config, wanted)
         except (nats.errors.Error, APIError, TimeoutError) as error:
-            raise Fatal(f"stream {name}: the server says {error or type(error).__name__}") from None
+            raise Fatal(_why_not(name, error)) from None
     return done
+
+
+def _why_not(name: str, error: Exception) -> str:
+    if isinstance(error, APIError) and error.err_code == _INSUFFICIENT_STORAGE:
+        return (
+            f"the server has no room for stream {name}: free some of its disk, or give it another "
+            "folder ('tickbus up --data')"
+        )
+    return f"stream {name}: the server says {error or type(error).__name__}"
 
 
 async def _create(js: JetStreamContext, wanted: StreamConfig) -> str:
