@@ -75,8 +75,11 @@ class Replay:
         """
         count = len(rows)
         made = Made(
-            *(np.full(count, ABSENT), np.full(count, ABSENT), np.full(count, _NEVER)),
-            *(np.full(count, NO_BOOK), np.full(count, np.nan)),
+            update_id=np.full(count, ABSENT),
+            timestamp=np.full(count, ABSENT),
+            following=np.full(count, _NEVER),
+            fault=np.full(count, NO_BOOK),
+            value=np.full(count, np.nan),
         )
         packets = np.zeros(count, np.int64)
         self._progress[COMPARED] = start = 0
