@@ -62,18 +62,18 @@ async def test_a_line_is_read_and_then_everything_behind_it() -> None:
     host, port = server.sockets[0].getsockname()
     transport = BurstTransport()  # type: ignore[no-untyped-call]  # so in nats-py
     await transport.connect(urlparse(f"nats://{host}:{port}"), 1, 5)
-    assert await transport.readline() == b"INFO {}\r\n"  # type: ignore[no-untyped-call]
+    assert await transport.readline() == b"INFO {}\r\n"  # type: ignore[no-untyped-call]  # so in nats-py
     await asyncio.sleep(0.05)  # it comes while nobody waits
     found = b""
-    while not transport.at_eof():  # type: ignore[no-untyped-call]
+    while not transport.at_eof():  # type: ignore[no-untyped-call]  # so in nats-py
         found += await transport.read(1)
     assert found == b"PING\r\n" + blob
-    transport.close()  # type: ignore[no-untyped-call]
-    await transport.wait_closed()  # type: ignore[no-untyped-call]
+    transport.close()  # type: ignore[no-untyped-call]  # so in nats-py
+    await transport.wait_closed()  # type: ignore[no-untyped-call]  # so in nats-py
     server.close()
     await server.wait_closed()
 
 
 async def test_nobody_there_is_an_error_at_once() -> None:
     with pytest.raises(OSError):  # noqa: PT011  # the system's own text
-        await BurstTransport().connect(urlparse("nats://127.0.0.1:1"), 1, 5)  # type: ignore[no-untyped-call]
+        await BurstTransport().connect(urlparse("nats://127.0.0.1:1"), 1, 5)  # type: ignore[no-untyped-call]  # so in nats-py
