@@ -3,19 +3,39 @@
 msgspec msgpack arrays, tagged by a number. They grow only at the end, with defaults; `schema`
 changes only when older readers must not read. A message is a batch of columns: each column is the
 little-endian bytes of its rows, so NumPy, Arrow and JavaScript read it without parsing.
+
+Annotations are evaluated here (no `from __future__ import annotations`): columns are read off them.
 """
 
-from __future__ import annotations
-
 from enum import IntEnum, IntFlag
-from typing import Annotated, ClassVar, NamedTuple, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
+from tickbus_schemas.columns import ABSENT as ABSENT  # what goes with messages is had from here
+from tickbus_schemas.columns import (
+    F64,
+    I8,
+    I32,
+    I64,
+    U16,
+    Codes,
+    F64OfCells,
+    F64OfLevels,
+    F64OrNull,
+    I8OfLevels,
+    I64OrNull,
+    I64OrZero,
+    TextBytes,
+    TextOffsets,
+    codes_of,
+    columns_of,
+    texts_of,
+)
+from tickbus_schemas.columns import Width as Width
+
 SCHEMA = 1
-ABSENT = -(2**63)
-"""An integer that the venue did not send; null in Parquet."""
 
 MAX_MESSAGE_BYTES = 256 * 1024
 MAX_ROWS = 65_536
@@ -104,15 +124,8 @@ class StatusKind(IntEnum):
     SKEW = 7
 
 
-class Width(NamedTuple):
-    """Element of a column: its NumPy code, and how often a row has one."""
-
-    code: str
-    per: str = "rows"
-
-
-I64, F64 = Width("<i8"), Width("<f8")
-I8, U16, I32 = Width("<i1"), Width("<u2"), Width("<i4")
+TAKER = Codes({1: "BUY", -1: "SELL", 0: "UNKNOWN"})
+BOOK_SIDE = Codes({1: "BID", -1: "ASK"})
 
 
 class Header(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
@@ -126,92 +139,62 @@ class Header(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     more: Count = 0
 
     columns: ClassVar[dict[str, Width]] = {}
+    texts: ClassVar[tuple[str, ...]] = ()
+    """texts among the columns; each is two of them, `<name>_offsets` and `<name>_bytes`"""
+    codes: ClassVar[dict[str, Codes]] = {}
+    """what the numbers of a field or column are called"""
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        cls.columns = cls.columns | columns_of(cls.__annotations__)
+        cls.codes = cls.codes | codes_of(cls.__annotations__)
+        cls.texts = texts_of(cls.columns)
 
 
 class TradeBatch(Header, tag=1, frozen=True, kw_only=True):
     """Trades of one ticker; `trade_id` is text as Arrow has it: int32 offsets and bytes."""
 
-    timestamp: bytes
-    rcv_timestamp: bytes
-    packet_id: bytes
-    side: bytes
-    price: bytes
-    qty: bytes
-    flags: bytes
-    trade_id_offsets: bytes
-    trade_id_bytes: bytes
-
-    columns: ClassVar[dict[str, Width]] = {
-        "timestamp": I64,
-        "rcv_timestamp": I64,
-        "packet_id": I64,
-        "side": I8,
-        "price": F64,
-        "qty": F64,
-        "flags": U16,
-        "trade_id_offsets": Width("<i4", "rows+1"),
-        "trade_id_bytes": Width("<i1", "text"),
-    }
+    timestamp: I64
+    rcv_timestamp: I64
+    packet_id: I64
+    side: Annotated[I8, TAKER]
+    price: F64
+    qty: F64
+    flags: U16
+    trade_id_offsets: TextOffsets
+    trade_id_bytes: TextBytes
 
 
 class L2Batch(Header, tag=2, frozen=True, kw_only=True):
     """Book updates of one ticker: a row a packet, and below it a row a level."""
 
-    timestamp: bytes
-    engine_timestamp: bytes
-    rcv_timestamp: bytes
-    packet_id: bytes
-    prev_update_id: bytes
-    update_id: bytes
-    flags: bytes
-    levels: bytes
-    side: bytes
-    action: bytes
-    price: bytes
-    qty: bytes
-
-    columns: ClassVar[dict[str, Width]] = {
-        "timestamp": I64,
-        "engine_timestamp": I64,
-        "rcv_timestamp": I64,
-        "packet_id": I64,
-        "prev_update_id": I64,
-        "update_id": I64,
-        "flags": U16,
-        "levels": I32,
-        "side": Width("<i1", "levels"),
-        "action": Width("<i1", "levels"),
-        "price": Width("<f8", "levels"),
-        "qty": Width("<f8", "levels"),
-    }
+    timestamp: I64
+    engine_timestamp: I64OrZero
+    rcv_timestamp: I64
+    packet_id: I64
+    prev_update_id: I64OrNull
+    update_id: I64OrNull
+    flags: U16
+    levels: I32
+    side: Annotated[I8OfLevels, BOOK_SIDE]
+    action: Annotated[I8OfLevels, Codes.of(Action)]
+    price: F64OfLevels
+    qty: F64OfLevels
 
 
 class BboBatch(Header, tag=3, frozen=True, kw_only=True):
     """Best bid and ask of one ticker, a row a change as the venue sends it."""
 
-    timestamp: bytes
-    engine_timestamp: bytes
-    rcv_timestamp: bytes
-    packet_id: bytes
-    update_id: bytes
-    bid_px: bytes
-    bid_sz: bytes
-    ask_px: bytes
-    ask_sz: bytes
-    flags: bytes
-
-    columns: ClassVar[dict[str, Width]] = {
-        "timestamp": I64,
-        "engine_timestamp": I64,
-        "rcv_timestamp": I64,
-        "packet_id": I64,
-        "update_id": I64,
-        "bid_px": F64,
-        "bid_sz": F64,
-        "ask_px": F64,
-        "ask_sz": F64,
-        "flags": U16,
-    }
+    timestamp: I64
+    engine_timestamp: I64OrZero
+    rcv_timestamp: I64
+    packet_id: I64
+    update_id: I64OrNull
+    bid_px: F64
+    bid_sz: F64
+    ask_px: F64
+    ask_sz: F64
+    flags: U16
 
 
 class Status(Header, tag=8, frozen=True, kw_only=True):
@@ -220,8 +203,8 @@ class Status(Header, tag=8, frozen=True, kw_only=True):
     timestamp: Int64
     rcv_timestamp: Int64
     packet_id: Int64
-    kind: Annotated[int, Meta(ge=1, le=127)]
-    """a StatusKind; a number that this reader does not know yet is not refused"""
+    kind: Annotated[int, Meta(ge=1, le=127), Codes.of(StatusKind)]
+    """a number that this reader does not know yet is not refused"""
     feed: Text = ""
     reason: Text = ""
     from_id: Int64 = ABSENT
@@ -237,74 +220,40 @@ class BookBatch(Header, tag=9, frozen=True, kw_only=True):
     interval_ms: Annotated[int, Meta(ge=0, le=86_400_000)]
     """0: on change"""
     depth: Annotated[int, Meta(ge=1, le=MAX_DEPTH)]
-    timestamp: bytes
-    rcv_timestamp: bytes
-    packet_id: bytes
-    update_id: bytes
-    flags: bytes
-    bid_levels: bytes
-    ask_levels: bytes
-    bid_px: bytes
-    bid_sz: bytes
-    ask_px: bytes
-    ask_sz: bytes
-
-    columns: ClassVar[dict[str, Width]] = {
-        "timestamp": I64,
-        "rcv_timestamp": I64,
-        "packet_id": I64,
-        "update_id": I64,
-        "flags": U16,
-        "bid_levels": I32,
-        "ask_levels": I32,
-        "bid_px": Width("<f8", "rows*depth"),
-        "bid_sz": Width("<f8", "rows*depth"),
-        "ask_px": Width("<f8", "rows*depth"),
-        "ask_sz": Width("<f8", "rows*depth"),
-    }
+    timestamp: I64
+    rcv_timestamp: I64
+    packet_id: I64
+    update_id: I64OrNull
+    flags: U16
+    bid_levels: I32
+    ask_levels: I32
+    bid_px: F64OfCells
+    bid_sz: F64OfCells
+    ask_px: F64OfCells
+    ask_sz: F64OfCells
 
 
 class BarBatch(Header, tag=10, frozen=True, kw_only=True):
     """Trade bars of one ticker; absent prices are NaN (null in Parquet)."""
 
     interval_ms: Interval
-    timestamp: bytes
-    end_timestamp: bytes
-    rcv_timestamp: bytes
-    packet_id: bytes
-    open: bytes
-    high: bytes
-    low: bytes
-    close: bytes
-    volume: bytes
-    vwap: bytes
-    trade_count: bytes
-    taker_buy_volume: bytes
-    taker_sell_volume: bytes
-    signed_volume: bytes
-    late_count: bytes
-    late_volume: bytes
-    flags: bytes
-
-    columns: ClassVar[dict[str, Width]] = {
-        "timestamp": I64,
-        "end_timestamp": I64,
-        "rcv_timestamp": I64,
-        "packet_id": I64,
-        "open": F64,
-        "high": F64,
-        "low": F64,
-        "close": F64,
-        "volume": F64,
-        "vwap": F64,
-        "trade_count": I64,
-        "taker_buy_volume": F64,
-        "taker_sell_volume": F64,
-        "signed_volume": F64,
-        "late_count": I64,
-        "late_volume": F64,
-        "flags": U16,
-    }
+    timestamp: I64
+    end_timestamp: I64
+    rcv_timestamp: I64
+    packet_id: I64
+    open: F64OrNull
+    high: F64OrNull
+    low: F64OrNull
+    close: F64OrNull
+    volume: F64
+    vwap: F64OrNull
+    trade_count: I64
+    taker_buy_volume: F64
+    taker_sell_volume: F64
+    signed_volume: F64
+    late_count: I64
+    late_volume: F64
+    flags: U16
 
 
 class FeatureBatch(Header, tag=11, frozen=True, kw_only=True):
@@ -313,21 +262,13 @@ class FeatureBatch(Header, tag=11, frozen=True, kw_only=True):
     interval_ms: Interval
     catalogue: Text
     names: list[Text]
-    timestamp: bytes
-    end_timestamp: bytes
-    rcv_timestamp: bytes
-    packet_id: bytes
-    flags: bytes
+    timestamp: I64
+    end_timestamp: I64
+    rcv_timestamp: I64
+    packet_id: I64
+    flags: U16
     values: list[bytes]
     """one f64 column a name"""
-
-    columns: ClassVar[dict[str, Width]] = {
-        "timestamp": I64,
-        "end_timestamp": I64,
-        "rcv_timestamp": I64,
-        "packet_id": I64,
-        "flags": U16,
-    }
 
 
 class Fence(Header, tag=12, frozen=True, kw_only=True):
@@ -361,33 +302,8 @@ class DeadLetter(Header, tag=14, frozen=True, kw_only=True):
     source: Text = ""
 
 
-Message: TypeAlias = (
-    TradeBatch
-    | L2Batch
-    | BboBatch
-    | Status
-    | BookBatch
-    | BarBatch
-    | FeatureBatch
-    | Fence
-    | Clock
-    | DeadLetter
+MESSAGES: tuple[type[Header], ...] = tuple(
+    sorted(Header.__subclasses__(), key=lambda kind: kind.__struct_config__.tag)  # type: ignore[arg-type,return-value]  # tags are numbers
 )
-MESSAGES: tuple[type[Header], ...] = (
-    TradeBatch,
-    L2Batch,
-    BboBatch,
-    Status,
-    BookBatch,
-    BarBatch,
-    FeatureBatch,
-    Fence,
-    Clock,
-    DeadLetter,
-)
-FEED_OF: dict[type[Header], str] = {
-    TradeBatch: "trade",
-    L2Batch: "l2",
-    BboBatch: "bbo",
-    Status: "status",
-}
+Message: TypeAlias = Header
+"""One of MESSAGES: what `codec.decode` gives."""

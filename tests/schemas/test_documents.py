@@ -46,6 +46,17 @@ def test_readme_has_the_types_of_the_columns(kind: type[Header]) -> None:
 
 
 @every_type
+def test_readme_has_the_value_that_stands_for_an_absent_one(kind: type[Header]) -> None:
+    written = {"nan": "NaN", str(messages.ABSENT): "-2**63", "0": "0"}
+    for name, width in kind.columns.items():
+        said = SECTIONS[kind.__name__].fields[name].absent
+        if width.absent is not None:
+            assert said == written[str(width.absent)]
+        else:
+            assert said in ("", "0")  # such as an unknown side
+
+
+@every_type
 def test_readme_has_the_number_of_the_type(kind: type[Header]) -> None:
     number = kind.__struct_config__.tag
     assert SECTIONS[kind.__name__].text.startswith(f"Type {number}. ")
