@@ -6,7 +6,7 @@ its checks and whether a file has nulls in it are read from there.
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import EnumMeta, IntEnum, IntFlag
 from math import nan
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
@@ -62,6 +62,11 @@ def columns_of(annotations: dict[str, Any]) -> dict[str, Width]:
 def codes_of(annotations: dict[str, Any]) -> dict[str, Codes]:
     """Fields and columns that hold codes."""
     return dict(_marked(annotations, Codes))
+
+
+def bits_of(annotations: dict[str, Any]) -> dict[str, type[IntFlag]]:
+    """Columns whose values are sets of flags."""
+    return dict(_marked(annotations, EnumMeta))
 
 
 def _marked(annotations: dict[str, Any], kind: type[Any]) -> list[tuple[str, Any]]:

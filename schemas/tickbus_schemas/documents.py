@@ -110,6 +110,8 @@ def _property(
     if field.name in kind.codes:
         names = kind.codes[field.name].names
         notes["x-codes"] = {str(code): name for code, name in names.items()}
+    if field.name in kind.bits:
+        notes["x-bits"] = {str(bit.value): bit.name for bit in kind.bits[field.name]}
     if meaning.unit:
         notes["x-unit"] = meaning.unit
     if meaning.absent:

@@ -18,12 +18,14 @@ from tickbus_schemas.messages import (
     BookFlag,
     Clock,
     DeadLetter,
+    DerivativeBatch,
     FeatureBatch,
     Fence,
     Header,
     L2Batch,
     L2Flag,
     Status,
+    TickerBatch,
     TradeBatch,
 )
 
@@ -121,6 +123,23 @@ FEEDS: tuple[Feed, ...] = (
         table=("bid_px", "bid_sz", "ask_px", "ask_sz", "update_id", "engine_timestamp", "flags"),
         encodings={"bid_sz": PLAIN, "ask_sz": PLAIN},  # they repeat the one before
         harder=frozenset({"bid_sz", "ask_sz", "timestamp", "engine_timestamp"}),
+    ),
+    Feed(
+        name="ticker",
+        kind=TickerBatch,
+        identity=Identity.LATEST,
+        noun="ticker",
+        shown="last {last_price}, high {high}, low {low}, volume {volume}",
+    ),
+    Feed(
+        name="derivative",
+        kind=DerivativeBatch,
+        identity=Identity.LATEST,
+        noun="row",
+        shown=(
+            "mark {mark_price}, index {index_price}, funding {funding_rate}, "
+            "open interest {open_interest}"
+        ),
     ),
     Feed(
         name="status",

@@ -29,6 +29,7 @@ from tickbus_schemas.columns import (
     I64OrZero,
     TextBytes,
     TextOffsets,
+    bits_of,
     codes_of,
     columns_of,
     texts_of,
@@ -102,6 +103,33 @@ class BboFlag(IntFlag):
     TIME_INFERRED = 1
 
 
+class TickerFlag(IntFlag):
+    """What is special about 24 h statistics."""
+
+    TIME_INFERRED = 1
+
+
+class DerivativeField(IntFlag):
+    """The values of a DerivativeBatch, in the order of its columns."""
+
+    MARK_PRICE = 1
+    INDEX_PRICE = 2
+    SETTLEMENT_PRICE = 4
+    LAST_PRICE = 8
+    FUNDING_RATE = 16
+    PREDICTED_FUNDING_RATE = 32
+    NEXT_FUNDING_TIMESTAMP = 64
+    FUNDING_INTERVAL_MS = 128
+    OPEN_INTEREST = 256
+    OPEN_INTEREST_VALUE = 512
+
+
+class DerivativeFlag(IntFlag):
+    """What is special about a row of mark, index, funding and open interest."""
+
+    TIME_INFERRED = 1
+
+
 class BookFlag(IntFlag):
     """Quality of a derived row: of a book, a bar or a feature."""
 
@@ -143,11 +171,14 @@ class Header(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """texts among the columns; each is two of them, `<name>_offsets` and `<name>_bytes`"""
     codes: ClassVar[dict[str, Codes]] = {}
     """what the numbers of a field or column are called"""
+    bits: ClassVar[dict[str, type[IntFlag]]] = {}
+    """what the bits of a column mean; one that is not there is a later one"""
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
         cls.columns = cls.columns | columns_of(cls.__annotations__)
         cls.codes = cls.codes | codes_of(cls.__annotations__)
+        cls.bits = cls.bits | bits_of(cls.__annotations__)
         cls.texts = texts_of(cls.columns)
 
 
@@ -160,7 +191,7 @@ class TradeBatch(Header, tag=1, frozen=True, kw_only=True):
     side: Annotated[I8, TAKER]
     price: F64
     qty: F64
-    flags: U16
+    flags: Annotated[U16, TradeFlag]
     trade_id_offsets: TextOffsets
     trade_id_bytes: TextBytes
 
@@ -174,7 +205,7 @@ class L2Batch(Header, tag=2, frozen=True, kw_only=True):
     packet_id: I64
     prev_update_id: I64OrNull
     update_id: I64OrNull
-    flags: U16
+    flags: Annotated[U16, L2Flag]
     levels: I32
     side: Annotated[I8OfLevels, BOOK_SIDE]
     action: Annotated[I8OfLevels, Codes.of(Action)]
@@ -194,7 +225,54 @@ class BboBatch(Header, tag=3, frozen=True, kw_only=True):
     bid_sz: F64
     ask_px: F64
     ask_sz: F64
-    flags: U16
+    flags: Annotated[U16, BboFlag]
+
+
+class TickerBatch(Header, tag=4, frozen=True, kw_only=True):
+    """24 h statistics of one ticker, a row each time that the venue sends them."""
+
+    timestamp: I64
+    engine_timestamp: I64OrZero
+    rcv_timestamp: I64
+    packet_id: I64
+    last_price: F64OrNull
+    last_qty: F64OrNull
+    open: F64OrNull
+    high: F64OrNull
+    low: F64OrNull
+    volume: F64OrNull
+    turnover: F64OrNull
+    price_change: F64OrNull
+    trade_count: I64OrNull
+    bid_px: F64OrNull
+    bid_sz: F64OrNull
+    ask_px: F64OrNull
+    ask_sz: F64OrNull
+    flags: Annotated[U16, TickerFlag]
+
+
+class DerivativeBatch(Header, tag=5, frozen=True, kw_only=True):
+    """What holds for one derivative: prices that it is settled by, funding, open interest.
+
+    Venues send parts of it; a row has all that is known, `fields` says what is new in it.
+    """
+
+    timestamp: I64
+    engine_timestamp: I64OrZero
+    rcv_timestamp: I64
+    packet_id: I64
+    mark_price: F64OrNull
+    index_price: F64OrNull
+    settlement_price: F64OrNull
+    last_price: F64OrNull
+    funding_rate: F64OrNull
+    predicted_funding_rate: F64OrNull
+    next_funding_timestamp: I64OrNull
+    funding_interval_ms: I64OrNull
+    open_interest: F64OrNull
+    open_interest_value: F64OrNull
+    fields: Annotated[U16, DerivativeField]
+    flags: Annotated[U16, DerivativeFlag]
 
 
 class Status(Header, tag=8, frozen=True, kw_only=True):
@@ -224,7 +302,7 @@ class BookBatch(Header, tag=9, frozen=True, kw_only=True):
     rcv_timestamp: I64
     packet_id: I64
     update_id: I64OrNull
-    flags: U16
+    flags: Annotated[U16, BookFlag]
     bid_levels: I32
     ask_levels: I32
     bid_px: F64OfCells
@@ -253,7 +331,7 @@ class BarBatch(Header, tag=10, frozen=True, kw_only=True):
     signed_volume: F64
     late_count: I64
     late_volume: F64
-    flags: U16
+    flags: Annotated[U16, BookFlag]
 
 
 class FeatureBatch(Header, tag=11, frozen=True, kw_only=True):
@@ -266,7 +344,7 @@ class FeatureBatch(Header, tag=11, frozen=True, kw_only=True):
     end_timestamp: I64
     rcv_timestamp: I64
     packet_id: I64
-    flags: U16
+    flags: Annotated[U16, BookFlag]
     values: list[bytes]
     """one f64 column a name"""
 

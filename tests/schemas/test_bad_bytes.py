@@ -24,9 +24,12 @@ from tickbus_schemas.messages import (
     BboBatch,
     BookBatch,
     Clock,
+    DerivativeBatch,
     FeatureBatch,
+    Header,
     L2Batch,
     Message,
+    TickerBatch,
     TradeBatch,
 )
 from tickbus_schemas.values import FINITE, FINITE_OR_NULL
@@ -99,6 +102,11 @@ def whole(message: Message) -> bool:
             for name, width in message.columns.items()
         )
         and all(np.isfinite(array(column, "<f8")).all() for column in numbers_of(message))
+        and not any(
+            np.isinf(array(getattr(message, name), "<f8")).any()
+            for name, width in message.columns.items()
+            if width.code == "<f8"
+        )
         and consistent(message)
         and message.exchange in Exchange.__members__.values()
         and 0 <= message.epoch <= MAX_EPOCH
@@ -252,11 +260,17 @@ BOOK = BookBatch(
     ask_px=pack("<f8", [3.0, 0.0]),
     ask_sz=pack("<f8", [1.0, 0.0]),
 )
-BAR_COLUMNS: dict[str, Any] = {
-    name: {"<i8": TIME, "<f8": pack("<f8", [1.0]), "<u2": b"\x00\x00"}[width.code]
-    for name, width in BarBatch.columns.items()
-}
-BAR = BarBatch(**HEADER, interval_ms=100, **BAR_COLUMNS)
+
+
+def columns_of_one_row(kind: type[Header]) -> dict[str, Any]:
+    """One row of 1s."""
+    one = {"<i8": TIME, "<f8": pack("<f8", [1.0]), "<u2": b"\x00\x00", "<i1": b"\x01"}
+    return {name: one[width.code] for name, width in kind.columns.items()}
+
+
+BAR = BarBatch(**HEADER, interval_ms=100, **columns_of_one_row(BarBatch))
+TICKER = TickerBatch(**HEADER, **columns_of_one_row(TickerBatch))
+DERIVATIVE = DerivativeBatch(**HEADER, **columns_of_one_row(DerivativeBatch))
 FEATURE = FeatureBatch(
     **HEADER,
     interval_ms=100,
@@ -273,7 +287,7 @@ CLOCK = Clock(**HEADER, timestamp=1, rcv_timestamp=1, packet_id=1)
 NAN, INFINITE = pack("<f8", [float("nan")]), pack("<f8", [float("inf")])
 
 
-@pytest.mark.parametrize("message", [TRADE, L2, BBO, BOOK, BAR, FEATURE, CLOCK])
+@pytest.mark.parametrize("message", [TRADE, L2, BBO, TICKER, DERIVATIVE, BOOK, BAR, FEATURE, CLOCK])
 def test_the_messages_that_are_spoilt_below_are_sound_themselves(message: Message) -> None:
     assert codec.decode(codec.encode(message)) == message
 
@@ -308,6 +322,12 @@ def test_the_messages_that_are_spoilt_below_are_sound_themselves(message: Messag
         (L2, {"side": b"\x01\xff"}, "action: 3 bytes where 2 belong"),
         (BBO, {"ask_sz": NAN}, "ask_sz: .* not finite"),
         (BBO, {"bid_px": INFINITE}, "bid_px: .* not finite"),
+        (TICKER, {"last_price": INFINITE}, "last_price: an infinite value"),
+        (TICKER, {"ask_sz": pack("<f8", [float("-inf")])}, "ask_sz: an infinite value"),
+        (TICKER, {"trade_count": b""}, "trade_count: 0 bytes where 8 belong"),
+        (DERIVATIVE, {"funding_rate": INFINITE}, "funding_rate: an infinite value"),
+        (DERIVATIVE, {"fields": b"\x00"}, "fields: 1 bytes where 2 belong"),
+        (DERIVATIVE, {"next_funding_timestamp": TIME * 2}, "16 bytes where 8 belong"),
         (BOOK, {"bid_levels": pack("<i4", [3])}, "bid_levels: not within"),
         (BOOK, {"ask_levels": pack("<i4", [-1])}, "ask_levels: not within"),
         (BOOK, {"ask_px": NAN + NAN}, "ask_px: .* not finite"),
@@ -346,10 +366,14 @@ def test_trade_ids_whose_offsets_go_back_are_refused() -> None:
         assert (read(codec.encode(two)) is not None) == sound
 
 
-def test_nan_is_null_in_bars_and_features() -> None:
+def test_nan_is_null_in_bars_features_and_what_venues_may_leave_out() -> None:
     bar = msgspec.structs.replace(BAR, open=NAN, high=NAN, low=NAN, close=NAN, vwap=NAN)
     assert isinstance(codec.decode(codec.encode(bar)), BarBatch)
     assert isinstance(codec.decode(codec.encode(FEATURE)), FeatureBatch)
+    for whole in (TICKER, DERIVATIVE):
+        numbers = [name for name, width in whole.columns.items() if width.code == "<f8"]
+        empty = msgspec.structs.replace(whole, **dict.fromkeys(numbers, NAN))
+        assert codec.decode(codec.encode(empty)) == empty
 
 
 def test_prices_whose_sum_overflows_are_finite_all_the_same() -> None:

@@ -18,6 +18,8 @@ from tickbus_schemas.messages import (
     MESSAGES,
     Clock,
     DeadLetter,
+    DerivativeBatch,
+    DerivativeField,
     FeatureBatch,
     Header,
     Message,
@@ -169,11 +171,13 @@ def test_a_newer_schema_is_named_even_where_its_fields_cannot_be_read() -> None:
 def test_tags_and_field_order_are_those_of_the_contract(kind: type[Header]) -> None:
     header = ("schema", "exchange", "ticker", "epoch", "message_no", "more")
     assert kind.__struct_fields__[:6] == header
-    # 4 to 7 are kept for ticker, derivative, liquidation and instrument.
+    # 6 and 7 are kept for liquidation and instrument.
     assert tag_of(kind) == {
         "TradeBatch": 1,
         "L2Batch": 2,
         "BboBatch": 3,
+        "TickerBatch": 4,
+        "DerivativeBatch": 5,
         "Status": 8,
         "BookBatch": 9,
         "BarBatch": 10,
@@ -230,3 +234,10 @@ def test_an_oversized_message_is_neither_sent_nor_read() -> None:
         codec.encode(large)
     with pytest.raises(Reject, match=f"at most {MAX_MESSAGE_BYTES}"):
         codec.decode(msgspec.msgpack.encode(large))
+
+
+def test_the_bits_of_a_derivative_are_its_values_in_their_order() -> None:
+    values = [name for name, width in DerivativeBatch.columns.items() if width.absent is not None]
+    values.remove("engine_timestamp")
+    assert [field.name.lower() for field in DerivativeField] == values
+    assert [int(field) for field in DerivativeField] == [1 << place for place in range(len(values))]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tickbus_schemas import documents, messages
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
+from tickbus_schemas.feeds import FEEDS
 from tickbus_schemas.messages import MESSAGES, Header
 from tickbus_schemas.plain import plain
 
@@ -80,12 +81,13 @@ def test_readme_has_the_exchange_table() -> None:
 def test_readme_has_every_flag() -> None:
     quality = messages.BookFlag
     flags: dict[str, list[IntFlag]] = {
-        "trade": [*messages.TradeFlag],
-        "l2": [*messages.L2Flag],
-        "bbo": [*messages.BboFlag],
-        "book, bar, feature": [flag for flag in quality if flag is not quality.FILLED],
-        "bar": [quality.FILLED],
+        feed.name if column == "flags" else f"{feed.name} `{column}": [*bits]
+        for feed in FEEDS
+        for column, bits in feed.kind.bits.items()
+        if bits is not quality
     }
+    flags["book, bar, feature"] = [flag for flag in quality if flag is not quality.FILLED]
+    flags["bar"] = [quality.FILLED]
     assert [(on, int(bit), name) for on, bit, name, _ in table("Flags")] == [
         (on, int(flag), str(flag.name).lower()) for on, some in flags.items() for flag in some
     ]
