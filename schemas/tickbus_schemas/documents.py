@@ -161,6 +161,8 @@ def _scalar(field: msgspec.structs.FieldInfo, meaning: Meaning) -> Json:
                 codes = [SCHEMA] if field.name == "schema" else [int(code) for code in Exchange]
                 shape["enum"] = codes
             return _nullable(shape, meaning)
+        case msgspec.inspect.FloatType():
+            return _nullable({"type": "number"}, meaning)
         case msgspec.inspect.StrType(max_length=most):
             return {"type": "string", **({} if most is None else {"maxLength": most})}
         case msgspec.inspect.BoolType():

@@ -22,6 +22,7 @@ from tickbus_schemas.messages import (
     FeatureBatch,
     Fence,
     Header,
+    Instrument,
     L2Batch,
     L2Flag,
     Status,
@@ -140,6 +141,13 @@ FEEDS: tuple[Feed, ...] = (
             "mark {mark_price}, index {index_price}, funding {funding_rate}, "
             "open interest {open_interest}"
         ),
+    ),
+    Feed(
+        name="instrument",
+        kind=Instrument,
+        identity=Identity.LATEST,
+        noun="instrument",
+        shown="{kind} {base} {quote}, {status}, tick {tick_size}, lot {lot_size}",
     ),
     Feed(
         name="status",

@@ -8,6 +8,7 @@ Annotations are evaluated here (no `from __future__ import annotations`): column
 """
 
 from enum import IntEnum, IntFlag
+from math import nan
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 import msgspec
@@ -56,6 +57,10 @@ Int64: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text: TypeAlias = Annotated[str, Meta(max_length=MAX_TEXT)]
 Interval: TypeAlias = Annotated[int, Meta(ge=1, le=86_400_000)]
+
+
+Number: TypeAlias = float
+"""Finite, or NaN where it is not known."""
 
 
 class Side(IntEnum):
@@ -150,6 +155,34 @@ class StatusKind(IntEnum):
     SNAPSHOT = 5
     NOTICE = 6
     SKEW = 7
+
+
+class InstrumentKind(IntEnum):
+    """What is traded under a ticker."""
+
+    SPOT = 1
+    PERPETUAL = 2
+    FUTURE = 3
+    OPTION = 4
+
+
+class InstrumentStatus(IntEnum):
+    """Whether it is traded; the venue's own word stands beside it."""
+
+    UNKNOWN = 0
+    TRADING = 1
+    HALTED = 2
+    SETTLING = 3
+    DELISTED = 4
+    PRE_LAUNCH = 5
+
+
+class OptionType(IntEnum):
+    """Which right an option gives."""
+
+    NONE = 0
+    CALL = 1
+    PUT = -1
 
 
 TAKER = Codes({1: "BUY", -1: "SELL", 0: "UNKNOWN"})
@@ -273,6 +306,33 @@ class DerivativeBatch(Header, tag=5, frozen=True, kw_only=True):
     open_interest_value: F64OrNull
     fields: Annotated[U16, DerivativeField]
     flags: Annotated[U16, DerivativeFlag]
+
+
+class Instrument(Header, tag=7, frozen=True, kw_only=True):
+    """What the venue says of one ticker, whole; a message each time that something has changed."""
+
+    timestamp: Int64
+    rcv_timestamp: Int64
+    packet_id: Int64
+    base: Text
+    quote: Text
+    settle: Text
+    kind: Annotated[int, Meta(ge=1, le=127), Codes.of(InstrumentKind)]
+    """an InstrumentKind; a number that this reader does not know yet is not refused"""
+    tick_size: Number = nan
+    lot_size: Number = nan
+    min_qty: Number = nan
+    contract_size: Number = nan
+    contract_unit: Text = ""
+    price_precision: Int64 = ABSENT
+    qty_precision: Int64 = ABSENT
+    status: Annotated[int, Meta(ge=0, le=127), Codes.of(InstrumentStatus)] = 0
+    """an InstrumentStatus, as `kind`"""
+    venue_status: Text = ""
+    expiry_timestamp: Int64 = ABSENT
+    strike: Number = nan
+    option_type: Annotated[int, Meta(ge=-1, le=1), Codes.of(OptionType)] = 0
+    inverse: bool = False
 
 
 class Status(Header, tag=8, frozen=True, kw_only=True):

@@ -46,6 +46,12 @@ FINITE_OR_NULL = {kind: _numbers(kind, null=True) for kind in MESSAGES} | {
 }
 """f8 columns whose NaN is null; infinities are refused."""
 
+_PLAIN_NUMBERS = {
+    kind: tuple(name for name, said in kind.__annotations__.items() if said is float)
+    for kind in MESSAGES
+}
+"""The same of fields that are no columns."""
+
 _ALLOWED_BYTES = {
     kind: [(name, bytes(code & 0xFF for code in codes)) for name, codes in columns.items()]
     for kind, columns in CODES.items()
@@ -68,6 +74,9 @@ def check_values(message: Header) -> None:
             raise Reject(f"{name}: a value that is not finite")
     for name in FINITE_OR_NULL[kind]:
         _check_no_infinity(name, getattr(message, name))
+    for name in _PLAIN_NUMBERS[kind]:
+        if isinf(getattr(message, name)):
+            raise Reject(f"{name}: an infinite value (NaN is null)")
     if isinstance(message, L2Batch):
         _check_levels(message)
     elif isinstance(message, TradeBatch):

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from hypothesis import strategies as st
+from msgspec import msgpack
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import (
     ABSENT,
@@ -121,6 +122,11 @@ def messages(draw: st.DrawFn, kind: type[Header] | None = None) -> Message:
         if field.name not in fields:
             fields[field.name] = draw(_field(field))
     return chosen(**fields)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two messages or values are the same, NaN like NaN."""
+    return type(one) is type(other) and msgpack.encode(one) == msgpack.encode(other)
 
 
 BOOK_OF_TWO_ROWS = BookBatch(

@@ -27,6 +27,7 @@ from tickbus_schemas.messages import (
     DerivativeBatch,
     FeatureBatch,
     Header,
+    Instrument,
     L2Batch,
     Message,
     TickerBatch,
@@ -35,7 +36,7 @@ from tickbus_schemas.messages import (
 from tickbus_schemas.values import FINITE, FINITE_OR_NULL
 
 from tests.schemas import strategies
-from tests.schemas.strategies import pack
+from tests.schemas.strategies import pack, same
 
 
 def array(data: bytes, code: str) -> npt.NDArray[Any]:
@@ -283,13 +284,26 @@ FEATURE = FeatureBatch(
     flags=pack("<u2", [0]),
     values=[pack("<f8", [1.0]), pack("<f8", [float("nan")])],
 )
+INSTRUMENT = Instrument(
+    **HEADER,
+    timestamp=1,
+    rcv_timestamp=1,
+    packet_id=1,
+    base="BTC",
+    quote="USDT",
+    settle="USDT",
+    kind=2,
+    tick_size=0.1,
+)
 CLOCK = Clock(**HEADER, timestamp=1, rcv_timestamp=1, packet_id=1)
 NAN, INFINITE = pack("<f8", [float("nan")]), pack("<f8", [float("inf")])
 
 
-@pytest.mark.parametrize("message", [TRADE, L2, BBO, TICKER, DERIVATIVE, BOOK, BAR, FEATURE, CLOCK])
+@pytest.mark.parametrize(
+    "message", [TRADE, L2, BBO, TICKER, DERIVATIVE, INSTRUMENT, BOOK, BAR, FEATURE, CLOCK]
+)
 def test_the_messages_that_are_spoilt_below_are_sound_themselves(message: Message) -> None:
-    assert codec.decode(codec.encode(message)) == message
+    assert same(codec.decode(codec.encode(message)), message)
 
 
 @pytest.mark.parametrize(
@@ -342,6 +356,13 @@ def test_the_messages_that_are_spoilt_below_are_sound_themselves(message: Messag
         (FEATURE, {"names": ["mid", "mid"]}, "each name once"),
         (FEATURE, {"values": [NAN, INFINITE]}, "values: an infinite value"),
         (FEATURE, {"values": [NAN, NAN + NAN]}, "not one value a row"),
+        (INSTRUMENT, {"tick_size": float("inf")}, "tick_size: an infinite value"),
+        (INSTRUMENT, {"strike": float("-inf")}, "strike: an infinite value"),
+        (INSTRUMENT, {"lot_size": "0.001"}, "Expected `float`, got `str`"),
+        (INSTRUMENT, {"kind": 0}, "Expected `int` >= 1"),
+        (INSTRUMENT, {"kind": 128}, "Expected `int` <= 127"),
+        (INSTRUMENT, {"option_type": 2}, "Expected `int` <= 1"),
+        (INSTRUMENT, {"inverse": 1}, "Expected `bool`, got `int`"),
         (CLOCK, {"exchange": 0}, "unknown exchange code 0"),
         (CLOCK, {"exchange": 10_000}, "unknown exchange code 10000"),
         (CLOCK, {"epoch": -1}, "Expected `int` >= 0"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from enum import IntFlag
+from enum import IntEnum, IntFlag
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +93,21 @@ def test_readme_has_every_flag() -> None:
     ]
 
 
-def test_readme_has_every_status_kind_and_limit() -> None:
-    assert [(int(code), name) for code, name, _ in table("Status kinds")] == [
-        (int(kind), kind.name.lower()) for kind in messages.StatusKind
+@pytest.mark.parametrize(
+    ("heading", "codes"),
+    [
+        ("Status kinds", messages.StatusKind),
+        ("Kinds of instruments", messages.InstrumentKind),
+        ("States of instruments", messages.InstrumentStatus),
+    ],
+)
+def test_readme_has_every_code(heading: str, codes: type[IntEnum]) -> None:
+    assert [(int(code), name) for code, name, _ in table(heading)] == [
+        (int(code), code.name.lower()) for code in codes
     ]
+
+
+def test_readme_has_every_limit() -> None:
     limits = " ".join(cell for row in table("Limits") for cell in row)
     for limit in (
         messages.MAX_MESSAGE_BYTES,
