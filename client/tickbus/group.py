@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import Any, TypeVar
 
 import numpy as np
-from tickbus_schemas.messages import Clock, DeadLetter, Fence, Status
+from tickbus_schemas.messages import Clock, Header, Status
 
 from tickbus.homes import Homes
 from tickbus.numbering import Break, Numbering
@@ -19,6 +20,8 @@ from tickbus.scanned import Int64s, Scanned
 from tickbus.sorting import Sorting
 from tickbus.stored import Missing, Rejected, Stored, Traced
 from tickbus.table import Key, Table
+
+Kind = TypeVar("Kind", bound=Header)
 
 
 @dataclass(slots=True)
@@ -31,10 +34,8 @@ class Group:
     """when the server stored each"""
     bytes: int
     tables: dict[Key, Table] = field(default_factory=dict)
-    statuses: list[tuple[int, Status]] = field(default_factory=list)
-    clocks: list[tuple[int, Clock]] = field(default_factory=list)
-    fences: list[tuple[int, Fence]] = field(default_factory=list)
-    dead_letters: list[tuple[int, DeadLetter]] = field(default_factory=list)
+    singles: dict[type[Header], list[tuple[int, Any]]] = field(default_factory=dict)
+    """the messages without columns, each with its stream sequence, in log order"""
     rejected: list[Rejected] = field(default_factory=list)
     traced: list[Traced] = field(default_factory=list)
     breaks: list[Break] = field(default_factory=list)
@@ -44,6 +45,20 @@ class Group:
     message_no: int = -1
     numbers: Int64s = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     """(messages, 2): epoch and message_no of each; -1 for an unreadable one"""
+
+    def of(self, kind: type[Kind]) -> list[tuple[int, Kind]]:
+        """The messages of a kind without columns, each with its stream sequence."""
+        return self.singles.get(kind, [])
+
+    @property
+    def statuses(self) -> list[tuple[int, Status]]:
+        """What happened to tickers' data."""
+        return self.of(Status)
+
+    @property
+    def clocks(self) -> list[tuple[int, Clock]]:
+        """The shard's venue time."""
+        return self.of(Clock)
 
     @property
     def first_seq(self) -> int:

@@ -66,8 +66,8 @@ class Feed(msgspec.Struct, frozen=True, kw_only=True):
     """columns of a file that say whether one of these bits is set in `flags`"""
     copies: dict[str, str] = {}
     """further columns of a file, at its end, and which ones they are again"""
-    all_null: bool = False
-    """every number may be null in a file"""
+    nullable: frozenset[str] = frozenset()
+    """columns that a file allows to be null though they never are: so it was in the first files"""
     encodings: dict[str, str] = {}
     """Parquet encodings that are better here than those of the column's type (decision 6)"""
     harder: frozenset[str] = frozenset()
@@ -192,7 +192,17 @@ FEEDS: tuple[Feed, ...] = (
             "trade_count {trade_count}"
         ),
         stream="bar",
-        all_null=True,  # so it was in the first files
+        nullable=frozenset(
+            {
+                "volume",
+                "trade_count",
+                "taker_buy_volume",
+                "taker_sell_volume",
+                "signed_volume",
+                "late_count",
+                "late_volume",
+            }
+        ),
         smooth=True,
     ),
     Feed(

@@ -241,5 +241,5 @@ def test_an_oversized_message_is_neither_sent_nor_read() -> None:
 def test_the_bits_of_a_derivative_are_its_values_in_their_order() -> None:
     values = [name for name, width in DerivativeBatch.columns.items() if width.absent is not None]
     values.remove("engine_timestamp")
-    assert [field.name.lower() for field in DerivativeField] == values
+    assert [str(field.name).lower() for field in DerivativeField] == values
     assert [int(field) for field in DerivativeField] == [1 << place for place in range(len(values))]
