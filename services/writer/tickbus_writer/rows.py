@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from tickbus.dataset_schema import Array, Rows, Text, Values, level_columns
-from tickbus.group import Group, Table
+from tickbus.columns.group import Group
+from tickbus.columns.table import Table
+from tickbus.lake.dataset_schema import Array, Rows, Text, Values, level_columns
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import (
     ABSENT,
