@@ -8,11 +8,11 @@ from pathlib import Path
 from statistics import median
 
 import pyarrow.parquet as pq
-from tickbus import manifest
-from tickbus.dataset_schema import table_of
-from tickbus.group import Assembler
-from tickbus.manifest import DataFile
-from tickbus.stored import Stored
+from tickbus.columns.assembler import Assembler
+from tickbus.lake import manifest
+from tickbus.lake.dataset_schema import table_of
+from tickbus.lake.manifest import DataFile
+from tickbus.log.stored import Stored
 from tickbus_features.fold import FeatureFold
 from tickbus_writer import kernels
 from tickbus_writer.encodings import writer_options

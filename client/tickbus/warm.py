@@ -14,13 +14,13 @@ from tickbus_schemas import codec, subjects
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import BboBatch, Header, L2Batch, L2Flag, Message, TradeBatch
 
-from tickbus.group import Assembler
-from tickbus.kernels import book as levels
-from tickbus.kernels import recompute
-from tickbus.kernels.compiled import forget_old_caches
-from tickbus.kernels.wire import KernelReader
-from tickbus.orderbook import OrderBook
-from tickbus.stored import Stored
+from tickbus.book.kernels import levels
+from tickbus.book.orderbook import OrderBook
+from tickbus.columns.assembler import Assembler
+from tickbus.compiled import forget_old_caches
+from tickbus.lake.verify.kernels import recompute
+from tickbus.log.kernels.wire import KernelReader
+from tickbus.log.stored import Stored
 
 GROUP = "tickbus.kernels"
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from tickbus.manifest import DataFile
-from tickbus_runtime.lives import Lives, split_labels
-from tickbus_runtime.outcome import outcome, summary
-from tickbus_runtime.progress import Progress
-from tickbus_runtime.telemetry import Telemetry
+from tickbus.lake.manifest import DataFile
+from tickbus_runtime.local.lives import Lives, split_labels
+from tickbus_runtime.local.outcome import outcome, summary
+from tickbus_runtime.local.progress import Progress
+from tickbus_runtime.telemetry.metrics import Telemetry
 
 
 def status(service: str, pid: int, started: float, **facts: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus_runtime.answers import NO_RESPONDERS, Judgement, Verdict, judge_answer
-from tickbus_runtime.flush import TOO_LARGE, WINDOW_BYTES, WINDOW_MESSAGES, Flush, Outgoing
+from tickbus_runtime.bus.answers import NO_RESPONDERS, Judgement, Verdict, judge_answer
+from tickbus_runtime.bus.in_flight import TOO_LARGE, WINDOW_BYTES, WINDOW_MESSAGES, Flush, Outgoing
 
 
 def _error(err_code: int, code: int = 400) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from tickbus import manifest
-from tickbus.manifest import DataFile, Entry
+from tickbus.lake import manifest
+from tickbus.lake.manifest import DataFile, Entry
 from tickbus_schemas.errors import Fatal
 from tickbus_writer.commit import Built, Outcome, commit, recover, sweep
 from tickbus_writer.steps import (

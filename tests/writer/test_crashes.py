@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tickbus import manifest
-from tickbus.group import Assembler
-from tickbus.stored import Stored
+from tickbus.columns.assembler import Assembler
+from tickbus.lake import manifest
+from tickbus.log.stored import Stored
 from tickbus_schemas.feeds import RAW
 from tickbus_writer.block import Block
 from tickbus_writer.commit import EMPTY, Outcome, commit

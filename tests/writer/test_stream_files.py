@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tickbus import manifest
-from tickbus.dataset_schema import columns
-from tickbus.stored import Stored
+from tickbus.lake import manifest
+from tickbus.lake.dataset_schema import columns
+from tickbus.log.stored import Stored
 from tickbus_schemas import codec
 from tickbus_schemas.documents import FOLDER, meanings
 from tickbus_schemas.errors import Fatal, Reject

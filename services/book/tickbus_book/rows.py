@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-from tickbus.kernels import cutting
-from tickbus.kernels.grid_layout import Rows, new_rows, row_bytes, with_more_space
 from tickbus_schemas import codec, subjects
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import MAX_MESSAGE_BYTES, MAX_ROWS, BookBatch
+
+from tickbus_book.kernels import cutting
+from tickbus_book.kernels.grid_layout import Rows, new_rows, row_bytes, with_more_space
 
 _HEADER_BYTES = 4_096
 """A message has this at most besides its rows."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from tickbus.group import Group
-from tickbus.kernels import book as levels
+from tickbus.book.kernels import levels
+from tickbus.columns.group import Group
 
 from tickbus_features.catalogue import Catalogue
 from tickbus_features.inputs import (

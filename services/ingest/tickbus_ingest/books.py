@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
-from tickbus.orderbook import OrderBook
+from tickbus.book.orderbook import OrderBook
 from tickbus_schemas.continuity import Continuity, Verdict
 from tickbus_schemas.messages import ABSENT, L2Flag, StatusKind
 

@@ -8,9 +8,9 @@ import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from tickbus_runtime import service
-from tickbus_runtime.publisher import Publisher
-from tickbus_runtime.service import Context
+from tickbus_runtime.bus.publisher import Publisher
+from tickbus_runtime.service import process
+from tickbus_runtime.service.process import Context
 
 from tickbus_writer import kernels
 from tickbus_writer.stream_files import Limits
@@ -62,7 +62,7 @@ def _allow_many_files() -> None:
 
 def main() -> None:
     """Console script `tickbus-writer`."""
-    service.run("writer", serve)
+    process.run("writer", serve)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ from concurrent.futures import Executor
 
 import numpy as np
 import numpy.typing as npt
-from tickbus import manifest
-from tickbus.dataset_schema import table_hash
-from tickbus.group import Group, Table
-from tickbus.manifest import DataFile, EmptyPacket, Entry, EpochRange, SnapshotStart
+from tickbus.columns.group import Group
+from tickbus.columns.table import Table
+from tickbus.lake import manifest
+from tickbus.lake.dataset_schema import table_hash
+from tickbus.lake.manifest import DataFile, EmptyPacket, Entry, EpochRange, SnapshotStart
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.feeds import OF_KIND
 from tickbus_schemas.messages import Clock, DeadLetter, Fence, Header, L2Batch, L2Flag, Status

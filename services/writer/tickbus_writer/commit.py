@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 import msgspec
 import xxhash
-from tickbus import manifest
-from tickbus.manifest import DataFile, Entry
+from tickbus.lake import manifest
+from tickbus.lake.manifest import DataFile, Entry
 from tickbus_schemas.errors import Fatal
 
 from tickbus_writer.steps import (

@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from tickbus.dataset_schema import Column
+from tickbus.lake.dataset_schema import Column
 from tickbus_schemas.feeds import OF_NAME, PLAIN, Feed
 
 DELTA = "DELTA_BINARY_PACKED"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tickbus.kernels.compiled import kernel
+from tickbus.compiled import kernel
 from tickbus.warm import warm_groups
 
 

@@ -21,7 +21,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
-from tickbus import rowhash
+from tickbus.lake import rowhash
 from tickbus_schemas.errors import Fatal
 
 from tickbus_writer.target import Seen

@@ -7,9 +7,9 @@ from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
-from tickbus.group import Group
-from tickbus.stored import Traced
-from tickbus_runtime.service import Context
+from tickbus.columns.group import Group
+from tickbus.log.stored import Traced
+from tickbus_runtime.service.process import Context
 from tickbus_schemas.feeds import OF_KIND
 
 from tickbus_writer.commit import Outcome

@@ -11,8 +11,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from tickbus.dataset_schema import COMMON, IN_PATH, Array, Rows, Text, Values, columns, level_column
-from tickbus.group import Group, Table
+from tickbus.columns.group import Group
+from tickbus.columns.table import Table
+from tickbus.lake.dataset_schema import (
+    COMMON,
+    IN_PATH,
+    Array,
+    Rows,
+    Text,
+    Values,
+    columns,
+    level_column,
+)
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.feeds import FEEDS, OF_KIND, OF_NAME, Feed
 from tickbus_schemas.messages import ABSENT, SEQ_ID_ROWS, Header

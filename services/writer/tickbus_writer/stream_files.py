@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor
 from typing import NamedTuple
 
-from tickbus.group import Group
+from tickbus.columns.group import Group
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import ABSENT, Status, StatusKind

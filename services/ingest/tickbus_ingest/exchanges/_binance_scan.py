@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from tickbus.kernels.compiled import kernel, part
+from tickbus.compiled import kernel, part
 
 from tickbus_ingest.exchanges._json_text import (
     CLOSE,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from tickbus.kernels.compiled import part
+from tickbus.compiled import part
 
 U8 = npt.NDArray[np.uint8]
 
