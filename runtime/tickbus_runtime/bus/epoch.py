@@ -22,7 +22,7 @@ from tickbus_schemas.errors import Fatal, Reject, Retry
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import Fence
 
-from tickbus_runtime.bus.answers import Verdict, judge_answer
+from tickbus_runtime.bus.answers import PublishVerdict, judge_answer
 
 REQUEST_S = 5.0
 BACKOFF_S = 0.5
@@ -108,7 +108,7 @@ async def _write(nc: Connection, shard: str, data: bytes, last_seq: int, identit
         },
     )
     judgement = judge_answer(None, answer.data)
-    if judgement.verdict is Verdict.REFUSED:
+    if judgement.verdict is PublishVerdict.REFUSED:
         raise Fatal(f"the fence of {shard} is refused: {judgement.text} ({judgement.code})")
     return judgement.seq
 

@@ -23,7 +23,6 @@ from tickbus_runtime.bus import connection
 from tickbus_runtime.bus.streams import ensure
 from tickbus_runtime.local.data_folder import DataFolder
 from tickbus_runtime.local.nats_server import EmbeddedServer
-from tickbus_runtime.local.outcome import Outcome, outcome
 from tickbus_runtime.local.programs import (
     FOLDS,
     SERVICES,
@@ -32,6 +31,7 @@ from tickbus_runtime.local.programs import (
     service,
     venue_program,
 )
+from tickbus_runtime.local.run_report import RunReport, run_report
 from tickbus_runtime.local.status_poller import StatusPoller
 from tickbus_runtime.local.supervise import Program, Supervisor
 from tickbus_runtime.settings.sections import Settings
@@ -144,7 +144,7 @@ class Stack:
         except TimeoutError:
             return
 
-    async def finish(self) -> Outcome:
+    async def finish(self) -> RunReport:
         """Let everything arrive, stop in order, and say what the run came to."""
         await self.watch(self.supervisor.stop(["ingest"]))
         self.poller.hurry()
@@ -159,7 +159,7 @@ class Stack:
         await self.watch(leaving)
         ended_s = time.monotonic()
         await self.poller.close()
-        return outcome(
+        return run_report(
             self.poller.lives,
             [file for path, file in self._files().items() if path not in self._files_before],
             {name: end.seq - self._ends_before[name].seq for name, end in ends.items()},

@@ -17,9 +17,9 @@ from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import L2Batch, L2Flag, Status
 
 from tickbus_writer.commit import Built, Tip
+from tickbus_writer.dataset_rows import Packed, packed, packet_seq_ids, status_rows
 from tickbus_writer.part import Part
 from tickbus_writer.partition import PartKey
-from tickbus_writer.rows import Packed, packed, packet_seq_ids, status_rows
 from tickbus_writer.segments import Filling, message_bytes, segment
 
 NewPart = Callable[[PartKey], Part]

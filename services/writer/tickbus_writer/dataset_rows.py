@@ -23,7 +23,6 @@ from tickbus_schemas.messages import (
     BookBatch,
     BookFlag,
     FeatureBatch,
-    Header,
     L2Batch,
     L2Flag,
     Status,
@@ -300,8 +299,3 @@ _EXPAND: dict[str, Callable[[Packed], Rows]] = {
 def _array(values: Values) -> Array:
     assert not isinstance(values, Text)
     return values
-
-
-def feed_of(kind: type[Header]) -> str:
-    """Name of the table that a message's rows go to."""
-    return _FEED[kind]
