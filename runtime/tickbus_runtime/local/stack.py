@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
-import nats.errors
-import nats.js.errors
 from tickbus.lake import manifest
 from tickbus.log.connection import Connection
 from tickbus_schemas.errors import Fatal
@@ -203,18 +201,17 @@ class Stack:
 
     async def _log_ends(self) -> dict[str, LogEnd]:
         """Where each stream ends; waits for a server that is gone, Fatal when it stays away."""
-        shard = self.settings.of_shard
+        try:
+            async with asyncio.timeout(STUCK_S):
+                return await connection.until_answered(None, "the streams", self._present_ends)
+        except TimeoutError:
+            raise Fatal(f"NATS does not answer for {STUCK_S:.0f} s: see its log") from None
+
+    async def _present_ends(self) -> dict[str, LogEnd]:
+        shard, manager = self.settings.of_shard, self.nc.jsm()
         names = [shard.stream(kind) for kind in ("md", "book", "bar", "feature")]
-        ends_s = time.monotonic() + STUCK_S
-        while True:
-            try:
-                manager = self.nc.jsm()
-                states = {name: (await manager.stream_info(name)).state for name in names}
-                return {name: LogEnd(s.last_seq, s.messages) for name, s in states.items()}
-            except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
-                if time.monotonic() > ends_s:
-                    raise Fatal(f"NATS does not answer: {error or type(error).__name__}") from None
-            await asyncio.sleep(0.1)
+        states = {name: (await manager.stream_info(name)).state for name in names}
+        return {name: LogEnd(state.last_seq, state.messages) for name, state in states.items()}
 
     def _service(self, name: str, index: int) -> Program:
         made = service(name, index, self.settings, self.plan.config, self._overrides)
