@@ -1,7 +1,7 @@
 """Compile every kernel once, so that no service pays for it at start.
 
-A distribution with kernels names, in the entry point group `tickbus.kernels`, a function without
-arguments that runs them with the very types that they get at work.
+Every package with kernels has a file `warm.py` like this one. Its `warm()` runs the kernels with
+the types that they get at work; the package names it in the entry point group `tickbus.kernels`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import msgspec
 NO_RESPONDERS = 503
 
 
-class Verdict(Enum):
+class PublishVerdict(Enum):
     """What to do with the message."""
 
     STORED = "stored"
@@ -32,7 +32,7 @@ class Verdict(Enum):
 class Judgement(NamedTuple):
     """A verdict, with the sequence of a stored message or the code and text of an error."""
 
-    verdict: Verdict
+    verdict: PublishVerdict
     seq: int = 0
     code: int = 0
     text: str = ""
@@ -53,16 +53,16 @@ class _Answer(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Answer).decode
 
 _VERDICTS = {
-    10071: Verdict.LOOK,
-    10158: Verdict.IN_PROGRESS,
-    10201: Verdict.DUPLICATE,
-    10077: Verdict.AGAIN,
-    10164: Verdict.AGAIN,
-    10167: Verdict.AGAIN,
-    10023: Verdict.AGAIN,
-    10047: Verdict.AGAIN,
-    10008: Verdict.AGAIN,
-    10009: Verdict.AGAIN,
+    10071: PublishVerdict.LOOK,
+    10158: PublishVerdict.IN_PROGRESS,
+    10201: PublishVerdict.DUPLICATE,
+    10077: PublishVerdict.AGAIN,
+    10164: PublishVerdict.AGAIN,
+    10167: PublishVerdict.AGAIN,
+    10023: PublishVerdict.AGAIN,
+    10047: PublishVerdict.AGAIN,
+    10008: PublishVerdict.AGAIN,
+    10009: PublishVerdict.AGAIN,
 }
 
 
@@ -85,16 +85,20 @@ def judge_answer(headers: bytes | None, payload: bytes) -> Judgement:
     | no sequence, not JSON | again | whoever answered was no stream |
     """
     if headers is not None and headers.startswith(b"NATS/1.0 503"):
-        return Judgement(Verdict.AGAIN, code=NO_RESPONDERS, text="no stream listens")
+        return Judgement(PublishVerdict.AGAIN, code=NO_RESPONDERS, text="no stream listens")
     try:
         answer = _decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return Judgement(Verdict.AGAIN, text="not an answer of JetStream")
+        return Judgement(PublishVerdict.AGAIN, text="not an answer of JetStream")
     error = answer.error
     if error is None:
         if answer.seq <= 0:
-            return Judgement(Verdict.AGAIN, text="no sequence in the answer")
-        return Judgement(Verdict.DUPLICATE if answer.duplicate else Verdict.STORED, answer.seq)
+            return Judgement(PublishVerdict.AGAIN, text="no sequence in the answer")
+        return Judgement(
+            PublishVerdict.DUPLICATE if answer.duplicate else PublishVerdict.STORED, answer.seq
+        )
     code = error.err_code or error.code
-    verdict = _VERDICTS.get(code) or (Verdict.AGAIN if error.code >= 500 else Verdict.REFUSED)
+    verdict = _VERDICTS.get(code) or (
+        PublishVerdict.AGAIN if error.code >= 500 else PublishVerdict.REFUSED
+    )
     return Judgement(verdict, code=code, text=error.description)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from tickbus_runtime.bus.answers import NO_RESPONDERS, Judgement, Verdict
+from tickbus_runtime.bus.answers import NO_RESPONDERS, Judgement, PublishVerdict
 
 WINDOW_MESSAGES = 4_000
 """In flight at most; the server drops what is over 10,000 of a stream (429)."""
@@ -31,7 +31,7 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     headers: dict[str, str] | None = None
 
 
-class Outcome(NamedTuple):
+class PublishOutcome(NamedTuple):
     """What became of a message: stored (`code` is 0), or refused for good."""
 
     seq: int = 0
@@ -48,12 +48,12 @@ class Outcome(NamedTuple):
         return self.code == 0
 
 
-class Flush:
+class InFlight:
     """The state of one flush: what waits, what became of the rest."""
 
     def __init__(self, messages: Sequence[Outgoing], max_payload: int) -> None:
         self.messages = messages
-        self.outcomes: list[Outcome | None] = [None] * len(messages)
+        self.outcomes: list[PublishOutcome | None] = [None] * len(messages)
         self.waiting = list(range(len(messages)))
         """places without an outcome, in order"""
         self._doubtful: set[int] = set()
@@ -64,7 +64,7 @@ class Flush:
         for place, message in enumerate(messages):
             if len(message.payload) > max_payload:
                 text = f"{len(message.payload)} bytes, the server takes {max_payload}"
-                self._settle(place, Outcome(code=TOO_LARGE, text=text))
+                self._settle(place, PublishOutcome(code=TOO_LARGE, text=text))
         self._drop_settled()
 
     def window(self) -> list[int]:
@@ -84,14 +84,14 @@ class Flush:
         self._drop_settled()
 
     def _judged(self, place: int, judgement: Judgement | None) -> None:
-        verdict = judgement.verdict if judgement else Verdict.LOOK
-        if judgement is None or verdict in (Verdict.LOOK, Verdict.IN_PROGRESS):
+        verdict = judgement.verdict if judgement else PublishVerdict.LOOK
+        if judgement is None or verdict in (PublishVerdict.LOOK, PublishVerdict.IN_PROGRESS):
             self._doubtful.add(place)
             self._told_to_wait.pop(place, None)
-        elif verdict in (Verdict.STORED, Verdict.DUPLICATE):
-            self._settle(place, Outcome(judgement.seq, verdict is Verdict.DUPLICATE))
-        elif verdict is Verdict.REFUSED:
-            self._settle(place, Outcome(code=judgement.code, text=judgement.text))
+        elif verdict in (PublishVerdict.STORED, PublishVerdict.DUPLICATE):
+            self._settle(place, PublishOutcome(judgement.seq, verdict is PublishVerdict.DUPLICATE))
+        elif verdict is PublishVerdict.REFUSED:
+            self._settle(place, PublishOutcome(code=judgement.code, text=judgement.text))
         else:
             self._told_to_wait[place] = judgement
 
@@ -100,7 +100,7 @@ class Flush:
         for place, judgement in list(self._told_to_wait.items()):
             if place < self._last_stored:
                 text = f"{judgement.text}; a later message was stored"
-                self._settle(place, Outcome(code=judgement.code or NO_RESPONDERS, text=text))
+                self._settle(place, PublishOutcome(code=judgement.code or NO_RESPONDERS, text=text))
 
     def doubtful(self) -> dict[str, set[str]]:
         """Subjects that the stream itself must tell about before anything is sent again: ids."""
@@ -117,16 +117,16 @@ class Flush:
             if message.subject != subject:
                 continue
             if message.msg_id in seqs:
-                self._settle(place, Outcome(seqs[message.msg_id], duplicate=True))
+                self._settle(place, PublishOutcome(seqs[message.msg_id], duplicate=True))
             else:
                 self._doubtful.remove(place)
-                self._told_to_wait[place] = Judgement(Verdict.AGAIN, text="it never arrived")
+                self._told_to_wait[place] = Judgement(PublishVerdict.AGAIN, text="it never arrived")
         # Not while others are in doubt: a later one may turn out to be stored.
         if not self._doubtful:
             self._refuse_overtaken()
         self._drop_settled()
 
-    def _settle(self, place: int, outcome: Outcome) -> None:
+    def _settle(self, place: int, outcome: PublishOutcome) -> None:
         self.outcomes[place] = outcome
         self._doubtful.discard(place)
         self._told_to_wait.pop(place, None)

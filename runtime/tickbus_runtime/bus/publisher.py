@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -20,14 +19,14 @@ from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 from tickbus.log.connection import Connection
 from tickbus.log.wire import Messages
+from tickbus.retry import backoff_s
 from tickbus_schemas.errors import Reject, Retry
 
 from tickbus_runtime.bus.answers import Judgement, judge_answer
-from tickbus_runtime.bus.epoch import announce_epoch
-from tickbus_runtime.bus.in_flight import Flush, Outcome, Outgoing
+from tickbus_runtime.bus.in_flight import InFlight, Outgoing, PublishOutcome
 from tickbus_runtime.telemetry.metrics import Telemetry
 
-BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.02, 1.0
+RETRY_FIRST_S, RETRY_MAX_S = 0.02, 1.0
 LOOK_BACK = 1_000
 """Sequences that are searched besides those of the flush, where no message of a subject is known to
 be stored: others may have published meanwhile."""
@@ -68,7 +67,7 @@ class Publisher:
         self._end_listening: Callable[[], None] | None = None
         self._one_at_a_time = asyncio.Lock()
 
-    async def flush(self, messages: Sequence[Outgoing]) -> list[Outcome]:
+    async def flush(self, messages: Sequence[Outgoing]) -> list[PublishOutcome]:
         """Store these; returns when the fate of each is known, with an outcome for each.
 
         A message is refused for good when the server says so, or when it asks to wait but a later
@@ -79,7 +78,7 @@ class Publisher:
         async with self._one_at_a_time:
             if self._subscription is None:
                 await self._start()
-            flush = Flush(messages, self._nc.max_payload)
+            flush = InFlight(messages, self._nc.max_payload)
             attempt, progress_s = 0, time.monotonic()
             while flush.waiting:
                 waited = len(flush.waiting)
@@ -125,7 +124,7 @@ class Publisher:
         if self._settled is not None and not self._settled.done():
             self._settled.set_result(None)
 
-    async def _attempt(self, flush: Flush, attempt: int) -> bool:
+    async def _attempt(self, flush: InFlight, attempt: int) -> bool:
         """Send what may be in flight and take the answers; whether all of it is settled now."""
         nc, window = self._nc, flush.window()
         self._answers = {}
@@ -164,18 +163,18 @@ class Publisher:
 
     async def _back_off(self, attempt: int) -> None:
         """Wait before the next attempt, and until there is a connection."""
-        limit_s = min(BACKOFF_FIRST_S * 2 ** min(attempt - 1, 10), BACKOFF_MAX_S)
-        await asyncio.sleep(random.uniform(limit_s / 2, limit_s))
+        # A stop does not end it: a flush goes on until it makes no progress for `give_up_s`.
+        await asyncio.sleep(backoff_s(attempt, RETRY_FIRST_S, RETRY_MAX_S))
         if not self._nc.is_connected:
             self._settled = asyncio.get_running_loop().create_future()
             try:
-                await asyncio.wait_for(self._settled, BACKOFF_MAX_S)
+                await asyncio.wait_for(self._settled, RETRY_MAX_S)
             except TimeoutError:
                 return
             finally:
                 self._settled = None
 
-    def _give_up(self, flush: Flush, progress_s: float) -> None:
+    def _give_up(self, flush: InFlight, progress_s: float) -> None:
         stopping = self._stopping is not None and self._stopping.is_set()
         if self._nc.is_closed or (stopping and time.monotonic() - progress_s > self._give_up_s):
             raise Retry(
@@ -183,7 +182,7 @@ class Publisher:
                 "start again when it is back"
             )
 
-    async def _look(self, flush: Flush) -> bool:
+    async def _look(self, flush: InFlight) -> bool:
         """Ask the stream for what is in doubt; False while it does not answer."""
         for subject, ids in flush.doubtful().items():
             try:
@@ -213,7 +212,7 @@ class Publisher:
                 found[_id_of(one)] = behind
         return found
 
-    def _counted(self, flush: Flush) -> list[Outcome]:
+    def _counted(self, flush: InFlight) -> list[PublishOutcome]:
         telemetry = self._telemetry
         outcomes = [outcome for outcome in flush.outcomes if outcome is not None]
         messages, size = 0, 0
@@ -266,5 +265,3 @@ def _checked_subject(subject: str) -> str:
 
 
 _SUBJECT = re.compile(r"[^\s.*>]+(?:\.[^\s.*>]+)*")
-
-__all__ = ["Outcome", "Outgoing", "Publisher", "announce_epoch"]

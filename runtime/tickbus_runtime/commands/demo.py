@@ -14,8 +14,8 @@ from typing import Any
 from tickbus_runtime.commands.up import say
 from tickbus_runtime.local.demo_view import DemoView, subjects_of
 from tickbus_runtime.local.local_run import local_run
-from tickbus_runtime.local.outcome import Outcome, summary
 from tickbus_runtime.local.progress import Progress
+from tickbus_runtime.local.run_report import RunReport, summary
 from tickbus_runtime.local.stack import Plan, Stack
 from tickbus_runtime.settings.sources import load
 from tickbus_runtime.telemetry import tracing
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _demo(
     args: argparse.Namespace, data: Path, duration_s: float, screen: bool
-) -> tuple[Outcome | None, Trace | None]:
+) -> tuple[RunReport | None, Trace | None]:
     receiver = TraceReceiver(Traces(quiet_s=1e9))
     await receiver.start()
     try:

@@ -12,7 +12,7 @@ from typing import Any
 from tickbus_schemas.errors import Fatal
 
 from tickbus_runtime.local.local_run import local_run
-from tickbus_runtime.local.outcome import summary
+from tickbus_runtime.local.run_report import summary
 from tickbus_runtime.local.stack import Plan
 from tickbus_runtime.settings.sections import NatsSettings
 from tickbus_runtime.settings.sources import from_text, load

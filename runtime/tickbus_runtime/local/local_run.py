@@ -7,8 +7,8 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 
-from tickbus_runtime.local.outcome import Outcome
 from tickbus_runtime.local.progress import report_progress
+from tickbus_runtime.local.run_report import RunReport
 from tickbus_runtime.local.stack import Plan, Stack
 
 Watcher = Callable[[Stack], Awaitable[None]]
@@ -21,8 +21,8 @@ async def local_run(
     duration_s: float | None,
     say: Callable[[str], None],
     beside: Watcher | None = None,
-) -> tuple[Outcome | None, bool]:
-    """The outcome (None when told to stop before ingest began), and whether Ctrl-C ended it."""
+) -> tuple[RunReport | None, bool]:
+    """The report (None when told to stop before ingest began), and whether Ctrl-C ended it."""
     stack = Stack(plan, say)
     told = asyncio.Event()
     _obey_signals(stack, told)

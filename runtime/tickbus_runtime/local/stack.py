@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
-import nats.errors
-import nats.js.errors
 from tickbus.lake import manifest
 from tickbus.log.connection import Connection
 from tickbus_schemas.errors import Fatal
@@ -23,7 +21,6 @@ from tickbus_runtime.bus import connection
 from tickbus_runtime.bus.streams import ensure
 from tickbus_runtime.local.data_folder import DataFolder
 from tickbus_runtime.local.nats_server import EmbeddedServer
-from tickbus_runtime.local.outcome import Outcome, outcome
 from tickbus_runtime.local.programs import (
     FOLDS,
     SERVICES,
@@ -32,6 +29,7 @@ from tickbus_runtime.local.programs import (
     service,
     venue_program,
 )
+from tickbus_runtime.local.run_report import RunReport, run_report
 from tickbus_runtime.local.status_poller import StatusPoller
 from tickbus_runtime.local.supervise import Program, Supervisor
 from tickbus_runtime.settings.sections import Settings
@@ -144,7 +142,7 @@ class Stack:
         except TimeoutError:
             return
 
-    async def finish(self) -> Outcome:
+    async def finish(self) -> RunReport:
         """Let everything arrive, stop in order, and say what the run came to."""
         await self.watch(self.supervisor.stop(["ingest"]))
         self.poller.hurry()
@@ -159,7 +157,7 @@ class Stack:
         await self.watch(leaving)
         ended_s = time.monotonic()
         await self.poller.close()
-        return outcome(
+        return run_report(
             self.poller.lives,
             [file for path, file in self._files().items() if path not in self._files_before],
             {name: end.seq - self._ends_before[name].seq for name, end in ends.items()},
@@ -203,18 +201,17 @@ class Stack:
 
     async def _log_ends(self) -> dict[str, LogEnd]:
         """Where each stream ends; waits for a server that is gone, Fatal when it stays away."""
-        shard = self.settings.of_shard
+        try:
+            async with asyncio.timeout(STUCK_S):
+                return await connection.until_answered(None, "the streams", self._present_ends)
+        except TimeoutError:
+            raise Fatal(f"NATS does not answer for {STUCK_S:.0f} s: see its log") from None
+
+    async def _present_ends(self) -> dict[str, LogEnd]:
+        shard, manager = self.settings.of_shard, self.nc.jsm()
         names = [shard.stream(kind) for kind in ("md", "book", "bar", "feature")]
-        ends_s = time.monotonic() + STUCK_S
-        while True:
-            try:
-                manager = self.nc.jsm()
-                states = {name: (await manager.stream_info(name)).state for name in names}
-                return {name: LogEnd(s.last_seq, s.messages) for name, s in states.items()}
-            except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
-                if time.monotonic() > ends_s:
-                    raise Fatal(f"NATS does not answer: {error or type(error).__name__}") from None
-            await asyncio.sleep(0.1)
+        states = {name: (await manager.stream_info(name)).state for name in names}
+        return {name: LogEnd(state.last_seq, state.messages) for name, state in states.items()}
 
     def _service(self, name: str, index: int) -> Program:
         made = service(name, index, self.settings, self.plan.config, self._overrides)

@@ -14,7 +14,7 @@ from tickbus_runtime.service.fold import Output
 from tickbus_schemas import codec
 from tickbus_schemas.messages import L2Batch
 
-from tickbus_book.rows import Closed, address
+from tickbus_book.closed_rows import Closed, address
 from tickbus_book.tickers import Saved, Tickers
 
 _COUNTED = {"late": "late_events", "left_out": "left_out_events", "restarts": "grid_restarts"}

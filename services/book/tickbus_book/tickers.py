@@ -8,6 +8,7 @@ from tickbus.book.kernels import levels
 from tickbus.columns.group import Group
 from tickbus.columns.table import Table
 
+from tickbus_book.closed_rows import Closed, Space
 from tickbus_book.inputs import (
     Arrays,
     Gap,
@@ -20,7 +21,6 @@ from tickbus_book.inputs import (
 )
 from tickbus_book.kernels.grid import MORE_ROWS, fold_ticker
 from tickbus_book.kernels.grid_layout import COUNTS, CURSOR, Packets, new_state
-from tickbus_book.rows import Closed, Space
 
 
 class Saved(msgspec.Struct, array_like=True, frozen=True):

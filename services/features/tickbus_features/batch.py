@@ -22,9 +22,9 @@ from tickbus_schemas.messages import (
     TradeBatch,
 )
 
+from tickbus_features.closed_rows import Closed
 from tickbus_features.inputs import Ticker
 from tickbus_features.layout import FLOATS, INTS
-from tickbus_features.rows import Closed
 from tickbus_features.tickers import Tickers
 
 Columns: TypeAlias = dict[str, NDArray[Any]]

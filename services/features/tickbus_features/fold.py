@@ -16,8 +16,8 @@ from tickbus_runtime.service.fold import Output
 from tickbus_schemas import subjects
 from tickbus_schemas.exchanges import Exchange
 
+from tickbus_features.closed_rows import Closed, bar_payload, feature_payload
 from tickbus_features.layout import STATE_HASH
-from tickbus_features.rows import Closed, bar_payload, feature_payload
 from tickbus_features.state import Saved
 from tickbus_features.tickers import Tickers
 

@@ -12,15 +12,15 @@ from tickbus_runtime.bus.publisher import Publisher
 from tickbus_runtime.service import process
 from tickbus_runtime.service.process import Context
 
-from tickbus_writer import kernels
 from tickbus_writer.stream_files import Limits
 from tickbus_writer.stream_service import StreamService
+from tickbus_writer.warm import warm
 
 
 async def serve(context: Context) -> None:
     """Write the streams named in the settings side by side until told to stop."""
     _allow_many_files()
-    kernels.warm()
+    warm()
     settings = context.settings.writer
     limits = Limits(
         block_s=settings.block_s,

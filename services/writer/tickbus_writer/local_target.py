@@ -91,10 +91,6 @@ class LocalTarget:
         else:
             self.discard(str(self._folder / _INTENT))
 
-    def intended(self) -> list[str]:
-        """See Target."""
-        return _intent(self._folder)
-
     def place(self, temporary: str, path: str, *, replace: bool = False) -> bool:
         """See Target."""
         whole = self.root / path

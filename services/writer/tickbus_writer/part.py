@@ -12,9 +12,9 @@ from tickbus.lake.dataset_schema import IN_PATH, Rows, Text, schema, to_arrow
 from tickbus.lake.rowhash import RowHash
 from tickbus_schemas.messages import SCHEMA
 
+from tickbus_writer.dataset_rows import Packed, cut_rows, expand, in_order, join, join_rows
 from tickbus_writer.encodings import writer_options
 from tickbus_writer.partition import PartKey
-from tickbus_writer.rows import Packed, cut_rows, expand, in_order, join, join_rows
 
 
 class Part:

@@ -14,10 +14,10 @@ from tickbus.lake.manifest import DataFile
 from tickbus_runtime.local.lives import Lives
 from tickbus_runtime.telemetry.names import STAGES
 
-Outcome = dict[str, Any]
+RunReport = dict[str, Any]
 
 
-def outcome(
+def run_report(
     lives: Lives,
     files: Iterable[DataFile],
     messages: Mapping[str, int],
@@ -28,7 +28,7 @@ def outcome(
     restarts: int,
     instrument_lists: int = 0,
     without_stages: Collection[str] = (),
-) -> Outcome:
+) -> RunReport:
     """The facts of a run: `files` and `messages` (by stream) are those that it added.
 
     `instrument_lists`: how many the capture holds. Lists that the venue made up, and answers to our
@@ -111,8 +111,8 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def summary(result: Outcome) -> list[str]:
-    """The outcome for people."""
+def summary(result: RunReport) -> list[str]:
+    """The report for people."""
     rows: Mapping[str, int] = result["rows"]
     lines = [
         f"{result['frames']:,} frames ({result['frames_websocket']:,} WebSocket, "
