@@ -22,7 +22,7 @@ from tickbus_ingest.exchanges.contract import (
     Trade,
     Venue,
 )
-from tickbus_ingest.frames import join
+from tickbus_ingest.buffer import join
 from tickbus_schemas.errors import Fatal, Reject
 from tickbus_schemas.messages import Side, TradeFlag
 

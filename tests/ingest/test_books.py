@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tickbus_ingest.books import SnapshotRule, State
-from tickbus_ingest.frames import Failed
-from tickbus_ingest.rows import Flush
+from tickbus_ingest.session.books import SnapshotRule, State
+from tickbus_ingest.buffer import Failed
+from tickbus_ingest.session.tables import Flush
 from tickbus_schemas.messages import ABSENT, Action, BboBatch, L2Batch, L2Flag, StatusKind
 
 from tests.ingest import wire

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tickbus_ingest.frames import Connected, Disconnected, Overflow
+from tickbus_ingest.buffer import Connected, Disconnected, Overflow
 from tickbus_schemas.messages import (
     ABSENT,
     BboBatch,
@@ -58,7 +58,7 @@ def test_ids_that_begin_anew_are_new_trades() -> None:
 
 def test_trades_that_a_predecessor_stored_are_dropped() -> None:
     script = Transcript(epoch=2)
-    script.session.trades[0].resume(8, T0_US + 6000)
+    script.session.trades.resume(0, 8, T0_US + 6000)
     script.say(trade(7, 5), trade(8, 6), trade(9, 7))
     assert trade_ids(script.messages) == ["9"]
     assert not script.statuses(StatusKind.GAP)
@@ -66,7 +66,7 @@ def test_trades_that_a_predecessor_stored_are_dropped() -> None:
 
 def test_trades_lost_between_two_runs_are_a_gap() -> None:
     script = Transcript(epoch=2)
-    script.session.trades[0].resume(8, T0_US + 6000)
+    script.session.trades.resume(0, 8, T0_US + 6000)
     (gap,) = script.say(trade(12, 9)).statuses(StatusKind.GAP)
     assert (gap.from_id, gap.to_id) == (8, 12)
 

@@ -24,7 +24,7 @@ from tickbus_ingest.batches import Batches, Numbered
 from tickbus_ingest.books import SnapshotRule
 from tickbus_ingest.capture_times import strip_times
 from tickbus_ingest.connection import choose_client
-from tickbus_ingest.exchanges.contract import Venue
+from tickbus_ingest.venue.contract import Venue
 from tickbus_ingest.frames import Body, Buffer
 from tickbus_ingest.lines import LineKeeper
 from tickbus_ingest.packet_traces import PacketTraces

@@ -6,7 +6,7 @@ import numpy as np
 from tickbus.orderbook import OrderBook
 
 from tickbus_ingest import exchanges
-from tickbus_ingest.exchanges.contract import Kind, Venue
+from tickbus_ingest.venue.contract import Kind, Venue
 from tickbus_ingest.frames import Frames, join
 from tickbus_ingest.kernels import (
     FEEDS,
