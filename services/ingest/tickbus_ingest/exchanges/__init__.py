@@ -13,9 +13,7 @@ from tickbus_ingest.venue.contract import Venue
 def names() -> list[str]:
     """Tokens of the exchanges that have a file here."""
     return sorted(
-        module.name
-        for module in pkgutil.iter_modules(__path__)
-        if not module.name.startswith("_")
+        module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
     )
 
 

@@ -323,9 +323,7 @@ class Binance(Venue):
             raise Reject("depth update without pu")
         else:
             prev = event.pu
-        rows.l2(
-            event.s, us_of(event.E), event.b, event.a, event.u, prev, engine_us=us_of(event.T)
-        )
+        rows.l2(event.s, us_of(event.E), event.b, event.a, event.u, prev, engine_us=us_of(event.T))
 
     def _quote(self, event: QuoteEvent, rows: Rows) -> None:
         rows.bbo(
@@ -375,9 +373,7 @@ class Binance(Venue):
 
     @classmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
-        return [
-            cls.instrument_of(one) for body in bodies for one in decoded(SYMBOLS, body).symbols
-        ]
+        return [cls.instrument_of(one) for body in bodies for one in decoded(SYMBOLS, body).symbols]
 
     @classmethod
     def instrument_of(cls, symbol: Symbol) -> Instrument:
@@ -413,7 +409,15 @@ class Binance(Venue):
 SAMPLED = 2
 """Flag of a liquidation: the venue publishes only the latest of a second."""
 _EVENT_NAMES = frozenset(
-    ("trade", "aggTrade", "depthUpdate", "bookTicker", "24hrTicker", "markPriceUpdate", "forceOrder")
+    (
+        "trade",
+        "aggTrade",
+        "depthUpdate",
+        "bookTicker",
+        "24hrTicker",
+        "markPriceUpdate",
+        "forceOrder",
+    )
 )
 
 

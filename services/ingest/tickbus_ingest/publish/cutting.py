@@ -76,9 +76,7 @@ def _copy(source: U8, start: int, size: int, out: U8, at: int) -> None:
 
 
 @kernel
-def _cut(
-    data: U8, starts: I64, widths: I64, per: I64, bounds: I64, out: U8, ends: I64
-) -> None:
+def _cut(data: U8, starts: I64, widths: I64, per: I64, bounds: I64, out: U8, ends: I64) -> None:
     at = 0
     for message in range(len(bounds)):
         row, row_end, level, level_end = bounds[message]

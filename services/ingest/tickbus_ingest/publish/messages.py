@@ -28,7 +28,15 @@ from tickbus_schemas.messages import (
     StatusKind,
 )
 
-from tickbus_ingest.publish.cutting import LEVELS, OFFSETS, ROWS, TEXT, columns_of, cut, number_texts
+from tickbus_ingest.publish.cutting import (
+    LEVELS,
+    OFFSETS,
+    ROWS,
+    TEXT,
+    columns_of,
+    cut,
+    number_texts,
+)
 from tickbus_ingest.session.tables import (
     Flush,
     L2Table,
@@ -155,7 +163,8 @@ class Messages:
 
     def _cut_l2(self, table: L2Table, parts: list[Piece]) -> tuple[bytes, list[int]]:
         columns = [
-            (self._l2_column(table, name), _PER[width.per]) for name, width in L2Batch.columns.items()
+            (self._l2_column(table, name), _PER[width.per])
+            for name, width in L2Batch.columns.items()
         ]
         rows = np.array([(part.start, part.stop) for part in parts], np.int64)
         bounds = np.concatenate((rows, table.level_ends[rows]), axis=1)

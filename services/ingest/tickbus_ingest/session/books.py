@@ -16,7 +16,6 @@ from tickbus.orderbook import OrderBook
 from tickbus_schemas.continuity import Continuity, Verdict
 from tickbus_schemas.messages import ABSENT, L2Flag, StatusKind
 
-from tickbus_ingest.venue.contract import Snapshots, UpdateIds, Venue
 from tickbus_ingest.session.tables import (
     Flush,
     L2Table,
@@ -27,6 +26,7 @@ from tickbus_ingest.session.tables import (
     moment_of,
     snapshot_table,
 )
+from tickbus_ingest.venue.contract import Snapshots, UpdateIds, Venue
 
 WAITING_UPDATES = 2
 """Updates that must wait before a snapshot is pulled; asked too early it joins nothing
@@ -243,7 +243,9 @@ class TickerBook:
         packet_id, first_us = 0, 0
         for row in range(len(table)):
             packet_id = max(packet_id, int(table.packet_id[row]))
-            verdict = self._continuity.verdict(int(table.prev_update_id[row]), int(table.update_id[row]))
+            verdict = self._continuity.verdict(
+                int(table.prev_update_id[row]), int(table.update_id[row])
+            )
             if verdict is Verdict.STALE:
                 self._drop(table, row, row + 1, "stale", out)
                 continue
@@ -270,15 +272,15 @@ class TickerBook:
         self._continuity.resume(int(table.update_id[row]))
         self._publish(table, row, row + 1, out)
 
-    def _release(
-        self, table: L2Table, waiting: list[int], packet_id: int, out: Flush
-    ) -> list[int]:
+    def _release(self, table: L2Table, waiting: list[int], packet_id: int, out: Flush) -> list[int]:
         """Publish those that now follow; what still waits."""
         released = True
         while released and self.state is State.LIVE:
             released = False
             for row in list(waiting):
-                verdict = self._continuity.verdict(int(table.prev_update_id[row]), int(table.update_id[row]))
+                verdict = self._continuity.verdict(
+                    int(table.prev_update_id[row]), int(table.update_id[row])
+                )
                 if verdict is Verdict.GAP:
                     continue
                 waiting.remove(row)
@@ -416,9 +418,7 @@ class TickerBook:
 
     # ------------------------------------------------------------------- gaps
 
-    def _open_gap(
-        self, table: L2Table, at: int, out: Flush, reason: str = ""
-    ) -> None:
+    def _open_gap(self, table: L2Table, at: int, out: Flush, reason: str = "") -> None:
         """The update at `at` does not follow the last one published."""
         assert self._last is not None
         lost = _Lost(
@@ -530,9 +530,7 @@ class TickerBook:
         other = OrderBook()
         other.apply(packet.side, packet.price, packet.qty)
         theirs = other.levels()
-        return all(
-            np.array_equal(a, b) for a, b in zip((side, price, qty), theirs, strict=True)
-        )
+        return all(np.array_equal(a, b) for a, b in zip((side, price, qty), theirs, strict=True))
 
     def _replace(self, packet: L2Table, line: int, out: Flush) -> bool:
         """The packet's levels are the book from now on; False when its checksum is wrong."""

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from tickbus_schemas.errors import Reject
 
-from tickbus_ingest.venue.contract import Line, TradeIds, Venue
-from tickbus_ingest.venue.rows import DERIVATIVE_VALUES, TICKER_VALUES, Control, Rows
 from tickbus_ingest.session.levels import LevelColumns, read_levels
 from tickbus_ingest.session.tables import I32, I64, Array, Bool, L2Table, Table
+from tickbus_ingest.venue.contract import Line, TradeIds, Venue
+from tickbus_ingest.venue.rows import DERIVATIVE_VALUES, TICKER_VALUES, Control, Rows
 
 FIRST_SANE_US = 1_230_768_000_000_000  # 2009-01-01: before it there was no market of ours
 AHEAD_MAX_US = 86_400_000_000  # a venue time further ahead of the receive time is a mistake
@@ -304,9 +304,7 @@ def _mark_first(decoded: Decoded, frames: int) -> None:
         decoded.stands[feed] = first
 
 
-def table_of(
-    decoded: Decoded, feed: str, order: I64, received_us: I64, packet_id: I64
-) -> Table:
+def table_of(decoded: Decoded, feed: str, order: I64, received_us: I64, packet_id: I64) -> Table:
     """The rows of a feed in the order given, with what ingest knows of their packets."""
     columns = decoded.tables[feed]
     sorted_columns = {name: column[order] for name, column in columns.items()}
@@ -357,5 +355,3 @@ def l2_table_of(
         qty,
         np.empty(len(side), np.int8),
     )
-
-

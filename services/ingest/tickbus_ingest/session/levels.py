@@ -191,9 +191,7 @@ def _skip_value(text: U8, at: int, end: int) -> int:
 
 
 @part
-def _array(
-    text: U8, at: int, end: int, price_at: int, size_at: int, out: F64
-) -> tuple[int, int]:
+def _array(text: U8, at: int, end: int, price_at: int, size_at: int, out: F64) -> tuple[int, int]:
     """A level `[...]` from behind its bracket: price and size into `out`; behind it, long ones."""
     place = seen = longs = 0
     while True:
@@ -232,9 +230,7 @@ def _is_key(text: U8, start: int, end: int, key: U8) -> bool:
 
 
 @part
-def _object(
-    text: U8, at: int, end: int, price_key: U8, size_key: U8, out: F64
-) -> tuple[int, int]:
+def _object(text: U8, at: int, end: int, price_key: U8, size_key: U8, out: F64) -> tuple[int, int]:
     """A level `{...}` from behind its brace."""
     seen = longs = 0
     while True:
@@ -391,9 +387,7 @@ def _plainly(text: bytes, shape: Levels) -> F64:
         raise Reject("price levels are not a list in JSON") from None
     except (TypeError, LookupError):
         raise Reject("a price level has no price or no size") from None
-    rows = [
-        (number(price), number(size), is_long(price) + is_long(size)) for price, size in pairs
-    ]
+    rows = [(number(price), number(size), is_long(price) + is_long(size)) for price, size in pairs]
     return np.array(rows, np.float64).reshape(-1, 3)
 
 

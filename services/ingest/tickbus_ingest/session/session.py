@@ -15,8 +15,6 @@ from tickbus_schemas.messages import ABSENT, L2Flag, StatusKind
 
 from tickbus_ingest import buffer
 from tickbus_ingest.buffer import Frames
-from tickbus_ingest.venue.contract import Line, Snapshots, TradeIds, UpdateIds, Venue
-from tickbus_ingest.venue.rows import DERIVATIVE_VALUES, TICKER_VALUES, Control, Rows
 from tickbus_ingest.session.books import BookRules, SnapshotRule, State, TickerBook
 from tickbus_ingest.session.decoding import Decoded, FrameDecoder, l2_table_of, table_of
 from tickbus_ingest.session.kernels import by_ticker, gather_levels, observe
@@ -24,6 +22,8 @@ from tickbus_ingest.session.latest import LatestPolicy
 from tickbus_ingest.session.quotes import QuotePolicy
 from tickbus_ingest.session.tables import Flush, L2Table, Refused, StatusRow, Table
 from tickbus_ingest.session.trades import TradePolicy, content_numbers
+from tickbus_ingest.venue.contract import Line, Snapshots, TradeIds, UpdateIds, Venue
+from tickbus_ingest.venue.rows import DERIVATIVE_VALUES, TICKER_VALUES, Control, Rows
 
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
@@ -109,9 +109,7 @@ class Session:
         else:
             self._take_rows(decoded, arrived, out)
 
-    def _take_rest(
-        self, decoded: Decoded, batch: Frames, arrived: _Arrived, out: Flush
-    ) -> None:
+    def _take_rest(self, decoded: Decoded, batch: Frames, arrived: _Arrived, out: Flush) -> None:
         """What is no row: refusals, answers, notices."""
         if decoded.long_decimals:
             out.counts["long_decimals", ""] += decoded.long_decimals
@@ -177,7 +175,12 @@ class Session:
                 )  # fmt: skip
                 self._take_updates(ticker[order], table, seen[feed][order], out)
             else:
-                self._take(feed, table_of(decoded, feed, order, arrived.received_us, arrived.packet_id), seen[feed][order], out)
+                self._take(
+                    feed,
+                    table_of(decoded, feed, order, arrived.received_us, arrived.packet_id),
+                    seen[feed][order],
+                    out,
+                )
 
     def _take(self, feed: str, table: Table, seen_us: I64, out: Flush) -> None:
         columns = table.columns
@@ -195,9 +198,7 @@ class Session:
         else:
             self.latest[feed].take(table, seen_us, out)
 
-    def _observe(
-        self, decoded: Decoded, arrived: _Arrived, out: Flush
-    ) -> dict[str, I64]:
+    def _observe(self, decoded: Decoded, arrived: _Arrived, out: Flush) -> dict[str, I64]:
         """Move the clock; by feed: highest venue time seen of each row's ticker up to it.
 
         In order of frames over all feeds where a time must be inferred from it.
@@ -407,9 +408,7 @@ class Session:
         """
         highest = self._highest_us
         held = [
-            book.held_since_us
-            for book in self.books
-            if book.held_since_us > highest - HELD_MAX_US
+            book.held_since_us for book in self.books if book.held_since_us > highest - HELD_MAX_US
         ]
         return min(held, default=highest)
 

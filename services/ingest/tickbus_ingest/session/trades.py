@@ -12,8 +12,8 @@ import numpy.typing as npt
 from tickbus.kernels.compiled import kernel
 from tickbus_schemas.messages import ABSENT, StatusKind
 
-from tickbus_ingest.venue.contract import TradeIds
 from tickbus_ingest.session.tables import Flush, StatusRow, Table, joined
+from tickbus_ingest.venue.contract import TradeIds
 
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
@@ -38,9 +38,7 @@ _MODES = {
 class TradePolicy:
     """What was published of every ticker's trades."""
 
-    def __init__(
-        self, tickers: int, ids: TradeIds, *, wait_us: int, feed: str = "trade"
-    ) -> None:
+    def __init__(self, tickers: int, ids: TradeIds, *, wait_us: int, feed: str = "trade") -> None:
         """`wait_us`: how long an early trade waits for the ones before it, in the venue's time."""
         self._feed = feed
         self._mode = _MODES[ids]
@@ -196,9 +194,7 @@ class TradePolicy:
         for row in np.flatnonzero((verdict == HOLE) | (verdict >= REUSED)).tolist():
             self._say_one(table, row, int(verdict[row]), before[row].tolist(), out)
 
-    def _say_one(
-        self, table: Table, row: int, verdict: int, before: list[int], out: Flush
-    ) -> None:
+    def _say_one(self, table: Table, row: int, verdict: int, before: list[int], out: Flush) -> None:
         columns = table.columns
         number, time = int(columns["number"][row]), int(columns["timestamp"][row])
         status = StatusRow(
