@@ -114,12 +114,14 @@ def test_a_quote_without_time_takes_the_highest_seen_of_its_ticker() -> None:
 def test_an_interruption_makes_the_next_quote_announce_a_gap() -> None:
     script = Transcript()
     script.say(quote(1, 1)).notice(connected(script))
-    script.notice(Disconnected(0, "1006 broken", script.received_ns))
+    script.notice(Disconnected(0, "1006 broken", script.received_ns)).notice(connected(script))
     script.say(quote(4, 4), quote(5, 5))
     (gap,) = script.statuses(StatusKind.GAP)
     assert (gap.feed, gap.from_id, gap.to_id, gap.packet_id) == ("bbo", 1, 4, 2**40 + 2)
     kinds = [one.kind for one in script.messages if isinstance(one, Status)]
-    assert kinds == [StatusKind.CONNECTED, StatusKind.DISCONNECTED, StatusKind.GAP]
+    assert kinds == [
+        StatusKind.CONNECTED, StatusKind.DISCONNECTED, StatusKind.CONNECTED, StatusKind.GAP,
+    ]  # fmt: skip
 
 
 def test_dropped_frames_are_said_for_every_ticker() -> None:

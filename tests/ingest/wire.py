@@ -13,7 +13,7 @@ import numpy as np
 from tickbus_ingest.buffer import Body, BufferNotice, Connected, Frames
 from tickbus_ingest.exchanges import load
 from tickbus_ingest.publish.messages import Messages
-from tickbus_ingest.session.books import SnapshotRule
+from tickbus_ingest.session.book_rules import SnapshotRule
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
 from tickbus_ingest.venue.contract import Get, Line

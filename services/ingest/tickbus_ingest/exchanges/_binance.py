@@ -279,16 +279,17 @@ class Binance(Venue):
         if stream == "!serverShutdown":
             rows.control("serverShutdown", closing=True)
             return
-        family = stream.lstrip("!").partition("@")[2 if "@" in stream.lstrip("!") else 0]
-        family = stream.partition("@")[2].partition("@")[0] if stream[:1] != "!" else family
+        # `btcusdt@depth@100ms` of one ticker, `!forceOrder@arr` of the whole market
+        whole = stream[:1] == "!"
+        family = stream.strip("!").split("@")[0 if whole else -1 if stream.count("@") == 1 else 1]
         if family in self._families:
-            if bytes(data[:1] if isinstance(data, bytes) else memoryview(data)[:1]) == b"[":
+            if whole and bytes(data).startswith(b"["):
                 for one in decoded(LIST, data):
                     self._act(decoded(BARE, one), rows)
                 return
             self._act(decoded(COMBINED, frame).data, rows)  # Reject says what is wrong
             return
-        rows.ignored(stream if stream[:1] == "!" else stream.partition("@")[2] or stream)
+        rows.ignored(stream if whole else stream.partition("@")[2] or stream)
 
     def _read_bare(self, name: str | UnsetType, frame: bytes, rows: Rows) -> None:
         if name == "serverShutdown":

@@ -7,6 +7,9 @@ updates with u <= L are dropped; the next must satisfy U <= L + 1 <= u; then U =
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import msgspec
 from msgspec import UNSET, UnsetType
 from tickbus_schemas.exchanges import Exchange
@@ -44,7 +47,7 @@ class Venue(Binance):
     rest_urls = ("https://api.binance.com",)
     rest_root = "/api/v3"
     feeds = ("trade", "trade:aggregate", "l2", "bbo", "ticker", "instrument")
-    channels = {
+    channels: ClassVar[Mapping[str, str]] = {
         "trade": "trade",
         "trade:aggregate": "aggTrade",
         "l2": "depth@100ms",

@@ -8,7 +8,8 @@ are dropped; the next must span L (pu < L <= u) or follow it (pu == L); then pu 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import msgspec
@@ -58,9 +59,10 @@ class Venue(Binance):
     rest_urls = ("https://fapi.binance.com",)
     rest_root = "/fapi/v1"
     feeds = (
-        "trade", "trade:aggregate", "l2", "bbo", "ticker", "derivative", "liquidation", "instrument",
+        "trade", "trade:aggregate", "l2", "bbo", "ticker", "derivative", "liquidation",
+        "instrument",
     )  # fmt: skip
-    channels = {
+    channels: ClassVar[Mapping[str, str]] = {
         "trade": "trade",
         "trade:aggregate": "aggTrade",
         "l2": "depth@100ms",

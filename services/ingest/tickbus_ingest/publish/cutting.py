@@ -110,10 +110,10 @@ def _cut(data: U8, starts: I64, widths: I64, per: I64, bounds: I64, out: U8, end
 
 @kernel
 def _offset(data: U8, at: int) -> int:
-    value = 0
+    value = np.int64(0)
     for k in range(4):
         value |= np.int64(data[at + k]) << 8 * k
-    return value
+    return int(value)
 
 
 def number_texts(numbers: I64) -> tuple[I32, U8]:

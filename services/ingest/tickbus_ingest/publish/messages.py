@@ -7,6 +7,7 @@ the epoch's part of `packet_id`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgspec
@@ -355,10 +356,7 @@ def _one_each(pieces: list[Piece]) -> Iterator[Piece]:
     for ticker, several in own.items():
         if len(several) == 1:
             yield several[0]
-        elif all(
-            a.table is b.table and a.stop == b.start
-            for a, b in zip(several, several[1:], strict=False)
-        ):
+        elif all(a.table is b.table and a.stop == b.start for a, b in pairwise(several)):
             yield Piece(ticker, several[0].table, several[0].start, several[-1].stop)
         else:
             table = joined_l2([one.table.cut(one.start, one.stop) for one in several])

@@ -7,26 +7,17 @@ that packet_id never goes back in the log. What the venue's rules are is data (`
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 
 import numpy as np
-from tickbus.orderbook import OrderBook
 from tickbus_schemas.continuity import Continuity, Verdict
-from tickbus_schemas.messages import ABSENT, L2Flag, StatusKind
+from tickbus_schemas.messages import ABSENT, L2Flag
 
-from tickbus_ingest.session.tables import (
-    Flush,
-    L2Table,
-    Moment,
-    Piece,
-    StatusRow,
-    joined_l2,
-    moment_of,
-    snapshot_table,
-)
-from tickbus_ingest.venue.contract import Snapshots, UpdateIds, Venue
+from tickbus_ingest.session.book_log import BookLog, Lost
+from tickbus_ingest.session.book_rules import BookRules, State
+from tickbus_ingest.session.tables import Flush, L2Table, Moment, joined_l2, moment_of
+from tickbus_ingest.session.waiting import Waiting
+from tickbus_ingest.venue.contract import Snapshots, Venue
 
 WAITING_UPDATES = 2
 """Updates that must wait before a snapshot is pulled; asked too early it joins nothing
@@ -37,71 +28,7 @@ SILENT_S = 3.0
 """A ticker without any update is asked for after this time; a pushed snapshot has so long."""
 SETTLE_S = 1.0
 """A snapshot that no update joins is published after this time."""
-WAITING_PACKETS_MAX = 20_000
 RETRY_S_MAX = 10.0
-
-
-class State(Enum):
-    """Of a book; SYNCING has never been LIVE, GAP has lost an update since."""
-
-    SYNCING = "syncing"
-    LIVE = "live"
-    GAP = "gap"
-
-
-@dataclass(frozen=True)
-class SnapshotRule:
-    """A full book goes into the log after this time AND this many books' worth of levels."""
-
-    interval_us: int = 300_000_000
-    books: int = 4
-
-
-@dataclass(frozen=True)
-class BookRules:
-    """What holds for all books of a venue."""
-
-    snapshots: Snapshots
-    update_ids: UpdateIds
-    is_global: bool
-    drops_equal: bool
-    depth: int
-    pulls: bool
-    """a snapshot can be asked for over REST"""
-    log: SnapshotRule
-    wait_us: int
-    """how long an update that came too early waits for the ones before it, in the venue's time"""
-
-    @classmethod
-    def of(cls, venue: Venue, log: SnapshotRule, wait_us: int) -> BookRules:
-        """The rules of a venue."""
-        asked = type(venue).snapshot_request is not Venue.snapshot_request
-        return cls(
-            venue.snapshots, venue.update_ids, venue.numbering_is_global, venue.drops_equal,
-            venue.book_depth, asked, log, wait_us,
-        )  # fmt: skip
-
-    @property
-    def has_numbers(self) -> bool:
-        """The venue numbers the updates of a ticker; else they are numbered here."""
-        return self.update_ids in (UpdateIds.LINKED, UpdateIds.COUNTED)
-
-    @property
-    def one_by_one(self) -> bool:
-        """Each update must be looked at before the next one is applied."""
-        return bool(self.depth) or self.update_ids is UpdateIds.CHECKSUM
-
-
-@dataclass(slots=True)
-class _Lost:
-    """The last update published before a gap, and what the announced gap reaches to."""
-
-    from_id: int
-    from_us: int
-    to_id: int = ABSENT
-    to_us: int = ABSENT
-    stored: bool = False
-    """the gap is not announced yet: what follows will tell whether there is one"""
 
 
 class TickerBook:
@@ -110,13 +37,12 @@ class TickerBook:
     def __init__(self, ticker: int, name: str, venue: Venue, rules: BookRules) -> None:
         self.ticker = ticker
         self.name = name
+        self.log = BookLog(ticker, name, venue, rules)
         self.state = State.SYNCING
-        self.book = OrderBook()
         self._venue = venue
         self._rules = rules
         self._continuity = Continuity(drop_equal=rules.drops_equal)
-        self._waiting: deque[L2Table] = deque()
-        self.waiting_packets = 0
+        self._waiting = Waiting()
         self._early: L2Table | None = None
         """updates of a LIVE book that came before the one that they follow"""
         self._early_since_s: float | None = None
@@ -126,29 +52,30 @@ class TickerBook:
         self._asked = False
         self._attempts = 0
         self._since_s: float | None = None
-        self._lost: _Lost | None = None
+        self._lost: Lost | None = None
         self._said_waiting = False
         self._interrupted = False
-        self._last: Moment | None = None
         self._line = -1
         """the connection whose snapshot the book began with"""
         self._number = 0
         """last number given here, where the venue gives none"""
-        self._snapshot_us = 0
-        self._snapshot_levels = 0
-        self._levels_since = 0
 
     def resume(self, update_id: int, timestamp: int) -> None:
         """A predecessor stored updates up to this one."""
-        self._lost = _Lost(update_id, timestamp, stored=True)
+        self._lost = Lost(update_id, timestamp, stored=True)
         self._number = max(update_id, 0)
+
+    @property
+    def waiting_packets(self) -> int:
+        """Updates that wait for a snapshot."""
+        return self._waiting.packets
 
     @property
     def held_since_us(self) -> int:
         """Venue time of the oldest update that waits; 0 when none does."""
         if self._early is not None:
             return int(self._early.timestamp[0])
-        return int(self._waiting[0].timestamp[0]) if self._waiting else 0
+        return int(self._waiting.first.timestamp[0]) if self._waiting else 0
 
     @property
     def is_early(self) -> bool:
@@ -158,8 +85,8 @@ class TickerBook:
     @property
     def waiting_frames(self) -> int:
         """Frames whose update waits."""
-        early = () if self._early is None else (self._early,)
-        return sum(int(np.count_nonzero(table.stands)) for table in (*early, *self._waiting))
+        early = 0 if self._early is None else int(np.count_nonzero(self._early.stands))
+        return early + self._waiting.frames
 
     # ---------------------------------------------------------------- updates
 
@@ -187,8 +114,7 @@ class TickerBook:
                 self._publish(table, start, end, out)
                 start = end
                 continue
-            prev, own = int(table.prev_update_id[start]), int(table.update_id[start])
-            verdict = self._continuity.verdict(prev, own)
+            verdict = self._verdict(table, start)
             if verdict is Verdict.GAP:
                 if self._rules.wait_us and not self._interrupted:
                     self._in_order(table.cut(start, stop), out)
@@ -198,11 +124,14 @@ class TickerBook:
             if verdict is Verdict.STALE:
                 self._drop(table, start, start + 1, "stale", out)
             else:
-                self._continuity.resume(own)
+                self._continuity.resume(int(table.update_id[start]))
                 self._publish(table, start, start + 1, out)
             start += 1
         if start < stop:
             self._wait(table, start, stop, out)
+
+    def _verdict(self, table: L2Table, row: int) -> Verdict:
+        return self._continuity.verdict(int(table.prev_update_id[row]), int(table.update_id[row]))
 
     def _linked(self, table: L2Table, start: int, stop: int) -> int:
         """Where the run of updates ends that follow one another exactly."""
@@ -303,110 +232,18 @@ class TickerBook:
             np.maximum.accumulate(kept.packet_id, out=kept.packet_id)
             self._wait(kept, 0, len(kept), out)
 
-    # ---------------------------------------------------------------- publish
-
     def _publish(self, table: L2Table, start: int, stop: int, out: Flush) -> None:
         self._interrupted = False
-        if self._rules.one_by_one:
-            for at in range(start, stop):
-                if self.state is State.LIVE:
-                    self._publish_checked(table, at, out)
-                else:
-                    self._wait(table, at, at + 1, out)
+        if not self._rules.one_by_one:
+            self.log.publish(table, start, stop, out)
             return
-        while start < stop:
-            end = self._snapshot_due(table, start, stop)
-            due = end > 0
-            end = end or stop
-            first, last = int(table.level_ends[start]), int(table.level_ends[end])
-            table.action[first:last] = self.book.apply(
-                table.side[first:last], table.price[first:last], table.qty[first:last]
-            )
-            self._note_published(table, start, end, out)
-            if due:
-                self._publish_due(out)
-            start = end
-
-    def _publish_checked(self, table: L2Table, at: int, out: Flush) -> None:
-        """Publish one update, with the levels that fall out of the book, if its checksum holds."""
-        due = self._snapshot_due(table, at, at + 1)
-        first, last = int(table.level_ends[at]), int(table.level_ends[at + 1])
-        table.action[first:last] = self.book.apply(
-            table.side[first:last], table.price[first:last], table.qty[first:last]
-        )
-        whole = self._without_deep_levels(table, at)
-        if not self._checksum_holds(int(table.checksum[at])):
-            self._open_gap(table, at, out, "the book's checksum is not the venue's")
-            self._drop(table, at, at + 1, "gap", out)
-            return
-        if whole is table:
-            self._note_published(table, at, at + 1, out)
-        else:
-            self._note_published(whole, 0, 1, out)
-        if due:
-            self._publish_due(out)
-
-    def _without_deep_levels(self, table: L2Table, at: int) -> L2Table:
-        """Remove what lies deeper than the venue's books; the packet with those removals."""
-        depth = self._rules.depth
-        if not depth or len(self.book) <= depth:
-            return table
-        count = len(self.book)
-        bid_px, _, ask_px, _ = self.book.top(count)
-        price = np.concatenate((bid_px[depth:], ask_px[depth:]))
-        if not len(price):
-            return table
-        side = np.repeat(np.array((1, -1), np.int8), (max(len(bid_px) - depth, 0), 0))
-        side = np.concatenate((side, np.full(len(price) - len(side), -1, np.int8)))
-        action = self.book.apply(side, price, np.zeros(len(price)))
-        packet = table.cut(at, at + 1)
-        packet.side = np.concatenate((packet.side, side))
-        packet.price = np.concatenate((packet.price, price))
-        packet.qty = np.concatenate((packet.qty, np.zeros(len(price))))
-        packet.action = np.concatenate((packet.action, action))
-        packet.level_ends = np.array((0, len(packet.side)), np.int64)
-        return packet
-
-    def _checksum_holds(self, sent: int) -> bool:
-        if sent == ABSENT or self._rules.update_ids is not UpdateIds.CHECKSUM:
-            return True
-        return self._venue.checksum(self.book, self._venue.instruments[self.name]) == sent
-
-    def _note_published(self, table: L2Table, start: int, stop: int, out: Flush) -> None:
-        self._levels_since += int(table.level_ends[stop] - table.level_ends[start])
-        self._last = moment_of(table, stop - 1)
-        out.l2.append(Piece(self.ticker, table, start, stop))
-        out.fates["published", ""] += int(np.count_nonzero(table.stands[start:stop]))
-
-    def _publish_due(self, out: Flush) -> None:
-        assert self._last is not None
-        self._publish_book(self._last, 0, out)
-        out.counts["snapshots", "log"] += 1
-
-    def _snapshot_due(self, table: L2Table, start: int, stop: int) -> int:
-        """The end of the first packet after which a full book is due; 0 when none is.
-
-        Decided packet by packet, so that it does not depend on how packets were batched.
-        """
-        log = self._rules.log
-        wanted = log.books * self._snapshot_levels - self._levels_since
-        first = int(table.level_ends[start])
-        if int(table.level_ends[stop]) - first < wanted:
-            return 0
-        if int(table.timestamp[start:stop].max()) - self._snapshot_us < log.interval_us:
-            return 0
-        times = table.timestamp[start:stop] - self._snapshot_us >= log.interval_us
-        due = times & (table.level_ends[start + 1 : stop + 1] - first >= wanted)
-        return start + int(due.argmax()) + 1 if due.any() else 0
-
-    def _publish_book(self, moment: Moment, flags: int, out: Flush) -> None:
-        """Put the whole book into the log."""
-        side, price, qty = self.book.levels()
-        table = snapshot_table(moment, side, price, qty, flags)
-        out.l2.append(Piece(self.ticker, table, 0, len(table)))
-        self._snapshot_us = moment.timestamp
-        self._snapshot_levels = len(side)
-        self._levels_since = 0
+        for at in range(start, stop):
+            if self.state is not State.LIVE:
+                self._wait(table, at, stop, out)
+                return
+            if not self.log.publish_checked(table, at, out):
+                self._open_gap(table, at, out, "the book's checksum is not the venue's")
+                self._drop(table, at, at + 1, "gap", out)
 
     def _drop(self, table: L2Table, start: int, stop: int, fate: str, out: Flush) -> None:
         """These updates leave no row: `fate` says why."""
@@ -420,24 +257,24 @@ class TickerBook:
 
     def _open_gap(self, table: L2Table, at: int, out: Flush, reason: str = "") -> None:
         """The update at `at` does not follow the last one published."""
-        assert self._last is not None
-        lost = _Lost(
-            self._last.update_id,
-            self._last.timestamp,
+        assert self.log.last is not None
+        lost = Lost(
+            self.log.last.update_id,
+            self.log.last.timestamp,
             int(table.update_id[at]),
             int(table.timestamp[at]),
         )
         reason = reason or "an update does not follow the last one"
         moment = moment_of(table, at)
-        self._announce_gap(lost, reason, moment, out)
+        self.log.announce_gap(lost, reason, moment, out)
         self._resync(lost, reason, moment, out)
 
     def lose(self, reason: str, rcv_timestamp: int, packet_id: int, out: Flush) -> None:
         """Published updates never reached the log, which says so itself: sync anew."""
-        last = self._last
+        last = self.log.last
         if self.state is not State.LIVE or last is None:
             return
-        lost = _Lost(last.update_id, last.timestamp, last.update_id, last.timestamp)
+        lost = Lost(last.update_id, last.timestamp, last.update_id, last.timestamp)
         moment = Moment(last.timestamp, 0, rcv_timestamp, packet_id, last.update_id)
         self._resync(lost, reason, moment, out)
 
@@ -451,9 +288,9 @@ class TickerBook:
         self._line = -1
         if self._rules.snapshots is Snapshots.PULLED or self.state is not State.LIVE:
             return
-        last = self._last
+        last = self.log.last
         assert last is not None
-        self._lost = _Lost(last.update_id, last.timestamp, stored=True)
+        self._lost = Lost(last.update_id, last.timestamp, stored=True)
         self.state = State.GAP
         self._continuity.reset()
         self._early = None
@@ -465,33 +302,14 @@ class TickerBook:
         if self._line == old:
             self._line = new
 
-    def _resync(self, lost: _Lost, reason: str, moment: Moment, out: Flush) -> None:
+    def _resync(self, lost: Lost, reason: str, moment: Moment, out: Flush) -> None:
         self.state = State.GAP
         self._continuity.reset()
         self._lost = lost
         self._ask_anew(first=True)
-        out.statuses.append(self._status(StatusKind.RESYNC, moment, reason))
-        out.counts["resyncs", ""] += 1
+        self.log.announce_resync(reason, moment, out)
         if self._rules.snapshots is Snapshots.PUSHED:
             self._ask(out)
-
-    def _announce_gap(self, lost: _Lost, reason: str, moment: Moment, out: Flush) -> None:
-        gap = self._status(StatusKind.GAP, moment, reason)
-        gap.from_id, gap.from_timestamp = lost.from_id, lost.from_us
-        gap.to_id, gap.to_timestamp = lost.to_id, lost.to_us
-        out.statuses.append(gap)
-        out.counts["gaps", "l2"] += 1
-
-    def _status(self, kind: StatusKind, moment: Moment, reason: str) -> StatusRow:
-        return StatusRow(
-            self.ticker,
-            kind,
-            moment.timestamp,
-            moment.rcv_timestamp,
-            moment.packet_id,
-            "l2",
-            reason,
-        )
 
     # -------------------------------------------------------- pushed snapshots
 
@@ -499,11 +317,11 @@ class TickerBook:
         """Take a whole book that came over a connection."""
         line = int(table.line[at])
         every = self._rules.snapshots is Snapshots.EVERY_FRAME
-        if self.state is State.LIVE and line != self._line and self._line >= 0 and not every:
-            if self._rules.is_global:
-                # Another connection begins: the book goes on by its numbers.
-                self._drop(table, at, at + 1, "duplicate", out)
-                return
+        other = self.state is State.LIVE and self._line >= 0 and line != self._line
+        if other and self._rules.is_global and not every:
+            # Another connection begins: the book goes on by its numbers.
+            self._drop(table, at, at + 1, "duplicate", out)
+            return
         packet = table.cut(at, at + 1)
         if every and self._is_repeat(packet):
             self._drop(packet, 0, 1, "duplicate", out)
@@ -515,32 +333,23 @@ class TickerBook:
         if self._replace(packet, line, out):
             if not (every and was_live):
                 moment = moment_of(packet, 0)
-                out.statuses.append(self._status(StatusKind.SNAPSHOT, moment, "pushed"))
-                out.counts["snapshots", "pushed"] += 1
+                self.log.announce_snapshot("pushed", moment, out)
             out.fates["published", ""] += int(np.count_nonzero(packet.stands))
 
     def _is_repeat(self, packet: L2Table) -> bool:
         """The same whole book at the same time as the last one."""
-        last = self._last
+        last = self.log.last
         if self.state is not State.LIVE or last is None or last.timestamp != packet.timestamp[0]:
             return False
-        side, price, qty = self.book.levels()
-        if len(side) != len(packet.side):
-            return False
-        other = OrderBook()
-        other.apply(packet.side, packet.price, packet.qty)
-        theirs = other.levels()
-        return all(np.array_equal(a, b) for a, b in zip((side, price, qty), theirs, strict=True))
+        return self.log.holds(packet)
 
     def _replace(self, packet: L2Table, line: int, out: Flush) -> bool:
         """The packet's levels are the book from now on; False when its checksum is wrong."""
         moment = moment_of(packet, 0)
-        self.book.clear()
-        self.book.apply(packet.side, packet.price, packet.qty)
-        if not self._checksum_holds(int(packet.checksum[0])):
+        if not self.log.replace(packet):
             self._drop(packet, 0, 1, "gap", out)
-            last = self._last or moment
-            lost = self._lost or _Lost(last.update_id, last.timestamp)
+            last = self.log.last or moment
+            lost = self._lost or Lost(last.update_id, last.timestamp)
             self._resync(lost, "the checksum of a snapshot is wrong", moment, out)
             return False
         flags = L2Flag(int(packet.flags[0])) & L2Flag.TIME_INFERRED
@@ -548,13 +357,13 @@ class TickerBook:
             flags |= L2Flag.GAP_BEFORE
         self._drop_waiting_all(out)
         self._live(moment, line)
-        self._publish_book(moment, flags, out)
+        self.log.publish_book(moment, flags, out)
         return True
 
     def _live(self, moment: Moment, line: int) -> None:
         self.state = State.LIVE
         self._continuity.snapshot(moment.update_id)
-        self._last, self._line = moment, line
+        self._line = line
         self._pending = self._early = None
         self._attempts, self._asked, self._since_s = 0, False, None
         self._interrupted = self._said_waiting = False
@@ -562,19 +371,13 @@ class TickerBook:
     def _drop_waiting_all(self, out: Flush) -> None:
         """Updates that waited lie before this snapshot, or it would not have been pushed."""
         early = () if self._early is None else (self._early,)
-        for table in (*early, *self._waiting):
+        for table in (*early, *self._waiting.take_all()):
             self._drop(table, 0, len(table), "stale", out)
-        self._waiting.clear()
-        self.waiting_packets = 0
 
     # -------------------------------------------------------- pulled snapshots
 
     def _wait(self, table: L2Table, start: int, stop: int, out: Flush) -> None:
-        self._waiting.append(table.cut(start, stop))
-        self.waiting_packets += stop - start
-        while self.waiting_packets > WAITING_PACKETS_MAX and len(self._waiting) > 1:
-            dropped = self._waiting.popleft()
-            self.waiting_packets -= len(dropped)
+        for dropped in self._waiting.add(table.cut(start, stop)):
             self._drop(dropped, 0, len(dropped), "gap", out)
         if self._pending is not None:
             self._join(out)
@@ -582,7 +385,7 @@ class TickerBook:
             self._rules.snapshots is Snapshots.PULLED
             and not self._asked
             and not self._attempts
-            and self.waiting_packets >= WAITING_UPDATES
+            and self._waiting.packets >= WAITING_UPDATES
         ):
             self._ask(out)
 
@@ -626,7 +429,7 @@ class TickerBook:
             return min(FIRST_UPDATE_S * 2.0**self._attempts, RETRY_S_MAX)
         if self._rules.snapshots is not Snapshots.PULLED:
             return SILENT_S  # a subscription brings it by itself
-        return FIRST_UPDATE_S if self.waiting_packets else SILENT_S
+        return FIRST_UPDATE_S if self._waiting.packets else SILENT_S
 
     def _ask(self, out: Flush) -> None:
         """Ask the venue for a book; the second time over REST where it has both ways."""
@@ -660,13 +463,13 @@ class TickerBook:
         if self._said_waiting or not self._waiting:
             return
         self._said_waiting = True
-        first, last = self._waiting[0], self._waiting[-1]
-        lost = _Lost(
+        first, last = self._waiting.first, self._waiting.last
+        lost = Lost(
             int(first.prev_update_id[0]), int(first.timestamp[0]),
             int(last.update_id[-1]), int(last.timestamp[-1]),
         )  # fmt: skip
-        text = f"{self.waiting_packets:,} updates of {self.name} have no snapshot: {reason}"
-        self._announce_gap(lost, text, moment_of(last, len(last) - 1), out)
+        text = f"{self._waiting.packets:,} updates of {self.name} have no snapshot: {reason}"
+        self.log.announce_gap(lost, text, moment_of(last, len(last) - 1), out)
         out.errors.append(text)
 
     def pulled(self, table: L2Table, out: Flush) -> None:
@@ -688,7 +491,7 @@ class TickerBook:
         trial = Continuity(drop_equal=self._rules.drops_equal)
         trial.snapshot(int(self._pending.update_id[0]))
         while self._waiting:
-            table = self._waiting[0]
+            table = self._waiting.first
             for n in range(len(table)):
                 prev = int(table.prev_update_id[n])
                 verdict = trial.judge(prev, int(table.update_id[n]))
@@ -704,12 +507,9 @@ class TickerBook:
 
     def _drop_waiting(self, packets: int, out: Flush) -> None:
         """Forget the first packets of the first waiting table: the snapshot contains them."""
-        table = self._waiting.popleft()
+        table = self._waiting.forget(packets)
         if packets:
             self._drop(table, 0, packets, "stale", out)
-        if packets < len(table):
-            self._waiting.appendleft(table.cut(packets, len(table)))
-        self.waiting_packets -= packets
 
     def _go_live(
         self, released_by: int, joined_us: int | None, joined_prev: int, out: Flush
@@ -725,14 +525,11 @@ class TickerBook:
             moment, flags = replace(moment, timestamp=joined_us), L2Flag.TIME_INFERRED
         if self._close_gap(moment, joined_prev, out):
             flags |= L2Flag.GAP_BEFORE
-        self.book.clear()
-        self.book.apply(packet.side, packet.price, packet.qty)
+        self.log.replace(packet)
         self._live(moment, -1)
-        self._publish_book(moment, flags, out)
-        out.statuses.append(self._status(StatusKind.SNAPSHOT, moment, "REST"))
-        out.counts["snapshots", "rest"] += 1
-        waiting, self._waiting, self.waiting_packets = self._waiting, deque(), 0
-        for table in waiting:
+        self.log.publish_book(moment, flags, out)
+        self.log.announce_snapshot("REST", moment, out)
+        for table in self._waiting.take_all():
             np.maximum(table.packet_id, moment.packet_id, out=table.packet_id)
             self.update(table, 0, len(table), out)
 
@@ -745,11 +542,8 @@ class TickerBook:
             if self._rules.has_numbers and lost.from_id in (moment.update_id, joined_prev):
                 return False
             lost.to_id, lost.to_us = moment.update_id, moment.timestamp
-            self._announce_gap(lost, "not received between two connections or runs", moment, out)
+            self.log.announce_gap(lost, "not received between two connections or runs", moment, out)
         elif moment.update_id > lost.to_id:
-            rest = _Lost(lost.to_id, lost.to_us, moment.update_id, moment.timestamp)
-            self._announce_gap(rest, "not published until the new snapshot", moment, out)
+            rest = Lost(lost.to_id, lost.to_us, moment.update_id, moment.timestamp)
+            self.log.announce_gap(rest, "not published until the new snapshot", moment, out)
         return True
-
-
-__all__ = ["BookRules", "SnapshotRule", "State", "TickerBook"]

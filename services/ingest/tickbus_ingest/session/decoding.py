@@ -289,8 +289,14 @@ def _some_levels(levels: LevelColumns, keep: Bool) -> LevelColumns:
     counts = np.diff(levels.ends)
     of_levels = np.repeat(keep, counts)
     ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts[keep])))
-    columns = (column[of_levels] for column in (levels.side, levels.price, levels.qty))
-    return LevelColumns(ends, *columns, levels.long_decimals, levels.refused)
+    return LevelColumns(
+        ends,
+        levels.side[of_levels],
+        levels.price[of_levels],
+        levels.qty[of_levels],
+        levels.long_decimals,
+        levels.refused,
+    )
 
 
 def _mark_first(decoded: Decoded, frames: int) -> None:

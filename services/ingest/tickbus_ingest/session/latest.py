@@ -5,6 +5,8 @@ A venue may send what has changed only. A row holds all that is known of its tic
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from tickbus.kernels.compiled import kernel
@@ -67,7 +69,7 @@ class LatestPolicy:
         self._last_us[tickers] = 0
 
 
-def _float(column: npt.NDArray[np.int64] | F64) -> F64:
+def _float(column: npt.NDArray[Any]) -> F64:
     """Whole numbers below 2**53 as doubles, ABSENT as NaN."""
     if column.dtype == np.float64:
         return column

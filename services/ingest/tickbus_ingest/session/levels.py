@@ -196,7 +196,7 @@ def _array(text: U8, at: int, end: int, price_at: int, size_at: int, out: F64) -
     place = seen = longs = 0
     while True:
         at = _skip_space(text, at, end)
-        if place == price_at or place == size_at:
+        if place in (price_at, size_at):
             value, at, is_long = _value(text, at, end)
             if at < 0:
                 return _NOWHERE, 0

@@ -15,7 +15,8 @@ from tickbus_schemas.messages import ABSENT, L2Flag, StatusKind
 
 from tickbus_ingest import buffer
 from tickbus_ingest.buffer import Frames
-from tickbus_ingest.session.books import BookRules, SnapshotRule, State, TickerBook
+from tickbus_ingest.session.book_rules import BookRules, SnapshotRule, State
+from tickbus_ingest.session.books import TickerBook
 from tickbus_ingest.session.decoding import Decoded, FrameDecoder, l2_table_of, table_of
 from tickbus_ingest.session.kernels import by_ticker, gather_levels, observe
 from tickbus_ingest.session.latest import LatestPolicy
@@ -169,11 +170,11 @@ class Session:
             order = np.empty(len(ticker), np.int64)
             by_ticker(ticker, len(self.books), order)
             if feed == "l2":
-                table = l2_table_of(
+                updates = l2_table_of(
                     decoded, order, arrived.received_us, arrived.packet_id, arrived.line,
                     gather_levels,
                 )  # fmt: skip
-                self._take_updates(ticker[order], table, seen[feed][order], out)
+                self._take_updates(ticker[order], updates, seen[feed][order], out)
             else:
                 self._take(
                     feed,

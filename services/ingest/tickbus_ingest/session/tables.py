@@ -100,9 +100,11 @@ class L2Table:
     def cut(self, start: int, stop: int) -> L2Table:
         """A copy of some packets, which keeps nothing of the rest in memory."""
         first, last = int(self.level_ends[start]), int(self.level_ends[stop])
-        packets = (getattr(self, name)[start:stop].copy() for name in PACKET_COLUMNS)
-        levels = (getattr(self, name)[first:last].copy() for name in LEVEL_COLUMNS)
-        return L2Table(*packets, self.level_ends[start : stop + 1] - first, *levels)
+        columns: dict[str, Any] = {
+            name: getattr(self, name)[start:stop].copy() for name in PACKET_COLUMNS
+        }
+        columns |= {name: getattr(self, name)[first:last].copy() for name in LEVEL_COLUMNS}
+        return L2Table(level_ends=self.level_ends[start : stop + 1] - first, **columns)
 
     def in_parts(self) -> L2Table:
         """The same with packets of more than PACKET_LEVELS_MAX levels cut; each part links.
@@ -118,14 +120,16 @@ class L2Table:
         first[np.cumsum(parts) - parts] = True
         sizes = np.full(len(first), PACKET_LEVELS_MAX, np.int64)
         sizes[np.cumsum(parts) - 1] = counts - (parts - 1) * PACKET_LEVELS_MAX
-        columns = {name: np.repeat(getattr(self, name), parts) for name in PACKET_COLUMNS}
+        columns: dict[str, Any] = {
+            name: np.repeat(getattr(self, name), parts) for name in PACKET_COLUMNS
+        }
         columns["prev_update_id"][~first] = columns["update_id"][~first]
         columns["stands"] &= first
         last = np.append(first[1:], True)
         columns["checksum"][~last] = ABSENT  # it is that of the book after all of them
-        levels = (getattr(self, name) for name in LEVEL_COLUMNS)
+        columns |= {name: getattr(self, name) for name in LEVEL_COLUMNS}
         ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes)))
-        return L2Table(*columns.values(), ends, *levels)
+        return L2Table(level_ends=ends, **columns)
 
 
 PACKET_COLUMNS = (
@@ -137,12 +141,14 @@ LEVEL_COLUMNS = ("side", "price", "qty", "action")
 
 def joined_l2(pieces: list[L2Table]) -> L2Table:
     """Several tables of packets behind one another."""
-    packets = (np.concatenate([getattr(one, name) for one in pieces]) for name in PACKET_COLUMNS)
-    levels = (np.concatenate([getattr(one, name) for one in pieces]) for name in LEVEL_COLUMNS)
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(one, name) for one in pieces])
+        for name in (*PACKET_COLUMNS, *LEVEL_COLUMNS)
+    }
     counts = np.concatenate([np.diff(one.level_ends) for one in pieces])
     ends = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=ends[1:])
-    return L2Table(*packets, ends, *levels)
+    return L2Table(level_ends=ends, **columns)
 
 
 @dataclass(frozen=True, slots=True)

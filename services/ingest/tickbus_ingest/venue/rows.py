@@ -257,7 +257,7 @@ class Rows:
             while events and events[-1][0] == frame:
                 events.pop()
         for others in (self.replies, self.losses, self.ignored_frames):
-            while others and others[-1][0] == frame:  # type: ignore[index]  # all are tuples
+            while others and others[-1][0] == frame:
                 others.pop()
         while self.controls and self.controls[-1].frame == frame:
             self.controls.pop()
