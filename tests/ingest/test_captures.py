@@ -137,7 +137,7 @@ def test_four_tickers_fold_to_their_final_books(captures: Path) -> None:
     assert sorted(trade_ids(script.messages)) == expected
     for final in answers(captures, SMALL, "book_final"):
         ticker = script.venue.index[final["ticker"]]
-        _assert_book(script.session.books[ticker].book, final)
+        _assert_book(script.session.books[ticker].log.book, final)
 
 
 @pytest.mark.parametrize("flush", [7, 2048])
