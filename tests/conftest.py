@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, settings
-from tickbus.connection import Connection, connect
-from tickbus_runtime.nats_server import EmbeddedServer
+from tickbus.log.connection import Connection, connect
+from tickbus_runtime.local.nats_server import EmbeddedServer
 
 from tests.processes import ServiceProcess, Start
 

@@ -16,13 +16,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tickbus.connection import Connection
-from tickbus.reader import Reader
-from tickbus.stored import Stored, header
-from tickbus_runtime.fold import Output
-from tickbus_runtime.nats_server import EmbeddedServer
-from tickbus_runtime.settings import Settings
-from tickbus_runtime.streams import ensure
+from tickbus.log.connection import Connection
+from tickbus.log.reader import Reader
+from tickbus.log.stored import Stored, header
+from tickbus_runtime.bus.streams import ensure
+from tickbus_runtime.local.nats_server import EmbeddedServer
+from tickbus_runtime.service.fold import Output
+from tickbus_runtime.settings.sections import Settings
 
 WAIT_S = 60
 END_S = 30

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 from msgspec import structs
-from tickbus.group import Assembler
-from tickbus.kernels import book as kernel
-from tickbus.orderbook import OrderBook
-from tickbus.stored import Stored
+from tickbus.book.kernels import levels as kernel
+from tickbus.book.orderbook import OrderBook
+from tickbus.columns.assembler import Assembler
+from tickbus.log.stored import Stored
 from tickbus_book.fold import BookFold
 from tickbus_book.warm import warm
-from tickbus_runtime import memory
+from tickbus_runtime.service import memory
 from tickbus_schemas import codec
 from tickbus_schemas.messages import ABSENT, Clock, L2Batch
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tickbus_runtime import memory
+from tickbus_runtime.service import memory
 from tickbus_schemas.errors import Fatal
 
 from tickbus_bench import peers

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from tickbus.group import Assembler
-from tickbus.stored import Stored
+from tickbus.columns.assembler import Assembler
+from tickbus.log.stored import Stored
 from tickbus_schemas.exchanges import Exchange
 from tickbus_writer.local_target import LocalTarget
 from tickbus_writer.stream_files import Limits, StreamFiles

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from tickbus.group import Assembler, Group
-from tickbus.stored import Stored
+from tickbus.columns.assembler import Assembler
+from tickbus.columns.group import Group
+from tickbus.log.stored import Stored
 from tickbus_features.fold import FeatureFold
 from tickbus_features.warm import warm
 

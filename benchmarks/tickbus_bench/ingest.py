@@ -21,10 +21,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tickbus.connection import connect
-from tickbus_runtime import streams
-from tickbus_runtime.nats_server import EmbeddedServer
-from tickbus_runtime.settings import IngestSettings, Settings
+from tickbus.log.connection import connect
+from tickbus_runtime.bus import streams
+from tickbus_runtime.local.nats_server import EmbeddedServer
+from tickbus_runtime.settings.sections import IngestSettings, Settings
 from tickbus_schemas.errors import Fatal
 
 from tickbus_bench.capture import CHANNELS

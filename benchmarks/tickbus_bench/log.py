@@ -12,13 +12,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
-from tickbus.stored import Stored
+from tickbus.log.stored import Stored
 from tickbus_ingest.batches import Batches
 from tickbus_ingest.exchanges import load
 from tickbus_ingest.frames import Body, Frames
 from tickbus_ingest.rows import Flush, L2Table
 from tickbus_ingest.session import Session
-from tickbus_runtime import memory
+from tickbus_runtime.service import memory
 from tickbus_schemas.errors import Fatal
 
 from tickbus_bench.capture import CHANNELS, exchange, lines

@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 import tickbus
-from tickbus.connection import Connection, connect
-from tickbus.group import Assembler
-from tickbus.reader import Reader
+from tickbus.columns.assembler import Assembler
+from tickbus.log.connection import Connection, connect
+from tickbus.log.reader import Reader
 from tickbus_features.batch import compute, group_of
 from tickbus_features.fold import FeatureFold
 from tickbus_features.warm import warm
-from tickbus_runtime.flush import Outgoing
-from tickbus_runtime.nats_server import EmbeddedServer
-from tickbus_runtime.publisher import Publisher
+from tickbus_runtime.bus.in_flight import Outgoing
+from tickbus_runtime.bus.publisher import Publisher
+from tickbus_runtime.local.nats_server import EmbeddedServer
 
 from tickbus_bench import peers
 from tickbus_bench.dataset import dataset

@@ -20,15 +20,15 @@ import numpy.typing as npt
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from tickbus.group import Assembler
-from tickbus.stored import Stored
+from tickbus.columns.assembler import Assembler
+from tickbus.log.stored import Stored
 from tickbus_features.fold import FeatureFold
 from tickbus_features.warm import warm
-from tickbus_runtime import memory
-from tickbus_runtime.measure import Measure
-from tickbus_runtime.service import Context
-from tickbus_runtime.telemetry import Telemetry
-from tickbus_runtime.tracing import Tracing
+from tickbus_runtime.service import memory
+from tickbus_runtime.service.measure import Measure
+from tickbus_runtime.service.process import Context
+from tickbus_runtime.telemetry.metrics import Telemetry
+from tickbus_runtime.telemetry.tracing import Tracing
 
 from tickbus_bench.log import groups_of, of_capture
 from tickbus_bench.target import Target

@@ -8,14 +8,14 @@ from pathlib import Path
 from statistics import median
 
 import pyarrow.parquet as pq
-from tickbus import manifest
-from tickbus.dataset_schema import table_of
-from tickbus.group import Assembler
-from tickbus.manifest import DataFile
-from tickbus.stored import Stored
+from tickbus.columns.assembler import Assembler
+from tickbus.lake import manifest
+from tickbus.lake.dataset_schema import table_of
+from tickbus.lake.manifest import DataFile
+from tickbus.log.stored import Stored
 from tickbus_features.fold import FeatureFold
-from tickbus_writer import kernels
 from tickbus_writer.encodings import writer_options
+from tickbus_writer.warm import warm
 
 from tickbus_bench.capture import load
 from tickbus_bench.dataset import LIMITS, READ_MESSAGES, dataset
@@ -33,7 +33,7 @@ RAW_FEEDS = ("trade", "l2", "bbo", "status")
 
 def measure(capture: Path, quick: bool) -> list[Target]:
     """The raw stream of the capture, and bars and features over it."""
-    kernels.warm()
+    warm()
     log = of_capture(capture, flush_frames=FLUSH_FRAMES)
     streams = {"MD": log.stored, **_derived(log.stored)}
     _write(streams)

@@ -2,6 +2,9 @@
 
 Names are loaded when they are used: subscribing needs nats-py and msgspec only, `OrderBook` the
 extra `tickbus[book]`, `scan` the extra `tickbus[lake]`.
+
+Rooms, each of which imports only those behind it (import-linter holds this):
+`warm`, `cli`, `lake`, `columns` and `book` (neither sees the other), `log`, `compiled`.
 """
 
 from __future__ import annotations
@@ -10,20 +13,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tickbus.batch import Batch
-    from tickbus.connection import Connection, connect
-    from tickbus.dataset import scan
-    from tickbus.orderbook import OrderBook
-    from tickbus.subscription import Subscription, subscribe
+    from tickbus.book.orderbook import OrderBook
+    from tickbus.lake.dataset import scan
+    from tickbus.log.batch import Batch
+    from tickbus.log.connection import Connection, connect
+    from tickbus.log.subscription import Subscription, subscribe
 
 _HOME = {
-    "Batch": "tickbus.batch",
-    "Connection": "tickbus.connection",
-    "OrderBook": "tickbus.orderbook",
-    "Subscription": "tickbus.subscription",
-    "connect": "tickbus.connection",
-    "scan": "tickbus.dataset",
-    "subscribe": "tickbus.subscription",
+    "Batch": "tickbus.log.batch",
+    "Connection": "tickbus.log.connection",
+    "OrderBook": "tickbus.book.orderbook",
+    "Subscription": "tickbus.log.subscription",
+    "connect": "tickbus.log.connection",
+    "scan": "tickbus.lake.dataset",
+    "subscribe": "tickbus.log.subscription",
 }
 
 

@@ -1,7 +1,7 @@
 """Compile every kernel once, so that no service pays for it at start.
 
-A distribution with kernels names, in the entry point group `tickbus.kernels`, a function without
-arguments that runs them with the very types that they get at work.
+Every package with kernels has a file `warm.py` like this one. Its `warm()` runs the kernels with
+the types that they get at work; the package names it in the entry point group `tickbus.kernels`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from tickbus_schemas import codec, subjects
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import BboBatch, Header, L2Batch, L2Flag, Message, TradeBatch
 
-from tickbus.group import Assembler
-from tickbus.kernels import book as levels
-from tickbus.kernels import recompute
-from tickbus.kernels.compiled import forget_old_caches
-from tickbus.kernels.wire import KernelReader
-from tickbus.orderbook import OrderBook
-from tickbus.stored import Stored
+from tickbus.book.kernels import levels
+from tickbus.book.orderbook import OrderBook
+from tickbus.columns.assembler import Assembler
+from tickbus.compiled import forget_old_caches
+from tickbus.lake.verify.kernels import recompute
+from tickbus.log.kernels.wire import KernelReader
+from tickbus.log.stored import Stored
 
 GROUP = "tickbus.kernels"
 

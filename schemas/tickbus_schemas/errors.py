@@ -1,6 +1,6 @@
 """What went wrong, named by what to do next.
 
-Foreign errors are translated into these four at the border of the library that raised them.
+Foreign errors are translated into these three at the border of the library that raised them.
 """
 
 from __future__ import annotations
@@ -12,15 +12,6 @@ class TickbusError(Exception):
 
 class Retry(TickbusError):
     """Try the same again later, with backoff."""
-
-
-class Resync(TickbusError):
-    """The book of `ticker` can no longer be trusted: fetch a new snapshot."""
-
-    def __init__(self, ticker: str, reason: str) -> None:
-        super().__init__(f"{ticker}: {reason}")
-        self.ticker = ticker
-        self.reason = reason
 
 
 class Reject(TickbusError):

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tickbus.group import Assembler
-from tickbus.manifest import committed_files
+from tickbus.columns.assembler import Assembler
+from tickbus.lake.manifest import committed_files
 from tickbus_bench import log
 from tickbus_bench.dataset import dataset
 from tickbus_book.fold import BookFold

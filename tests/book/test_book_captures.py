@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tickbus_book.fold import BookFold
-from tickbus_runtime.fold import Output
+from tickbus_runtime.service.fold import Output
 from tickbus_schemas import codec
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import BookBatch

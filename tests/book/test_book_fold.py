@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus.group import Assembler
-from tickbus.kernels.grid import fold_ticker
-from tickbus.stored import Stored, Traced
+from tickbus.columns.assembler import Assembler
+from tickbus.log.stored import Stored, Traced
 from tickbus_book.__main__ import intervals_ms
 from tickbus_book.fold import BookFold
+from tickbus_book.kernels.grid import fold_ticker
 from tickbus_book.warm import warm
-from tickbus_runtime.fold import Output
-from tickbus_runtime.settings import BookSettings
+from tickbus_runtime.service.fold import Output
+from tickbus_runtime.settings.sections import BookSettings
 from tickbus_schemas import codec
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tickbus.connection import Connection
+from tickbus.log.connection import Connection
 from tickbus_book.fold import BookFold
 from tickbus_schemas.exchanges import Exchange
 

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from nats.js.api import RePublish, StreamConfig
-from tickbus.connection import Connection
-from tickbus_runtime.nats_server import EmbeddedServer
+from tickbus.log.connection import Connection
+from tickbus_runtime.local.nats_server import EmbeddedServer
 
 from tests.schemas.test_golden import CASES, bytes_of
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
-from tickbus.batch import Batch
+from tickbus.log.batch import Batch
 from tickbus_schemas.messages import (
     ABSENT,
     SEQ_ID_ROWS,

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
-from tickbus.burst import BurstParser, run_reader
-from tickbus.connection import Connection
-from tickbus.delivery import Deliveries, delivery
-from tickbus.kernels import wire as kernel
-from tickbus.kernels.wire import KernelReader
-from tickbus.wire import Messages, RunReader, read_plainly
+from tickbus.log.burst import BurstParser, run_reader
+from tickbus.log.connection import Connection
+from tickbus.log.delivery import Deliveries, delivery
+from tickbus.log.kernels import wire as kernel
+from tickbus.log.kernels.wire import KernelReader
+from tickbus.log.wire import Messages, RunReader, read_plainly
 
 BY_KERNEL = KernelReader()
 readers = pytest.mark.parametrize("read_many", [read_plainly, BY_KERNEL], ids=["plain", "kernel"])
@@ -244,8 +244,8 @@ def test_only_a_process_that_runs_kernels_reads_by_one() -> None:
     code = (
         "import sys\n"
         "sys.modules['numba'] = None\n"
-        "from tickbus.burst import run_reader\n"
-        "from tickbus.wire import read_plainly\n"
+        "from tickbus.log.burst import run_reader\n"
+        "from tickbus.log.wire import read_plainly\n"
         "assert run_reader() is read_plainly\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -123,7 +123,7 @@ def test_help_survives_a_command_that_is_not_installed_completely(installed: Pat
 
 def test_help_imports_no_library_that_takes_long(installed: Path) -> None:
     code = (
-        "import sys; from tickbus.cli import main; main(['--help']);"
+        "import sys; from tickbus.cli.dispatch import main; main(['--help']);"
         "print(sorted({'nats', 'numpy', 'numba', 'polars', 'asyncio'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -233,7 +233,7 @@ def test_the_clients_own_commands_need_nats_py_and_msgspec_only() -> None:
     code = (
         "import sys, importlib;"
         "sys.modules.update(dict.fromkeys(['numpy', 'numba', 'polars', 'pyarrow', 'aiohttp']));"
-        "[importlib.import_module(f'tickbus.commands.{name}')"
+        "[importlib.import_module(f'tickbus.cli.{name}')"
         " for name in ('tail', 'top', 'replay', 'streams')]"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tickbus.commands import rendering
+from tickbus.cli import rendering
 from tickbus_schemas import codec
 from tickbus_schemas.messages import Message
 

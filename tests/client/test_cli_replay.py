@@ -16,11 +16,11 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.msg import Msg
-from tickbus.commands.replay import Pace
-from tickbus.commands.source import in_time_order, overlap
-from tickbus.connection import Connection
-from tickbus.stored import Stored
-from tickbus_runtime.nats_server import EmbeddedServer
+from tickbus.cli.replay import Pace
+from tickbus.cli.source import in_time_order, overlap
+from tickbus.log.connection import Connection
+from tickbus.log.stored import Stored
+from tickbus_runtime.local.nats_server import EmbeddedServer
 from tickbus_schemas import codec
 from tickbus_schemas.messages import TradeBatch
 

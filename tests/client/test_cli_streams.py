@@ -6,9 +6,9 @@ import json
 
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy
-from tickbus import inventory
-from tickbus.connection import Connection
-from tickbus_runtime.nats_server import EmbeddedServer
+from tickbus.log import inventory
+from tickbus.log.connection import Connection
+from tickbus_runtime.local.nats_server import EmbeddedServer
 
 from tests.client.running import L2, TRADE, finished, make_stream, publish
 

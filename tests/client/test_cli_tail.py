@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from nats.js.api import StreamConfig
-from tickbus.connection import Connection
-from tickbus_runtime.nats_server import EmbeddedServer
+from tickbus.log.connection import Connection
+from tickbus_runtime.local.nats_server import EmbeddedServer
 
 from tests.client.running import L2, TRADE, finished, make_stream, publish, tickbus
 

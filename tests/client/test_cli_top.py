@@ -13,10 +13,10 @@ import termios
 from typing import Any
 
 import pytest
-from tickbus.commands import text, top
-from tickbus.commands.rates import Rates
-from tickbus.connection import Connection
-from tickbus_runtime.nats_server import EmbeddedServer
+from tickbus.cli import text, top
+from tickbus.cli.rates import Rates
+from tickbus.log.connection import Connection
+from tickbus_runtime.local.nats_server import EmbeddedServer
 
 from tests.client.running import L2, TRADE, finished, make_stream, publish, tickbus
 from tests.schemas.test_golden import CASES, bytes_of

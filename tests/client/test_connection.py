@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tickbus.burst import BurstParser
-from tickbus.connection import Connection, connect, redacted
-from tickbus.transport import BurstTransport
-from tickbus.wire import Messages
-from tickbus_runtime.nats_server import EmbeddedServer
+from tickbus.log.burst import BurstParser
+from tickbus.log.connection import Connection, connect, redacted
+from tickbus.log.transport import BurstTransport
+from tickbus.log.wire import Messages
+from tickbus_runtime.local.nats_server import EmbeddedServer
 from tickbus_schemas.errors import Retry
 
 
@@ -88,7 +88,7 @@ def test_subscribing_needs_neither_numpy_nor_polars() -> None:
     code = (
         "import sys\n"
         "for name in ('numpy', 'numba', 'polars', 'pyarrow'): sys.modules[name] = None\n"
-        "import tickbus, tickbus.subscription, tickbus.batch\n"
+        "import tickbus, tickbus.log.subscription, tickbus.log.batch\n"
         "tickbus.connect, tickbus.subscribe, tickbus.Batch\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

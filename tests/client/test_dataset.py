@@ -9,8 +9,8 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from tickbus.dataset import scan, select
-from tickbus.dataset_schema import FEEDS, columns, schema
+from tickbus.lake.dataset import scan, select
+from tickbus.lake.dataset_schema import FEEDS, columns, schema
 from tickbus_schemas.errors import Fatal, Reject
 
 from tests.client.verifiable import right_dataset

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus.group import Assembler, Group
-from tickbus.stored import Stored, header
+from tickbus.columns.assembler import Assembler
+from tickbus.columns.group import Group
+from tickbus.log.stored import Stored, header
 from tickbus_schemas import codec
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import (

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus import manifest
-from tickbus.manifest import DataFile, EmptyPacket, Entry, EpochRange, SnapshotStart
+from tickbus.lake import manifest
+from tickbus.lake.manifest import DataFile, EmptyPacket, Entry, EpochRange, SnapshotStart
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus.orderbook import OrderBook
+from tickbus.book.orderbook import OrderBook
 from tickbus_schemas.messages import ABSENT, Action, L2Batch, L2Flag
 
 Level = tuple[int, float, float]

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from tickbus.orderbook import OrderBook
+from tickbus.book.orderbook import OrderBook
 
 CAPTURES = [
     "binance_usdm/btcusdt_20240808",

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tickbus.kernels import book as kernel
-from tickbus.kernels.compiled import cache_dir, forget_old_caches
-from tickbus.orderbook import OrderBook
+from tickbus.book.kernels import levels as kernel
+from tickbus.book.orderbook import OrderBook
+from tickbus.compiled import cache_dir, forget_old_caches
 
 
 def apply(book: OrderBook, price: range, size: float) -> None:

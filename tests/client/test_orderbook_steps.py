@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus.kernels import book as kernel
-from tickbus.kernels.pages import BITS, BITS_MAX, CAPACITY, SCALE, UNIT, USED, new
-from tickbus.kernels.steps import step_of
-from tickbus.orderbook import OrderBook
+from tickbus.book.kernels import levels as kernel
+from tickbus.book.kernels.pages import BITS, BITS_MAX, CAPACITY, SCALE, UNIT, USED, new
+from tickbus.book.kernels.steps import step_of
+from tickbus.book.orderbook import OrderBook
 
 from tests.client.test_orderbook import SIZES, Level, Naive, apply, assert_same
 

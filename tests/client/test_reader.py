@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator
 import pytest
 from nats.js.api import StreamConfig
 from nats.js.client import JetStreamContext
-from tickbus.connection import Connection
-from tickbus.reader import BATCH_BYTES, BUFFER_BYTES, REQUESTS_OPEN, Reader
-from tickbus.stored import Stored
-from tickbus_runtime.nats_server import EmbeddedServer
-from tickbus_runtime.publisher import Outgoing, Publisher
+from tickbus.log.connection import Connection
+from tickbus.log.reader import BATCH_BYTES, BUFFER_BYTES, REQUESTS_OPEN, Reader
+from tickbus.log.stored import Stored
+from tickbus_runtime.bus.in_flight import Outgoing
+from tickbus_runtime.bus.publisher import Publisher
+from tickbus_runtime.local.nats_server import EmbeddedServer
 from tickbus_schemas.errors import Fatal
 
 pytestmark = pytest.mark.connected
@@ -163,7 +164,7 @@ async def test_a_server_that_falls_silent_is_left_and_found_again(
     nats_server: EmbeddedServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tickbus.reader.HEARTBEAT_S", 0.1)
+    monkeypatch.setattr("tickbus.log.reader.HEARTBEAT_S", 0.1)
     assert nats_server.process is not None
     reader = Reader(bus, "S")
     await publisher.flush(_messages(0, 10))

@@ -13,9 +13,9 @@ import pytest
 import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus import manifest, rowhash
-from tickbus.dataset_schema import Column, Rows, Text, from_arrow, to_arrow
-from tickbus.rowhash import RowHash
+from tickbus.lake import manifest, rowhash
+from tickbus.lake.dataset_schema import Column, Rows, Text, from_arrow, to_arrow
+from tickbus.lake.rowhash import RowHash
 
 from tests.writer.logs import derived_log, market_log
 from tests.writer.writing import written
@@ -62,7 +62,7 @@ def hashed(*pieces: Rows, exchange: str = "okx", ticker: str = "X") -> str:
 
 
 def test_the_hash_is_as_it_is_defined() -> None:
-    """By hand, from the text at the head of tickbus.rowhash; the constant keeps it so."""
+    """By hand, from the text at the head of tickbus.lake.rowhash; the constant keeps it so."""
     rows = rows_of([(5, 1.5, True, "a"), (-(2**63), float("nan"), False, "größer")])
     digests = [
         xxhash.xxh3_128_digest(struct.pack("<qq", 0, 1)),

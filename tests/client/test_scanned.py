@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus.homes import SUBJECTS_MAX, Homes
-from tickbus.kernels.message import START, scan
-from tickbus.rules import FIELD_RULES, FIELDS, TAGS, TYPE_RULES
-from tickbus.scanned import Scanned
-from tickbus.stored import Stored
+from tickbus.columns.homes import SUBJECTS_MAX, Homes
+from tickbus.columns.kernels.message import START, scan
+from tickbus.columns.rules import FIELD_RULES, FIELDS, TAGS, TYPE_RULES
+from tickbus.columns.scanned import Scanned
+from tickbus.log.stored import Stored
 from tickbus_schemas import codec
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import MAX_MESSAGE_BYTES, FeatureBatch, Header, Message

@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from nats.js.api import RePublish, StreamConfig
-from tickbus.batch import Batch
-from tickbus.connection import Connection
-from tickbus.live import LiveFeed
-from tickbus.subscription import Subscription, subscribe
-from tickbus_runtime.nats_server import EmbeddedServer
-from tickbus_runtime.publisher import Outgoing, Publisher
+from tickbus.log.batch import Batch
+from tickbus.log.connection import Connection
+from tickbus.log.live import LiveFeed
+from tickbus.log.subscription import Subscription, subscribe
+from tickbus_runtime.bus.in_flight import Outgoing
+from tickbus_runtime.bus.publisher import Publisher
+from tickbus_runtime.local.nats_server import EmbeddedServer
 from tickbus_schemas import codec
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.messages import Message
@@ -140,7 +141,7 @@ async def test_a_lost_connection_is_filled_from_the_stream(
 async def test_more_than_the_buffer_holds_is_filled_from_the_stream(
     stream: str, bus: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tickbus.live.BUFFER_MESSAGES", 100)
+    monkeypatch.setattr("tickbus.log.live.BUFFER_MESSAGES", 100)
     subscription = subscribe(ALL, 1, nc=bus)
     found: list[Batch] = []
     first = asyncio.create_task(until_it_listens_publish(bus, 1))

@@ -8,7 +8,7 @@ from urllib.parse import urlparse
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus.transport import READ_BYTES, BurstTransport, ChunkReader
+from tickbus.log.transport import READ_BYTES, BurstTransport, ChunkReader
 
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=20), st.booleans()), max_size=20))

@@ -12,10 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tickbus import cli, manifest
-from tickbus.kernels.recompute import compare
-from tickbus.verify.check import verify
-from tickbus.verify.findings import SHOWN_MAX, Findings
+from tickbus.cli.dispatch import main
+from tickbus.lake import manifest
+from tickbus.lake.verify.check import verify
+from tickbus.lake.verify.findings import SHOWN_MAX, Findings
+from tickbus.lake.verify.kernels.recompute import compare
 from tickbus.warm import warm
 from tickbus_schemas.messages import Status, StatusKind
 from tickbus_writer.local_target import LocalTarget
@@ -309,7 +310,7 @@ def test_a_book_that_its_l2_rows_do_not_give_is_noticed(tmp_path: Path) -> None:
 
 
 def run(*arguments: str, capsys: Any) -> tuple[int, str, str]:
-    code = cli.main(list(arguments))
+    code = main(list(arguments))
     out, err = capsys.readouterr()
     return code, out, err
 

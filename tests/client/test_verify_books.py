@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tickbus.kernels.recompute import NO_BOOK, SAME
-from tickbus.verify.books import Made, Replay, Rows
-from tickbus.verify.l2 import Packets
+from tickbus.lake.verify.books import Made, Replay, Rows
+from tickbus.lake.verify.kernels.recompute import NO_BOOK, SAME
+from tickbus.lake.verify.l2 import Packets
 from tickbus_schemas.messages import L2Flag
 
 Level = tuple[int, float, float]

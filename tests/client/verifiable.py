@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tickbus.stored import Stored
+from tickbus.log.stored import Stored
 from tickbus_schemas import codec, subjects
 from tickbus_schemas.messages import ABSENT, BookBatch, L2Batch
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tickbus_runtime.nats_server import EmbeddedServer
+from tickbus_runtime.local.nats_server import EmbeddedServer
 
 from tests.end_to_end.running import TICKBUS
 

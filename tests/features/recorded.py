@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tickbus.group import Assembler, Group, Stored
+from tickbus.columns.assembler import Assembler
+from tickbus.columns.group import Group
+from tickbus.log.stored import Stored
 from tickbus_schemas import codec, subjects
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import (

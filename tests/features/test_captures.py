@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tickbus.group import Stored
+from tickbus.log.stored import Stored
 from tickbus_features.batch import Series, compute
 from tickbus_features.fold import FeatureFold
 from tickbus_schemas import codec

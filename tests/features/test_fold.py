@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from tickbus.group import Assembler, Group
-from tickbus.stored import Stored, Traced
+from tickbus.columns.assembler import Assembler
+from tickbus.columns.group import Group
+from tickbus.log.stored import Stored, Traced
 from tickbus_features.fold import FeatureFold
 from tickbus_features.merge import fold_ticker
 from tickbus_features.warm import warm
-from tickbus_runtime.fold import Output
+from tickbus_runtime.service.fold import Output
 from tickbus_schemas import codec
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import (

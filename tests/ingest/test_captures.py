@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tickbus.orderbook import OrderBook
+from tickbus.book.orderbook import OrderBook
 from tickbus_schemas.messages import BboBatch, L2Batch, L2Flag, StatusKind, TradeBatch
 
 from tests.ingest import wire

@@ -19,10 +19,10 @@ import aiohttp
 import numpy as np
 import pytest
 import zstandard
-from tickbus.connection import Connection
-from tickbus_runtime import streams
-from tickbus_runtime.nats_server import EmbeddedServer
-from tickbus_runtime.settings import NatsSettings, Settings
+from tickbus.log.connection import Connection
+from tickbus_runtime.bus import streams
+from tickbus_runtime.local.nats_server import EmbeddedServer
+from tickbus_runtime.settings.sections import NatsSettings, Settings
 from tickbus_schemas import codec
 from tickbus_schemas.messages import (
     BboBatch,

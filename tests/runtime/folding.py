@@ -14,13 +14,13 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 import structlog
-from tickbus.connection import connect
-from tickbus.group import Group
-from tickbus_runtime import checkpoint
-from tickbus_runtime.fold import FoldService, Output
-from tickbus_runtime.publisher import Publisher
-from tickbus_runtime.service import Context
-from tickbus_runtime.settings import Settings
+from tickbus.columns.group import Group
+from tickbus.log.connection import connect
+from tickbus_runtime.bus import checkpoint
+from tickbus_runtime.bus.publisher import Publisher
+from tickbus_runtime.service.fold import FoldService, Output
+from tickbus_runtime.service.process import Context
+from tickbus_runtime.settings.sections import Settings
 from tickbus_schemas import codec, subjects
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import BarBatch, Clock, Message, TradeBatch

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
-from tickbus_runtime.demo_view import BARS, TRADES, DemoView, subjects_of
-from tickbus_runtime.lives import Lives
-from tickbus_runtime.names import STAGES
-from tickbus_runtime.telemetry import Telemetry
+from tickbus_runtime.local.demo_view import BARS, TRADES, DemoView, subjects_of
+from tickbus_runtime.local.lives import Lives
+from tickbus_runtime.telemetry.metrics import Telemetry
+from tickbus_runtime.telemetry.names import STAGES
 from tickbus_schemas import codec
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import BarBatch, BookBatch, TradeBatch

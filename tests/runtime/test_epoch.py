@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tickbus.connection import Connection, connect
-from tickbus_runtime.epoch import announce_epoch
-from tickbus_runtime.nats_server import EmbeddedServer
-from tickbus_runtime.settings import NatsSettings, Settings
-from tickbus_runtime.streams import ensure
+from tickbus.log.connection import Connection, connect
+from tickbus_runtime.bus.epoch import announce_epoch
+from tickbus_runtime.bus.streams import ensure
+from tickbus_runtime.local.nats_server import EmbeddedServer
+from tickbus_runtime.settings.sections import NatsSettings, Settings
 from tickbus_schemas import codec
 from tickbus_schemas.errors import Fatal, Retry
 from tickbus_schemas.exchanges import Exchange

@@ -11,18 +11,20 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus.connection import Connection
-from tickbus.group import Assembler, Group
-from tickbus.reader import Reader
-from tickbus.stored import Stored, header
-from tickbus_runtime import checkpoint
-from tickbus_runtime.checkpoint import CHUNK_BYTES, Checkpoint
-from tickbus_runtime.fold import Output, serve_fold
-from tickbus_runtime.nats_server import EmbeddedServer
-from tickbus_runtime.publisher import Outgoing, Publisher
-from tickbus_runtime.service import Context
-from tickbus_runtime.settings import NatsSettings, Settings
-from tickbus_runtime.streams import ensure
+from tickbus.columns.assembler import Assembler
+from tickbus.columns.group import Group
+from tickbus.log.connection import Connection
+from tickbus.log.reader import Reader
+from tickbus.log.stored import Stored, header
+from tickbus_runtime.bus import checkpoint
+from tickbus_runtime.bus.checkpoint import CHUNK_BYTES, Checkpoint
+from tickbus_runtime.bus.in_flight import Outgoing
+from tickbus_runtime.bus.publisher import Publisher
+from tickbus_runtime.bus.streams import ensure
+from tickbus_runtime.local.nats_server import EmbeddedServer
+from tickbus_runtime.service.fold import Output, serve_fold
+from tickbus_runtime.service.process import Context
+from tickbus_runtime.settings.sections import NatsSettings, Settings
 from tickbus_schemas import codec, subjects
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
@@ -276,7 +278,7 @@ class _Killing(_Folded):
 async def test_told_to_stop_while_the_bus_is_away_it_leaves_in_order(
     bus: Connection, nats_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tickbus_runtime.fold.GIVE_UP_S", 0.1)
+    monkeypatch.setattr("tickbus_runtime.service.fold.GIVE_UP_S", 0.1)
     await ensure(bus.jetstream(), Settings(nats=SMALL), Settings().of_shard)
     await _publish(bus, log_of(0, 20))
     ctx = _context(bus)

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tickbus_runtime import health
-from tickbus_runtime.health import PROBE_FAILURES, HealthServer, Readiness, keep_probing
-from tickbus_runtime.settings import HealthSettings
-from tickbus_runtime.telemetry import Telemetry
+from tickbus_runtime.service import health
+from tickbus_runtime.service.health import PROBE_FAILURES, HealthServer, Readiness, keep_probing
+from tickbus_runtime.settings.sections import HealthSettings
+from tickbus_runtime.telemetry.metrics import Telemetry
 from tickbus_schemas.errors import Fatal
 
 

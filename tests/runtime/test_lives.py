@@ -1,4 +1,4 @@
-"""The lives of restarted processes add up to one outcome."""
+"""The lives of restarted processes add up to one report."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from tickbus.manifest import DataFile
-from tickbus_runtime.lives import Lives, split_labels
-from tickbus_runtime.outcome import outcome, summary
-from tickbus_runtime.progress import Progress
-from tickbus_runtime.telemetry import Telemetry
+from tickbus.lake.manifest import DataFile
+from tickbus_runtime.local.lives import Lives, split_labels
+from tickbus_runtime.local.progress import Progress
+from tickbus_runtime.local.run_report import run_report, summary
+from tickbus_runtime.telemetry.metrics import Telemetry
 
 
 def status(service: str, pid: int, started: float, **facts: Any) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def test_keys_of_counters_are_read_back(key: str, parts: tuple[str, dict[str, st
 
 
 def file(feed: str, rows: int) -> DataFile:
-    """A committed file; what the outcome does not look at is empty."""
+    """A committed file; what the report does not look at is empty."""
     empty: dict[str, Any] = {
         field.name: 0 if field.type in (int, "int") else ""
         for field in msgspec.structs.fields(DataFile)
@@ -74,13 +74,13 @@ def file(feed: str, rows: int) -> DataFile:
     return DataFile(**{**empty, "feed": feed, "rows": rows, "size": 1_000})
 
 
-def test_the_outcome_counts_frames_rows_and_time_and_is_json() -> None:
+def test_the_report_counts_frames_rows_and_time_and_is_json() -> None:
     lives = Lives()
     first, second = ingest_life(10, 5, 2, 100), ingest_life(11, 6, 3, 100)
     lives.update(first | {"first_frame_ns": 10_000_000_000})
     lives.update(second | {"first_frame_ns": 20_000_000_000})
     lives.update(status("writer", 3, 1.0, last_commit_ns=31_500_000_000))
-    result = outcome(
+    result = run_report(
         lives,
         [file("trade", 5), file("l2", 700), file("trade", 1)],
         {"MD_BINANCE_USDM": 20},
@@ -107,7 +107,7 @@ def test_the_outcome_counts_frames_rows_and_time_and_is_json() -> None:
 
 
 def test_without_the_services_own_times_the_supervisors_are_taken() -> None:
-    result = outcome(
+    result = run_report(
         Lives(), [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0
     )
     assert result["seconds"] == 7.0

@@ -11,7 +11,7 @@ import pytest
 
 _PROGRAM = """
 import json, resource
-from tickbus_runtime import memory
+from tickbus_runtime.service import memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -10,8 +10,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from tickbus.connection import Connection, connect
-from tickbus_runtime.nats_server import EmbeddedServer
+from tickbus.log.connection import Connection, connect
+from tickbus_runtime.local.nats_server import EmbeddedServer
 from tickbus_schemas.errors import Fatal
 
 pytestmark = pytest.mark.connected

@@ -10,11 +10,12 @@ import pytest
 import pytest_asyncio
 from nats.js.api import DiscardPolicy, StreamConfig
 from nats.js.client import JetStreamContext
-from tickbus.connection import Connection
-from tickbus.reader import Reader
-from tickbus_runtime.nats_server import EmbeddedServer
-from tickbus_runtime.publisher import Outgoing, Publisher
-from tickbus_runtime.telemetry import Telemetry
+from tickbus.log.connection import Connection
+from tickbus.log.reader import Reader
+from tickbus_runtime.bus.in_flight import Outgoing
+from tickbus_runtime.bus.publisher import Publisher
+from tickbus_runtime.local.nats_server import EmbeddedServer
+from tickbus_runtime.telemetry.metrics import Telemetry
 from tickbus_schemas.errors import Reject, Retry
 
 WINDOW_S = 0.2

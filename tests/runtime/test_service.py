@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tickbus_runtime.nats_server import EmbeddedServer
+from tickbus_runtime.local.nats_server import EmbeddedServer
 
 pytestmark = pytest.mark.connected
 
@@ -34,7 +34,12 @@ class Process:
 
     def __init__(self, folder: Path, code: str, environment: dict[str, str]) -> None:
         program = "\n".join(
-            ["import asyncio", "from tickbus_runtime.service import run", code, "run('toy', serve)"]
+            [
+                "import asyncio",
+                "from tickbus_runtime.service.process import run",
+                code,
+                "run('toy', serve)",
+            ]
         )
         self.folder = folder
         self.process = subprocess.Popen(

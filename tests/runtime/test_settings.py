@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus_runtime.settings import Settings
-from tickbus_runtime.settings_sources import KEYS, allowed, env_name, environment, load, redact
+from tickbus_runtime.settings.sections import Settings
+from tickbus_runtime.settings.sources import KEYS, allowed, env_name, environment, load, redact
 from tickbus_schemas.errors import Fatal
 
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.js.api import DiscardPolicy, StreamConfig
 from nats.js.client import JetStreamContext
-from tickbus.connection import Connection
-from tickbus_runtime.settings import NatsSettings, Settings, WriterSettings
-from tickbus_runtime.streams import _covered, declarations, ensure, incarnation, next_block
+from tickbus.log.connection import Connection
+from tickbus_runtime.bus.streams import _covered, declarations, ensure, incarnation, next_block
+from tickbus_runtime.settings.sections import NatsSettings, Settings, WriterSettings
 from tickbus_schemas.errors import Fatal
 
 SETTINGS = Settings(nats=NatsSettings(max_bytes=64 * 1024**2))

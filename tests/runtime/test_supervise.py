@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tickbus_runtime.supervise import Again, Finished, GiveUp, Program, Restarts, Supervisor
+from tickbus_runtime.local.supervise import Again, Finished, GiveUp, Program, Restarts, Supervisor
 from tickbus_schemas.errors import Fatal
 
 STEADY = """
@@ -106,7 +106,7 @@ async def test_a_child_that_is_killed_comes_back(stage: Stage) -> None:
 async def test_a_held_child_begins_when_released_and_its_later_lives_at_once(stage: Stage) -> None:
     code = """
 import os, time
-from tickbus_runtime import leash
+from tickbus_runtime.service import leash
 leash.hold()
 print("started", flush=True)
 while not leash.released(): time.sleep(0.01)
@@ -194,7 +194,7 @@ async def test_stopping_while_a_restart_is_waited_for_does_not_start_it_again(st
 SUPERVISOR_TO_KILL = """
 import asyncio, sys
 from pathlib import Path
-from tickbus_runtime.supervise import Program, Supervisor
+from tickbus_runtime.local.supervise import Program, Supervisor
 
 async def main():
     supervisor = Supervisor(print)
@@ -206,7 +206,7 @@ async def main():
 
 asyncio.run(main())
 """
-LEASHED = "from tickbus_runtime import leash; import time; leash.hold(); time.sleep(60)"
+LEASHED = "from tickbus_runtime.service import leash; import time; leash.hold(); time.sleep(60)"
 
 
 @pytest.mark.connected

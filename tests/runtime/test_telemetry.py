@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
-from tickbus_runtime.names import METRICS, SPANS, STAGES
-from tickbus_runtime.telemetry import Latency, Telemetry
+from tickbus_runtime.telemetry.metrics import Latency, Telemetry
+from tickbus_runtime.telemetry.names import METRICS, SPANS, STAGES
 
 WITHIN = 2 ** (1 / 16)
 microseconds = st.lists(st.integers(0, 10**9), min_size=1, max_size=200)

@@ -15,11 +15,19 @@ from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from tickbus_runtime.spans import QUEUE_NOTES, parse_traceparent
-from tickbus_runtime.telemetry import Telemetry
-from tickbus_runtime.trace_receiver import PROTOBUF, TraceReceiver
-from tickbus_runtime.tracing import FIRST_TRACED, Tracing
-from tickbus_runtime.waterfall import QUIET_S, SETTLE_S, Span, Trace, Traces, duration, render
+from tickbus_runtime.telemetry.metrics import Telemetry
+from tickbus_runtime.telemetry.spans import QUEUE_NOTES, parse_traceparent
+from tickbus_runtime.telemetry.trace_receiver import PROTOBUF, TraceReceiver
+from tickbus_runtime.telemetry.tracing import FIRST_TRACED, Tracing
+from tickbus_runtime.telemetry.waterfall import (
+    QUIET_S,
+    SETTLE_S,
+    Span,
+    Trace,
+    Traces,
+    duration,
+    render,
+)
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.messages import PACKETS_PER_EPOCH
 

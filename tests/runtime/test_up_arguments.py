@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tickbus_runtime.checks import findings
 from tickbus_runtime.commands import doctor, up
-from tickbus_runtime.data_folder import DataFolder
-from tickbus_runtime.settings import Settings
+from tickbus_runtime.local.checks import findings
+from tickbus_runtime.local.data_folder import DataFolder
+from tickbus_runtime.settings.sections import Settings
 from tickbus_schemas.errors import Fatal
 
 

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import numpy as np
-from tickbus.stored import Stored
+from tickbus.log.stored import Stored
 from tickbus_schemas import codec, subjects
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import (

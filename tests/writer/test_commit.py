@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from tickbus import manifest
-from tickbus.manifest import DataFile, Entry
+from tickbus.lake import manifest
+from tickbus.lake.manifest import DataFile, Entry
 from tickbus_schemas.errors import Fatal
-from tickbus_writer.commit import Built, Outcome, commit, recover, sweep
+from tickbus_writer.commit import Built, CommitOutcome, commit, recover, sweep
 from tickbus_writer.steps import (
     Create,
     Discard,
@@ -88,7 +88,7 @@ BUILT = [
 
 
 def test_a_block_is_sealed_read_back_placed_linked_and_named() -> None:
-    outcome: Outcome = run(
+    outcome: CommitOutcome = run(
         commit(DRAFT, [TEMPORARY]),
         *BUILT,
         (Place("/tmp/1.tmp", PATH), True),
@@ -105,7 +105,7 @@ def test_a_block_is_sealed_read_back_placed_linked_and_named() -> None:
 
 def test_a_block_without_rows_is_an_entry_alone() -> None:
     data = manifest.encode(DRAFT)
-    outcome: Outcome = run(
+    outcome: CommitOutcome = run(
         commit(DRAFT, []), (Create(LINK, data), True), (Create(ENTRY, data), True)
     )
     assert outcome.won
@@ -163,7 +163,7 @@ def test_a_committed_file_is_never_replaced() -> None:
     theirs = manifest.encode(
         msgspec.structs.replace(DRAFT, files=[msgspec.structs.replace(FILE, row_hash="others")])
     )
-    outcome: Outcome = run(
+    outcome: CommitOutcome = run(
         commit(DRAFT, [TEMPORARY]),
         *BUILT,
         (Place("/tmp/1.tmp", PATH), False),
@@ -184,7 +184,7 @@ def test_who_comes_second_removes_its_files_and_goes_on_behind_the_winner() -> N
     """The winner cut earlier; had it died right after its link, its entry is written here."""
     winner = msgspec.structs.replace(DRAFT, last_seq=7, cut="drain")
     theirs = manifest.encode(winner)
-    outcome: Outcome = run(
+    outcome: CommitOutcome = run(
         commit(DRAFT, [TEMPORARY]),
         *BUILT,
         (Place("/tmp/1.tmp", PATH), True),

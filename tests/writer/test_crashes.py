@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tickbus import manifest
-from tickbus.group import Assembler
-from tickbus.stored import Stored
+from tickbus.columns.assembler import Assembler
+from tickbus.lake import manifest
+from tickbus.log.stored import Stored
 from tickbus_writer.block import Block
-from tickbus_writer.commit import EMPTY, Outcome, commit
+from tickbus_writer.commit import EMPTY, CommitOutcome, commit
 from tickbus_writer.local_target import LocalTarget
 from tickbus_writer.part import Part
 from tickbus_writer.partition import PartKey
@@ -85,7 +85,7 @@ def test_dataset_is_whole_after_death_at_any_point(tmp_path: Path) -> None:
             assert rows == all_rows(tmp_path / "right", feed)
 
 
-def building(target: LocalTarget, log: Sequence[Stored], cut: str) -> Steps[Outcome]:
+def building(target: LocalTarget, log: Sequence[Stored], cut: str) -> Steps[CommitOutcome]:
     """A writer with a block of these messages in hand, about to commit it."""
     group = Assembler().add(list(log))
     assert group is not None
@@ -101,11 +101,11 @@ def building(target: LocalTarget, log: Sequence[Stored], cut: str) -> Steps[Outc
 
 
 def interleave(
-    writers: list[tuple[Steps[Outcome], LocalTarget]], turns: list[bool]
-) -> list[Outcome | None]:
+    writers: list[tuple[Steps[CommitOutcome], LocalTarget]], turns: list[bool]
+) -> list[CommitOutcome | None]:
     """Carry out the steps of two writers in this order; what a finished one ended with."""
     answers: list[Any] = [None, None]
-    outcomes: list[Outcome | None] = [None, None]
+    outcomes: list[CommitOutcome | None] = [None, None]
     turns = turns + [False, True] * 200
     for turn in turns:
         steps, target = writers[turn]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus.group import Assembler, Group
-from tickbus_writer.rows import packed
+from tickbus.columns.assembler import Assembler
+from tickbus.columns.group import Group
+from tickbus_writer.dataset_rows import packed
 from tickbus_writer.segments import BLOCK_SEQS, Cutter, Filling, message_bytes, segment
 
 from tests.writer.logs import derived_log, market_log

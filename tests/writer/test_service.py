@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tickbus import manifest
-from tickbus.connection import Connection
-from tickbus.verify.check import verify
+from tickbus.lake import manifest
+from tickbus.lake.verify.check import verify
+from tickbus.log.connection import Connection
 from tickbus_schemas import codec
 from tickbus_schemas.messages import DeadLetter
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tickbus import manifest
-from tickbus.stored import Stored
+from tickbus.lake import manifest
+from tickbus.log.stored import Stored
 from tickbus_schemas import codec
 from tickbus_schemas.errors import Fatal, Reject
 from tickbus_schemas.messages import (

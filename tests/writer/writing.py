@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from tickbus.group import Assembler
-from tickbus.stored import Stored
+from tickbus.columns.assembler import Assembler
+from tickbus.log.stored import Stored
 from tickbus_writer.local_target import LocalTarget
 from tickbus_writer.stream_files import Limits, StreamFiles
 from tickbus_writer.target import Target

@@ -11,16 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tickbus_runtime import tracing
 from tickbus_runtime.commands.up import say
-from tickbus_runtime.demo_view import DemoView, subjects_of
-from tickbus_runtime.local_run import local_run
-from tickbus_runtime.outcome import Outcome, summary
-from tickbus_runtime.progress import Progress
-from tickbus_runtime.settings_sources import load
-from tickbus_runtime.stack import Plan, Stack
-from tickbus_runtime.trace_receiver import TraceReceiver
-from tickbus_runtime.waterfall import Trace, Traces, render
+from tickbus_runtime.local.demo_view import DemoView, subjects_of
+from tickbus_runtime.local.local_run import local_run
+from tickbus_runtime.local.progress import Progress
+from tickbus_runtime.local.run_report import RunReport, summary
+from tickbus_runtime.local.stack import Plan, Stack
+from tickbus_runtime.settings.sources import load
+from tickbus_runtime.telemetry import tracing
+from tickbus_runtime.telemetry.trace_receiver import TraceReceiver
+from tickbus_runtime.telemetry.waterfall import Trace, Traces, render
 
 help = "everything on this machine, no network: a simulated market to Parquet, live on a screen"
 
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _demo(
     args: argparse.Namespace, data: Path, duration_s: float, screen: bool
-) -> tuple[Outcome | None, Trace | None]:
+) -> tuple[RunReport | None, Trace | None]:
     receiver = TraceReceiver(Traces(quiet_s=1e9))
     await receiver.start()
     try:

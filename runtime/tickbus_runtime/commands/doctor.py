@@ -7,9 +7,9 @@ import json
 
 from tickbus_schemas.errors import Fatal
 
-from tickbus_runtime.checks import Finding, findings
-from tickbus_runtime.settings import Settings
-from tickbus_runtime.settings_sources import load
+from tickbus_runtime.local.checks import Finding, findings
+from tickbus_runtime.settings.sections import Settings
+from tickbus_runtime.settings.sources import load
 
 help = "check this machine: Python, packages, NATS, ports, disk, clock, settings"
 

@@ -7,13 +7,13 @@ import asyncio
 import json
 from typing import Any
 
-from tickbus.connection import connect
+from tickbus.log.connection import connect
 from tickbus_schemas.errors import Fatal, Retry
 
-from tickbus_runtime import bus
-from tickbus_runtime.settings import Settings
-from tickbus_runtime.settings_sources import from_text, load
-from tickbus_runtime.streams import ensure
+from tickbus_runtime.bus import connection
+from tickbus_runtime.bus.streams import ensure
+from tickbus_runtime.settings.sections import Settings
+from tickbus_runtime.settings.sources import from_text, load
 
 help = "create the streams of a shard; safe to repeat"
 
@@ -57,7 +57,7 @@ async def _ensure(settings: Settings, url: str | None, tickers: list[str] | None
             url,
             name="tickbus-init",
             user=settings.nats.user,
-            password=bus.password(settings.nats),
+            password=connection.password(settings.nats),
             creds_file=settings.nats.creds_file,
             data_dir=settings.data_dir,
         )
@@ -66,4 +66,4 @@ async def _ensure(settings: Settings, url: str | None, tickers: list[str] | None
     try:
         return await ensure(nc.jetstream(), settings, settings.of_shard, tickers)
     finally:
-        await bus.close(nc)
+        await connection.close(nc)

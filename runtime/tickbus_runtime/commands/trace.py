@@ -9,8 +9,8 @@ import shutil
 import sys
 import time
 
-from tickbus_runtime.trace_receiver import TraceReceiver
-from tickbus_runtime.waterfall import QUIET_S, Trace, Traces, render
+from tickbus_runtime.telemetry.trace_receiver import TraceReceiver
+from tickbus_runtime.telemetry.waterfall import QUIET_S, Trace, Traces, render
 
 help = "receive OTLP traces and print each packet's way as a waterfall"
 

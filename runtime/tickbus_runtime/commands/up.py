@@ -11,11 +11,11 @@ from typing import Any
 
 from tickbus_schemas.errors import Fatal
 
-from tickbus_runtime.local_run import local_run
-from tickbus_runtime.outcome import summary
-from tickbus_runtime.settings import NatsSettings
-from tickbus_runtime.settings_sources import from_text, load
-from tickbus_runtime.stack import Plan
+from tickbus_runtime.local.local_run import local_run
+from tickbus_runtime.local.run_report import summary
+from tickbus_runtime.local.stack import Plan
+from tickbus_runtime.settings.sections import NatsSettings
+from tickbus_runtime.settings.sources import from_text, load
 
 help = "run everything on this machine: NATS, ingest, book, features, writer"
 

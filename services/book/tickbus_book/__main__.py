@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tickbus_runtime.fold import serve_fold
-from tickbus_runtime.service import Context, run
-from tickbus_runtime.settings import BookSettings
+from tickbus_runtime.service.fold import serve_fold
+from tickbus_runtime.service.process import Context, run
+from tickbus_runtime.settings.sections import BookSettings
 from tickbus_schemas import subjects
 
 from tickbus_book.fold import BookFold

@@ -1,7 +1,6 @@
 """The book service's fold: a shard's log in, messages of its books on a time grid out.
 
-What is decided here is only what a message is called and counts as; `tickbus.kernels.grid` holds
-the rule.
+This decides only the ids and numbers of messages; the rule is in `tickbus_book.kernels.grid`.
 """
 
 from __future__ import annotations
@@ -9,13 +8,13 @@ from __future__ import annotations
 from typing import Protocol
 
 import msgspec
-from tickbus.group import Group
-from tickbus_runtime.derived import MessageNumbers, TracesOnTheWay
-from tickbus_runtime.fold import Output
+from tickbus.columns.group import Group
+from tickbus_runtime.service.derived import MessageNumbers, TracesOnTheWay
+from tickbus_runtime.service.fold import Output
 from tickbus_schemas import codec
 from tickbus_schemas.messages import L2Batch
 
-from tickbus_book.rows import Closed, address
+from tickbus_book.closed_rows import Closed, address
 from tickbus_book.tickers import Saved, Tickers
 
 _COUNTED = {"late": "late_events", "left_out": "left_out_events", "restarts": "grid_restarts"}
@@ -23,7 +22,7 @@ _COUNTED = {"late": "late_events", "left_out": "left_out_events", "restarts": "g
 
 
 class Count(Protocol):
-    """Adds to a counter of `tickbus_runtime.names`."""
+    """Adds to a counter of `tickbus_runtime.telemetry.names`."""
 
     def __call__(self, name: str, n: float = 1, **labels: str) -> None: ...
 

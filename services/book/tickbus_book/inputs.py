@@ -10,11 +10,13 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
-from tickbus.group import Group, Table
-from tickbus.kernels.grid_layout import Clocks, Gaps, Messages, Packets
+from tickbus.columns.group import Group
+from tickbus.columns.table import Table
 from tickbus_schemas import subjects
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import ABSENT, L2Batch, StatusKind
+
+from tickbus_book.kernels.grid_layout import Clocks, Gaps, Messages, Packets
 
 Ticker = tuple[int, str]
 """exchange code and ticker"""

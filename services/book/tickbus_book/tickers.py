@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
-from tickbus.group import Group, Table
-from tickbus.kernels import book as levels
-from tickbus.kernels.grid import MORE_ROWS, fold_ticker
-from tickbus.kernels.grid_layout import COUNTS, CURSOR, Packets, new_state
+from tickbus.book.kernels import levels
+from tickbus.columns.group import Group
+from tickbus.columns.table import Table
 
+from tickbus_book.closed_rows import Closed, Space
 from tickbus_book.inputs import (
     Arrays,
     Gap,
@@ -19,7 +19,8 @@ from tickbus_book.inputs import (
     packets_of,
     tables_of,
 )
-from tickbus_book.rows import Closed, Space
+from tickbus_book.kernels.grid import MORE_ROWS, fold_ticker
+from tickbus_book.kernels.grid_layout import COUNTS, CURSOR, Packets, new_state
 
 
 class Saved(msgspec.Struct, array_like=True, frozen=True):

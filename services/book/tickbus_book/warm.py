@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tickbus.group import Assembler
-from tickbus.stored import Stored
+from tickbus.columns.assembler import Assembler
+from tickbus.log.stored import Stored
 from tickbus_schemas import codec, subjects
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import Clock, L2Batch, L2Flag, Message

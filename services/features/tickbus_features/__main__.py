@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tickbus_runtime.fold import serve_fold
-from tickbus_runtime.service import Context, run
+from tickbus_runtime.service.fold import serve_fold
+from tickbus_runtime.service.process import Context, run
 from tickbus_schemas import subjects
 
 from tickbus_features.fold import FeatureFold

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from tickbus.group import Group
-from tickbus.table import Key, Table
+from tickbus.columns.group import Group
+from tickbus.columns.table import Key, Table
 from tickbus_schemas.messages import (
     ABSENT,
     PACKETS_PER_EPOCH,
@@ -22,9 +22,9 @@ from tickbus_schemas.messages import (
     TradeBatch,
 )
 
+from tickbus_features.closed_rows import Closed
 from tickbus_features.inputs import Ticker
 from tickbus_features.layout import FLOATS, INTS
-from tickbus_features.rows import Closed
 from tickbus_features.tickers import Tickers
 
 Columns: TypeAlias = dict[str, NDArray[Any]]

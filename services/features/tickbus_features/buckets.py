@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 
-from tickbus.kernels import book as levels
-from tickbus.kernels.compiled import kernel
+from tickbus.book.kernels import levels
+from tickbus.compiled import kernel
 from tickbus_schemas.messages import ABSENT, BookFlag
 
 from tickbus_features.catalogue import BAR_COLUMNS, DEPTH

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from tickbus.kernels.compiled import kernel
+from tickbus.compiled import kernel
 
 from tickbus_features.expression import Float64s, Int64s, Step
 

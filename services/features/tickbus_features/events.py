@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 
-from tickbus.kernels import book as levels
-from tickbus.kernels.compiled import kernel
+from tickbus.book.kernels import levels
+from tickbus.compiled import kernel
 from tickbus_schemas.messages import ABSENT, L2Flag, TradeFlag
 
 from tickbus_features.buckets import slot_at, slot_of, tick

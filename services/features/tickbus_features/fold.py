@@ -10,14 +10,14 @@ from functools import lru_cache
 from typing import Protocol
 
 import msgspec
-from tickbus.group import Group
-from tickbus_runtime.derived import MessageNumbers, TracesOnTheWay
-from tickbus_runtime.fold import Output
+from tickbus.columns.group import Group
+from tickbus_runtime.service.derived import MessageNumbers, TracesOnTheWay
+from tickbus_runtime.service.fold import Output
 from tickbus_schemas import subjects
 from tickbus_schemas.exchanges import Exchange
 
+from tickbus_features.closed_rows import Closed, bar_payload, feature_payload
 from tickbus_features.layout import STATE_HASH
-from tickbus_features.rows import Closed, bar_payload, feature_payload
 from tickbus_features.state import Saved
 from tickbus_features.tickers import Tickers
 
@@ -35,7 +35,7 @@ class _Checkpoint(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Count(Protocol):
-    """Adds to a counter of `tickbus_runtime.names`."""
+    """Adds to a counter of `tickbus_runtime.telemetry.names`."""
 
     def __call__(self, name: str, n: float = 1, **labels: str) -> None: ...
 

@@ -6,8 +6,9 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
-from tickbus.group import Group, Table
-from tickbus.stored import Rejected
+from tickbus.columns.group import Group
+from tickbus.columns.table import Table
+from tickbus.log.stored import Rejected
 from tickbus_schemas import subjects
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import ABSENT, BboBatch, L2Batch, Status, StatusKind, TradeBatch

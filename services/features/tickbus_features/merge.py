@@ -7,8 +7,8 @@ so the result is the same however the log is cut into groups.
 
 from __future__ import annotations
 
-from tickbus.kernels import book as levels
-from tickbus.kernels.compiled import kernel, part
+from tickbus.book.kernels import levels
+from tickbus.compiled import kernel, part
 from tickbus_schemas.messages import ABSENT, PACKETS_PER_EPOCH
 
 from tickbus_features.buckets import freeze_to, reach

@@ -7,7 +7,7 @@ size away, and only at an unchanged price does the difference count.
 
 from __future__ import annotations
 
-from tickbus.kernels.compiled import kernel
+from tickbus.compiled import kernel
 
 
 @kernel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
-from tickbus.kernels import book as levels
+from tickbus.book.kernels import levels
 
 from tickbus_features import layout
 from tickbus_features.catalogue import LAYER_1, Catalogue

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from tickbus.group import Group
-from tickbus.kernels import book as levels
+from tickbus.book.kernels import levels
+from tickbus.columns.group import Group
 
 from tickbus_features.catalogue import Catalogue
+from tickbus_features.closed_rows import (
+    Closed,
+    closed_rows,
+    new_rows,
+    rows_a_message,
+    with_more_space,
+)
 from tickbus_features.inputs import (
     Inputs,
     Ticker,
@@ -19,13 +26,6 @@ from tickbus_features.inputs import (
 )
 from tickbus_features.layout import CURSOR, Clocks, new_order
 from tickbus_features.merge import fold_ticker
-from tickbus_features.rows import (
-    Closed,
-    closed_rows,
-    new_rows,
-    rows_a_message,
-    with_more_space,
-)
 from tickbus_features.state import Saved, TickerState, scratch_of
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tickbus.group import Group
-from tickbus.table import Table
+from tickbus.columns.group import Group
+from tickbus.columns.table import Table
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import BboBatch, Clock, Header, L2Batch, L2Flag, TradeBatch
 

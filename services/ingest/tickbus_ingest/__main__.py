@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tickbus_runtime.service import run
+from tickbus_runtime.service.process import run
 
 from tickbus_ingest.serve import serve
 

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-from tickbus_runtime.telemetry import Telemetry
+from tickbus_runtime.telemetry.metrics import Telemetry
 
 from tickbus_ingest.books import State
 from tickbus_ingest.frames import Buffer, Frames

@@ -15,8 +15,10 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from tickbus_runtime.publisher import Outgoing, Publisher, announce_epoch
-from tickbus_runtime.service import Context
+from tickbus_runtime.bus.epoch import announce_epoch
+from tickbus_runtime.bus.in_flight import Outgoing
+from tickbus_runtime.bus.publisher import Publisher
+from tickbus_runtime.service.process import Context
 from tickbus_schemas.errors import Retry
 
 from tickbus_ingest.accounts import Accounts

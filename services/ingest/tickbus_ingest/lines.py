@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tickbus_runtime.telemetry import Telemetry
+from tickbus_runtime.telemetry.metrics import Telemetry
 from tickbus_schemas.errors import Retry
 
 from tickbus_ingest import connection

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from tickbus.kernels.compiled import kernel, part
+from tickbus.compiled import kernel, part
 
 from tickbus_ingest.frames import Frames
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-from tickbus_runtime.service import Context
+from tickbus_runtime.service.process import Context
 from tickbus_schemas.errors import Fatal, Reject, Retry
 
 from tickbus_ingest import exchanges, instruments

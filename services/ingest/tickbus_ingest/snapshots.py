@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from tickbus_runtime.telemetry import Telemetry
+from tickbus_runtime.telemetry.metrics import Telemetry
 from tickbus_schemas.errors import Retry
 
 from tickbus_ingest.connection import Answer, Rest, spend

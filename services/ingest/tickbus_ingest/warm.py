@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from tickbus.orderbook import OrderBook
+from tickbus.book.orderbook import OrderBook
 
 from tickbus_ingest import exchanges
 from tickbus_ingest.frames import Frames, join

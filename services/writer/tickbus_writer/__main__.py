@@ -8,19 +8,19 @@ import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from tickbus_runtime import service
-from tickbus_runtime.publisher import Publisher
-from tickbus_runtime.service import Context
+from tickbus_runtime.bus.publisher import Publisher
+from tickbus_runtime.service import process
+from tickbus_runtime.service.process import Context
 
-from tickbus_writer import kernels
 from tickbus_writer.stream_files import Limits
 from tickbus_writer.stream_service import StreamService
+from tickbus_writer.warm import warm
 
 
 async def serve(context: Context) -> None:
     """Write the streams named in the settings side by side until told to stop."""
     _allow_many_files()
-    kernels.warm()
+    warm()
     settings = context.settings.writer
     limits = Limits(
         block_s=settings.block_s,
@@ -62,7 +62,7 @@ def _allow_many_files() -> None:
 
 def main() -> None:
     """Console script `tickbus-writer`."""
-    service.run("writer", serve)
+    process.run("writer", serve)
 
 
 if __name__ == "__main__":

@@ -8,17 +8,18 @@ from concurrent.futures import Executor
 
 import numpy as np
 import numpy.typing as npt
-from tickbus import manifest
-from tickbus.dataset_schema import table_hash
-from tickbus.group import Group, Table
-from tickbus.manifest import DataFile, EmptyPacket, Entry, EpochRange, SnapshotStart
+from tickbus.columns.group import Group
+from tickbus.columns.table import Table
+from tickbus.lake import manifest
+from tickbus.lake.dataset_schema import table_hash
+from tickbus.lake.manifest import DataFile, EmptyPacket, Entry, EpochRange, SnapshotStart
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import L2Batch, L2Flag, Status
 
 from tickbus_writer.commit import Built, Tip
+from tickbus_writer.dataset_rows import Packed, packed, packet_seq_ids, status_rows
 from tickbus_writer.part import Part
 from tickbus_writer.partition import PartKey
-from tickbus_writer.rows import Packed, packed, packet_seq_ids, status_rows
 from tickbus_writer.segments import Filling, message_bytes, segment
 
 NewPart = Callable[[PartKey], Part]

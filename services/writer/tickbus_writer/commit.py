@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 import msgspec
 import xxhash
-from tickbus import manifest
-from tickbus.manifest import DataFile, Entry
+from tickbus.lake import manifest
+from tickbus.lake.manifest import DataFile, Entry
 from tickbus_schemas.errors import Fatal
 
 from tickbus_writer.steps import (
@@ -61,7 +61,7 @@ class Tip(NamedTuple):
     """XXH3-128 of its bytes"""
 
 
-class Outcome(NamedTuple):
+class CommitOutcome(NamedTuple):
     """End of a commit: `entry` is what the link holds now."""
 
     won: bool
@@ -79,7 +79,7 @@ def tip_after(entry: Entry, data: bytes) -> Tip:
     return Tip(entry.last_seq + 1, entry.incarnation, entry.name, digest)
 
 
-def commit(draft: Entry, built: list[Built]) -> Steps[Outcome]:
+def commit(draft: Entry, built: list[Built]) -> Steps[CommitOutcome]:
     """Commit a block: `draft` is its entry without files, `built` the files in their order."""
     link = _link(draft.stream, draft.first_seq)
     paths = tuple(one.file.path for one in built)
@@ -105,7 +105,7 @@ def commit(draft: Entry, built: list[Built]) -> Steps[Outcome]:
     if paths:
         yield Intend(())
     won = entry.last_seq == draft.last_seq and entry.incarnation == draft.incarnation
-    return Outcome(won, entry, tip_after(entry, data))
+    return CommitOutcome(won, entry, tip_after(entry, data))
 
 
 def _check(seen: Seen | None, one: Built, draft: Entry) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tickbus.stored import Rejected
-from tickbus_runtime.flush import Outgoing
+from tickbus.log.stored import Rejected
+from tickbus_runtime.bus.in_flight import Outgoing
 from tickbus_schemas import codec, subjects
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import DeadLetter

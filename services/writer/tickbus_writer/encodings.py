@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from tickbus.dataset_schema import Column
+from tickbus.lake.dataset_schema import Column
 
 DELTA = "DELTA_BINARY_PACKED"
 DICTIONARY = "dictionary"

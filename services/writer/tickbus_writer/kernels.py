@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tickbus.kernels.compiled import kernel
-from tickbus.warm import warm_groups
+from tickbus.compiled import kernel
 
 
 @kernel
@@ -31,12 +30,3 @@ def number(
         for k in range(counts[n]):
             out[at] = first[n] + k
             at += 1
-
-
-def warm() -> None:
-    """Compile or load these kernels and those that make groups."""
-    warm_groups()
-    counts = np.zeros(0, np.int32)
-    for dtype in (np.int64, np.uint16, np.bool_):
-        spread(np.zeros(0, dtype), counts, np.zeros(0, dtype))
-    number(np.zeros(0, np.int64), counts, np.zeros(0, np.int64))

@@ -21,7 +21,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
-from tickbus import rowhash
+from tickbus.lake import rowhash
 from tickbus_schemas.errors import Fatal
 
 from tickbus_writer.target import Seen
@@ -90,10 +90,6 @@ class LocalTarget:
             _fsync(self._folder)
         else:
             self.discard(str(self._folder / _INTENT))
-
-    def intended(self) -> list[str]:
-        """See Target."""
-        return _intent(self._folder)
 
     def place(self, temporary: str, path: str, *, replace: bool = False) -> bool:
         """See Target."""

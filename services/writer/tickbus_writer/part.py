@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tickbus.dataset_schema import IN_PATH, Rows, Text, schema, to_arrow
-from tickbus.rowhash import RowHash
+from tickbus.lake.dataset_schema import IN_PATH, Rows, Text, schema, to_arrow
+from tickbus.lake.rowhash import RowHash
 from tickbus_schemas.messages import SCHEMA
 
+from tickbus_writer.dataset_rows import Packed, cut_rows, expand, in_order, join, join_rows
 from tickbus_writer.encodings import writer_options
 from tickbus_writer.partition import PartKey
-from tickbus_writer.rows import Packed, cut_rows, expand, in_order, join, join_rows
 
 
 class Part:

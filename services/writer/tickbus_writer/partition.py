@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from tickbus import manifest
-from tickbus.dataset_schema import Column, columns
+from tickbus.lake import manifest
+from tickbus.lake.dataset_schema import Column, columns
 from tickbus_schemas.exchanges import Exchange
 
 

@@ -7,11 +7,11 @@ from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
-from tickbus.group import Group
-from tickbus.stored import Traced
-from tickbus_runtime.service import Context
+from tickbus.columns.group import Group
+from tickbus.log.stored import Traced
+from tickbus_runtime.service.process import Context
 
-from tickbus_writer.commit import Outcome
+from tickbus_writer.commit import CommitOutcome
 
 TRACED_MAX = 10_000
 """Spans that may wait for their block; it is sampled data."""
@@ -56,7 +56,7 @@ class Report:
             self._traced += [(one, received_ns) for one in group.traced]
         self._context.data_arrived()
 
-    def committed(self, outcome: Outcome) -> None:
+    def committed(self, outcome: CommitOutcome) -> None:
         """A block was committed, here or by another writer."""
         now_ns = time.time_ns()
         entry = outcome.entry
@@ -86,7 +86,7 @@ class Report:
                 rows=sum(file.rows for file in entry.files),
             )
 
-    def overtaken(self, outcome: Outcome) -> None:
+    def overtaken(self, outcome: CommitOutcome) -> None:
         """Another writer committed first, with another end: what came after is read again."""
         self._context.log.warning(
             "another writer is at work on this stream; going on behind its block",

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from tickbus.group import Group, Table
+from tickbus.columns.group import Group
+from tickbus.columns.table import Table
 from tickbus_schemas.messages import L2Batch
 
 Int64s = npt.NDArray[np.int64]

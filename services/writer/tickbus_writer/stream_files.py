@@ -5,13 +5,13 @@ from __future__ import annotations
 from concurrent.futures import Executor
 from typing import NamedTuple
 
-from tickbus.group import Group
+from tickbus.columns.group import Group
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import ABSENT, Status, StatusKind
 
 from tickbus_writer.block import Block
-from tickbus_writer.commit import EMPTY, Outcome, commit, recover, sweep
+from tickbus_writer.commit import EMPTY, CommitOutcome, commit, recover, sweep
 from tickbus_writer.part import Part
 from tickbus_writer.partition import PartKey
 from tickbus_writer.segments import Cutter, segment
@@ -74,12 +74,12 @@ class StreamFiles:
         """The sequence to read next; 0: whatever the stream has first."""
         return self._block.last_seq + 1 if self._block else self.tip.next_seq
 
-    def take(self, group: Group) -> list[Outcome]:
+    def take(self, group: Group) -> list[CommitOutcome]:
         """Take a group; the blocks that it ended.
 
         When the last of them was not `won`, everything read after `tip` was dropped: read on there.
         """
-        outcomes: list[Outcome] = []
+        outcomes: list[CommitOutcome] = []
         at = 0
         while at < group.messages:
             seq, stored_ns = int(group.seqs[at]), int(group.stored_ns[at])
@@ -101,7 +101,7 @@ class StreamFiles:
                     break
         return outcomes
 
-    def drain(self) -> Outcome | None:
+    def drain(self) -> CommitOutcome | None:
         """Commit what was read so far; None when that is nothing."""
         return self._commit(self._block, "drain") if self._block else None
 
@@ -125,7 +125,7 @@ class StreamFiles:
             row_group_rows=self._limits.row_group_rows,
         )
 
-    def _commit(self, block: Block, cut: str) -> Outcome:
+    def _commit(self, block: Block, cut: str) -> CommitOutcome:
         with disk_trouble_is_fatal():
             entry, built = block.finish(cut, self.tip, self._pool)
         self._block = None
@@ -134,7 +134,7 @@ class StreamFiles:
         self._sweep()
         return outcome
 
-    def _lose(self, seq: int, stored_ns: int) -> Outcome:
+    def _lose(self, seq: int, stored_ns: int) -> CommitOutcome:
         """Cover the sequences before `seq`, which nobody can read any more, by an entry."""
         first = self.tip.next_seq
         if self._incarnation == self.tip.incarnation:

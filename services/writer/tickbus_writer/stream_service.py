@@ -14,12 +14,13 @@ import nats.errors
 from nats.js.api import StreamInfo
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
-from tickbus.group import Assembler, Group
-from tickbus.reader import Reader
-from tickbus.stored import Stored
-from tickbus_runtime.publisher import Publisher
-from tickbus_runtime.service import Context
-from tickbus_runtime.streams import incarnation
+from tickbus.columns.assembler import Assembler
+from tickbus.columns.group import Group
+from tickbus.log.reader import Reader
+from tickbus.log.stored import Stored
+from tickbus_runtime.bus.publisher import Publisher
+from tickbus_runtime.bus.streams import incarnation
+from tickbus_runtime.service.process import Context
 
 from tickbus_writer.dead_letters import dead_letters
 from tickbus_writer.local_target import LocalTarget

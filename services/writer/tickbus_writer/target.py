@@ -71,6 +71,3 @@ class Target(Protocol):
 
     def settle(self, writer: str) -> None:
         """Nothing is left to do about a dead writer: forget it and its temporary files."""
-
-    def intended(self) -> list[str]:
-        """The files that this writer itself was about to place and may not have committed."""

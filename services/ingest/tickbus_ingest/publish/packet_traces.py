@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tickbus_runtime.tracing import FIRST_TRACED, PacketTrace, Tracing
+from tickbus_runtime.telemetry.tracing import FIRST_TRACED, PacketTrace, Tracing
 from tickbus_schemas.messages import PACKETS_PER_EPOCH
 
 from tickbus_ingest.batches import Numbered

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from tickbus.orderbook import OrderBook
+from tickbus.book.orderbook import OrderBook
 from tickbus_schemas.messages import ABSENT, StatusKind
 
 from tickbus_ingest.session.book_rules import BookRules

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from tickbus.kernels.compiled import kernel
+from tickbus.compiled import kernel
 
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tickbus.kernels.compiled import kernel
+from tickbus.compiled import kernel
 from tickbus_schemas.messages import ABSENT
 
 from tickbus_ingest.session.tables import Flush, Table

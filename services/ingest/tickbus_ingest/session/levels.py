@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec import Raw
-from tickbus.kernels.compiled import kernel, part
+from tickbus.compiled import kernel, part
 from tickbus_schemas.errors import Reject
 
 from tickbus_ingest.venue.contract import Levels

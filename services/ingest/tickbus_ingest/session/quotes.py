@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from tickbus.kernels.compiled import kernel
+from tickbus.compiled import kernel
 from tickbus_schemas.messages import ABSENT, BboFlag, StatusKind
 
 from tickbus_ingest.session.tables import Flush, StatusRow, Table

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
-from tickbus.orderbook import OrderBook
+from tickbus.book.orderbook import OrderBook
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
 

@@ -1,0 +1,1 @@
+"""One ticker's order book."""

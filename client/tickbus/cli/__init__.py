@@ -1,0 +1,1 @@
+"""The command `tickbus`, and the commands that the client brings to it."""

@@ -1,0 +1,1 @@
+"""Many stored messages as columns: groups and their tables, checked and in log order."""

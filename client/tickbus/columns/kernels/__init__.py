@@ -1,0 +1,1 @@
+"""Reads, checks and joins messages, all of a group at once."""

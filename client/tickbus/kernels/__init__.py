@@ -1,1 +1,0 @@
-"""Compiled loops over columns; callable from each other and from the services' own kernels."""

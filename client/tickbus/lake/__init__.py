@@ -1,0 +1,1 @@
+"""The Parquet data set: its manifest, its columns, `scan`, and `verify`."""

@@ -1,0 +1,111 @@
+"""All checks of a dataset in their order; each is in a file of its own."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from tickbus_schemas.errors import Fatal
+from tickbus_schemas.messages import StatusKind
+
+from tickbus.lake import manifest
+from tickbus.lake.manifest import DataFile, EmptyPacket, Entry
+from tickbus.lake.verify.books import Replay, check_books
+from tickbus.lake.verify.coverage import check_stream
+from tickbus.lake.verify.files import check_entry, check_strays
+from tickbus.lake.verify.findings import Findings
+from tickbus.lake.verify.l2 import Int64s, Packets, packets
+from tickbus.lake.verify.links import Links
+
+Owner = tuple[str, str]
+"""exchange token and ticker"""
+Progress = Callable[[str, int, int], None]
+"""what is done, how much of it, of how much"""
+_EVERY_TICKER = "*"
+
+
+def verify(root: Path, progress: Progress = lambda *_: None) -> Findings:
+    """Check everything; Fatal when `root` is no dataset."""
+    if not (root / manifest.FOLDER).is_dir():
+        raise Fatal(f"{root} holds no dataset (no {manifest.FOLDER}): name the folder of --data")
+    findings = Findings()
+    entries: dict[str, list[Entry]] = {}
+    for stream in manifest.streams(root):
+        entries[stream] = check_stream(root, stream, findings)
+    flat = [entry for stream in entries.values() for entry in stream]
+    for done, entry in enumerate(flat):
+        progress("files", done, len(flat))
+        check_entry(root, entry, findings)
+    check_strays(root, entries, findings)
+    if findings.ok:  # rows that are not those committed would only give more of the same
+        _check_rows(root, flat, findings, progress)
+    progress("", 0, 0)
+    return findings
+
+
+def _check_rows(root: Path, entries: list[Entry], findings: Findings, progress: Progress) -> None:
+    """What rows say about each other: links, books, gaps."""
+    files: defaultdict[tuple[str, Owner], list[DataFile]] = defaultdict(list)
+    empty: defaultdict[Owner, list[EmptyPacket]] = defaultdict(list)
+    for entry in entries:
+        for file in entry.files:
+            files[file.feed, (file.exchange, file.ticker)].append(file)
+        for one in entry.empty_packets:
+            empty[one.exchange, one.ticker].append(one)
+    for several in files.values():
+        several.sort(key=lambda file: file.first_seq_id)
+    gaps = _gaps(root, files, findings)
+    owners = [owner for feed, owner in files if feed == "l2"]
+    for done, owner in enumerate(owners):
+        progress("books", done, len(owners))
+        explained = np.sort(np.concatenate((gaps[owner], gaps[owner[0], _EVERY_TICKER])))
+        links = Links(owner[1], explained, findings)
+        linked = _linked(packets(root, files["l2", owner], empty[owner]), links)
+        replay = Replay(linked)
+        check_books(root, owner[1], files["book", owner], replay, findings)
+        for _ in linked:  # links behind the last row of the book table
+            pass
+
+
+def _linked(found: Iterator[Packets], links: Links) -> Iterator[Packets]:
+    """The same packets, their links checked on the way."""
+    for one in found:
+        links.check(one)
+        yield one
+
+
+def _gaps(
+    root: Path, files: dict[tuple[str, Owner], list[DataFile]], findings: Findings
+) -> defaultdict[Owner, Int64s]:
+    """`seq_id` of each gap row of the l2 feed, by ticker; all gaps go into the report."""
+    found: defaultdict[Owner, Int64s] = defaultdict(lambda: np.zeros(0, np.int64))
+    for (feed, owner), several in list(files.items()):
+        if feed != "status":
+            continue
+        for file in several:
+            with pq.ParquetFile(root / file.path) as parquet:
+                table = parquet.read()
+            rows = table.filter(pc.equal(table["kind"], int(StatusKind.GAP)))
+            for row in rows.to_pylist():
+                findings.gaps.append({"exchange": owner[0], **{n: row[n] for n in _GAP}})
+            of_books = rows.filter(pc.is_in(rows["feed"], value_set=_L2_OR_ALL))
+            found[owner] = np.append(found[owner], of_books["seq_id"].to_numpy())
+    return found
+
+
+_L2_OR_ALL = pa.array(["l2", ""])
+_GAP = (
+    "ticker",
+    "feed",
+    "reason",
+    "timestamp",
+    "from_id",
+    "to_id",
+    "from_timestamp",
+    "to_timestamp",
+)

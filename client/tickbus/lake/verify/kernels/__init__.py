@@ -1,0 +1,1 @@
+"""Recomputes book rows from packets, to compare them with what was written."""

@@ -1,0 +1,1 @@
+"""Reading the log: connection, deliveries, readers, subscriptions; one message as a batch."""

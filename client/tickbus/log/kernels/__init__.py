@@ -1,0 +1,1 @@
+"""Reads runs of NATS messages from the bytes of a connection."""

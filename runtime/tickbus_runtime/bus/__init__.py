@@ -1,0 +1,1 @@
+"""Writing to the bus: connection, streams, epochs, publishing in order, checkpoints."""

@@ -1,0 +1,81 @@
+"""A service's connection to NATS: patient at the start, probed while it lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from pathlib import Path
+from typing import Any
+
+import nats.aio.transport
+import nats.errors
+from tickbus.log.connection import Connection
+from tickbus.log.connection import connect as connect_client
+from tickbus_schemas.errors import Fatal, Retry
+
+from tickbus_runtime.settings.sections import NatsSettings, Settings
+from tickbus_runtime.settings.sources import redact
+from tickbus_runtime.telemetry.metrics import Telemetry
+
+RETRY_S = 0.5
+PROBE_SUBJECT = "ckpt.probe"
+"""`<this>.<service>`: the one stored message of each service's probe, in the stream CKPT."""
+
+
+async def connect(
+    name: str, settings: Settings, telemetry: Telemetry, stopping: asyncio.Event, log: Any
+) -> Connection | None:
+    """Connect, for as long as it takes; None when told to stop before. Fatal if turned away."""
+    if settings.nats.url.startswith("ws"):  # see tickbus_runtime/__init__.py
+        vars(nats.aio.transport)["aiohttp"] = importlib.import_module("aiohttp")
+    announced = False
+    while not stopping.is_set():
+        try:
+            nc = await connect_client(
+                settings.nats.url,
+                name=f"tickbus-{name}",
+                user=settings.nats.user,
+                password=password(settings.nats),
+                creds_file=settings.nats.creds_file,
+                data_dir=settings.data_dir,
+                count=lambda kind: telemetry.count("bus_errors", kind=kind),
+            )
+            _count_losses(nc, telemetry)
+            return nc
+        except Retry as error:
+            if not announced:
+                log.warning("waiting for NATS", reason=redact(str(error)))
+                announced = True
+        try:
+            await asyncio.wait_for(stopping.wait(), RETRY_S)
+        except TimeoutError:
+            continue
+    return None
+
+
+def _count_losses(nc: Connection, telemetry: Telemetry) -> None:
+    nc.on_change(lambda: telemetry.gauge("bus_losses", nc.losses))
+
+
+def password(settings: NatsSettings) -> str:
+    """The password from its file; Fatal when that cannot be read."""
+    if not settings.password_file:
+        return ""
+    try:
+        return Path(settings.password_file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise Fatal(f"nats.password_file {settings.password_file}: {error.strerror}") from None
+
+
+async def probe(nc: Connection, name: str) -> bool:
+    """Whether the server stores a message within the caller's patience: disk full shows here."""
+    answer = await nc.request(f"{PROBE_SUBJECT}.{name}", b"", timeout=2.0)
+    return b'"error"' not in answer.data
+
+
+async def close(nc: Connection) -> None:
+    """Send what is buffered and leave, without waiting for a server that is gone."""
+    try:
+        await asyncio.wait_for(nc.close(), 2.0)
+    except (TimeoutError, nats.errors.Error, OSError):
+        return

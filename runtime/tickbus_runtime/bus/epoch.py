@@ -1,0 +1,142 @@
+"""A publisher of a shard announces itself: one fence message a start, its epoch the last + 1.
+
+The fence is written only if no other has been since it was looked for, so of two that start at the
+same time each gets an epoch of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from typing import NamedTuple
+
+import nats.errors
+from nats.js.api import RawStreamMsg
+from nats.js.errors import Error as JetStreamError
+from nats.js.errors import NotFoundError
+from tickbus.log.connection import Connection
+from tickbus_schemas import codec, subjects
+from tickbus_schemas.errors import Fatal, Reject, Retry
+from tickbus_schemas.exchanges import Exchange
+from tickbus_schemas.messages import Fence
+
+from tickbus_runtime.bus.answers import PublishVerdict, judge_answer
+
+REQUEST_S = 5.0
+BACKOFF_S = 0.5
+_NO_STREAM = 10059
+
+
+class _Last(NamedTuple):
+    """The last fence that is known."""
+
+    epoch: int = 0
+    seq: int = 0
+    msg_id: str = ""
+
+
+async def announce_epoch(
+    nc: Connection,
+    stream: str,
+    shard: str,
+    exchange: Exchange,
+    owner: str,
+    *,
+    version: str = "",
+    stopping: asyncio.Event | None = None,
+) -> tuple[int, int]:
+    """Write this start's fence; its epoch and stream sequence.
+
+    The epoch is above every one that the stream or, should its fences have expired, the checkpoint
+    stream knows. Waits for as long as the bus is away; Retry when told to stop meanwhile, Fatal
+    when there is no such stream.
+    """
+    nonce = secrets.token_hex(8)
+    while True:
+        try:
+            last = await _last_fence(nc, stream, subjects.fence(shard))
+            if last.msg_id.endswith(nonce):  # our own, whose answer was lost
+                break
+            epoch = 1 + max(last.epoch, await _remembered(nc, shard))
+            fence = Fence(
+                exchange=int(exchange),
+                ticker="",
+                epoch=epoch,
+                message_no=0,
+                timestamp=time.time_ns() // 1_000,
+                owner=owner,
+                version=version,
+            )
+            seq = await _write(nc, shard, codec.encode(fence), last.seq, f"{epoch}|{nonce}")
+            if seq:
+                last = _Last(epoch, seq)
+                break
+        except (nats.errors.Error, JetStreamError, TimeoutError, OSError):
+            pass
+        if stopping is not None and stopping.is_set():
+            raise Retry(f"stopped before {stream} could be reached; start again when it is back")
+        await asyncio.sleep(random.uniform(BACKOFF_S / 2, BACKOFF_S))
+    await _remember(nc, shard, last.epoch)
+    return last.epoch, last.seq
+
+
+async def _last_fence(nc: Connection, stream: str, subject: str) -> _Last:
+    """From the leader: a replica that is behind would let two starts have the same epoch."""
+    found = await _last_message(nc, stream, subject)
+    if found is None:
+        return _Last()
+    try:
+        fence = codec.decode(found.data or b"", subject)
+    except Reject as error:
+        raise Fatal(
+            f"the fence of {stream} (sequence {found.seq}) is not readable: {error}"
+        ) from None
+    return _Last(fence.epoch, found.seq or 0, (found.headers or {}).get("Nats-Msg-Id", ""))
+
+
+async def _write(nc: Connection, shard: str, data: bytes, last_seq: int, identity: str) -> int:
+    """The new fence's sequence; 0 when another was written meanwhile, or nobody answered well."""
+    answer = await nc.request(
+        subjects.fence(shard),
+        data,
+        timeout=REQUEST_S,
+        headers={
+            "Nats-Msg-Id": f"fence|{shard}|{identity}",
+            "Nats-Expected-Last-Subject-Sequence": str(last_seq),
+        },
+    )
+    judgement = judge_answer(None, answer.data)
+    if judgement.verdict is PublishVerdict.REFUSED:
+        raise Fatal(f"the fence of {shard} is refused: {judgement.text} ({judgement.code})")
+    return judgement.seq
+
+
+async def _remembered(nc: Connection, shard: str) -> int:
+    """The epoch noted beside the log, for when the log's own fences have expired."""
+    found = await _last_message(nc, "CKPT", f"ckpt.fence.{shard}")
+    return int(found.data or 0) if found is not None else 0
+
+
+async def _remember(nc: Connection, shard: str, epoch: int) -> None:
+    subject = f"ckpt.fence.{shard}"
+    for _ in range(3):
+        try:
+            answer = await nc.request(subject, str(epoch).encode(), timeout=REQUEST_S)
+        except (nats.errors.Error, TimeoutError, OSError):
+            await asyncio.sleep(BACKOFF_S)
+            continue
+        if judge_answer(None, answer.data).seq:
+            return
+    # Not fatal: the fence itself stands in the log, and the next start notes it again.
+
+
+async def _last_message(nc: Connection, stream: str, subject: str) -> RawStreamMsg | None:
+    """The last message of a subject as the leader has it; None: there is none."""
+    try:
+        return await nc.jsm(timeout=REQUEST_S).get_last_msg(stream, subject)
+    except NotFoundError as error:
+        if error.err_code == _NO_STREAM:
+            raise Fatal(f"there is no stream {stream}: 'tickbus init' makes it") from None
+        return None

@@ -1,0 +1,57 @@
+"""The command line and environment of each process that `tickbus up` runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tickbus_runtime.local.nats_server import EmbeddedServer
+from tickbus_runtime.local.supervise import Program
+from tickbus_runtime.settings.sections import Settings
+from tickbus_runtime.settings.sources import Overrides, environment
+
+SERVICES = ("ingest", "book", "features", "writer")
+FOLDS = ("book", "features")
+NATS = "nats"
+VENUE = "venue"
+
+
+def service(
+    name: str, index: int, settings: Settings, config: str | None, overrides: Overrides
+) -> Program:
+    """A service: `python -m tickbus_<name>`. Health ports follow each other from health.port on."""
+    values = {"telemetry.log_format": "json", **overrides}
+    if settings.health.port:
+        values["health.port"] = settings.health.port + index
+    return Program(
+        name,
+        [sys.executable, "-m", f"tickbus_{name}"],
+        _log(Path(settings.data_dir), name),
+        environment(values) | ({"TICKBUS_CONFIG": config} if config else {}),
+    )
+
+
+def nats_program(server: EmbeddedServer) -> Program:
+    """The embedded server; it is started again whatever it died of."""
+    return Program(
+        NATS, server.argv, server.log, {}, on_start=server.announce, fatal_codes=frozenset()
+    )
+
+
+def venue_program(
+    arguments: Sequence[str], data_dir: Path, on_line: Callable[[str], None]
+) -> Program:
+    """The simulated venue; a second life would play its input from the start, so it has one."""
+    return Program(
+        VENUE,
+        [sys.executable, "-m", "tickbus_sim", *arguments],
+        _log(data_dir, VENUE),
+        {},
+        on_line=on_line,
+        restart=False,
+    )
+
+
+def _log(data_dir: Path, name: str) -> Path:
+    return data_dir / "_log" / f"{name}.jsonl"

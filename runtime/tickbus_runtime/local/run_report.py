@@ -1,0 +1,132 @@
+"""What a run came to: one JSON object, or the same for people. No I/O but the machine's name."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tickbus.lake.manifest import DataFile
+
+from tickbus_runtime.local.lives import Lives
+from tickbus_runtime.telemetry.names import STAGES
+
+RunReport = dict[str, Any]
+
+
+def run_report(
+    lives: Lives,
+    files: Iterable[DataFile],
+    messages: Mapping[str, int],
+    *,
+    data_dir: Path,
+    startup_seconds: float,
+    elapsed_seconds: float,
+    restarts: int,
+    instrument_lists: int = 0,
+    without_stages: Collection[str] = (),
+) -> RunReport:
+    """The facts of a run: `files` and `messages` (by stream) are those that it added.
+
+    `instrument_lists`: how many the capture holds. Lists that the venue made up, and answers to our
+    own subscriptions, are not among the frames, so that these agree with the capture.
+    `without_stages`: latencies that mean nothing in this run.
+    """
+    rows: dict[str, int] = defaultdict(int)
+    count = size = 0
+    for file in files:
+        rows[file.feed] += file.rows
+        count += 1
+        size += file.size
+    frames = lives.by_label("frames", "source", "ingest")
+    answers = min(lives.sum("requests", "ingest"), lives.sum("control_frames", "ingest"))
+    websocket = frames.get("websocket", 0) - answers
+    rest = frames.get("rest", 0) + min(frames.get("instruments", 0), instrument_lists)
+    return {
+        "frames": websocket + rest,
+        "frames_websocket": websocket,
+        "rest_bodies": rest,
+        "events": lives.by_label("events", "feed", "ingest"),
+        "rows": dict(sorted(rows.items())),
+        "gaps": lives.sum("gaps", "ingest"),
+        "rejects": lives.sum("rejects"),
+        "rejects_by_reason": lives.by_label("rejects", "reason"),
+        "files": count,
+        "bytes": size,
+        "messages": dict(messages),
+        "seconds": round(run_seconds(lives, elapsed_seconds), 3),
+        "startup_seconds": round(startup_seconds, 3),
+        "restarts": restarts,
+        "latency_us": {
+            stage: {
+                "p50": round(latency.percentile(50), 1),
+                "p99": round(latency.percentile(99), 1),
+                "count": latency.count,
+            }
+            for stage, latency in sorted(lives.latencies().items(), key=lambda pair: _rank(pair[0]))
+            if stage not in without_stages
+        },
+        "data": str(data_dir),
+        "machine": machine(),
+    }
+
+
+def _rank(stage: str) -> int:
+    order = list(STAGES)
+    return order.index(stage) if stage in order else len(order)
+
+
+def run_seconds(lives: Lives, elapsed_seconds: float) -> float:
+    """From the first frame to the last commit, as the services saw it."""
+    first = [int(ns) for ns in lives.fact("ingest", "first_frame_ns") if ns]
+    last = [int(ns) for ns in lives.fact("writer", "last_commit_ns") if ns]
+    if first and last and max(last) > min(first):
+        return (max(last) - min(first)) / 1e9
+    return elapsed_seconds
+
+
+def machine() -> dict[str, Any]:
+    """What a figure must be read with."""
+    return {
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": _cpu_model(),
+        "cpus": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "python": platform.python_version(),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def summary(result: RunReport) -> list[str]:
+    """The report for people."""
+    rows: Mapping[str, int] = result["rows"]
+    lines = [
+        f"{result['frames']:,} frames ({result['frames_websocket']:,} WebSocket, "
+        f"{result['rest_bodies']:,} REST) in {result['seconds']:.2f} s, "
+        f"{result['gaps']:,} gaps, {result['rejects']:,} rejects",
+        f"{sum(rows.values()):,} rows in {result['files']:,} files, "
+        f"{result['bytes'] / 1e6:,.1f} MB, below {result['data']}",
+    ]
+    lines += [f"  {feed:<12} {count:>12,} rows" for feed, count in rows.items()]
+    if result["latency_us"]:
+        lines.append(f"  {'latency':<12} {'p50':>12} {'p99':>12}")
+    for stage, figures in result["latency_us"].items():
+        p50, p99 = figures["p50"] / 1e3, figures["p99"] / 1e3
+        lines.append(f"  {stage:<12} {p50:>9.2f} ms {p99:>9.2f} ms   {STAGES.get(stage, '')}")
+    if result["restarts"]:
+        lines.append(f"{result['restarts']} restart(s) of crashed processes")
+    return lines

@@ -1,0 +1,306 @@
+"""The whole system on one machine, as processes: NATS, a venue if asked for, and the services.
+
+`tickbus up` and `tickbus demo` run it. Order at the start: NATS, streams, venue, services; at the
+end: ingest, book and features, writer, NATS, each when everything before it has arrived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+import nats.errors
+import nats.js.errors
+from tickbus.lake import manifest
+from tickbus.log.connection import Connection
+from tickbus_schemas.errors import Fatal
+
+from tickbus_runtime.bus import connection
+from tickbus_runtime.bus.streams import ensure
+from tickbus_runtime.local.data_folder import DataFolder
+from tickbus_runtime.local.nats_server import EmbeddedServer
+from tickbus_runtime.local.programs import (
+    FOLDS,
+    SERVICES,
+    VENUE,
+    nats_program,
+    service,
+    venue_program,
+)
+from tickbus_runtime.local.run_report import RunReport, run_report
+from tickbus_runtime.local.status_poller import StatusPoller
+from tickbus_runtime.local.supervise import Program, Supervisor
+from tickbus_runtime.settings.sections import Settings
+from tickbus_runtime.settings.sources import Overrides
+from tickbus_runtime.telemetry.metrics import Telemetry
+
+READY_WITHIN_S = 300.0  # kernels may have to be compiled first
+STUCK_S = 60.0
+"""A reader that has not moved for so long will not move any more."""
+
+Result = TypeVar("Result")
+
+
+class LogEnd(NamedTuple):
+    """The end of a stream."""
+
+    seq: int
+    """last sequence ever given"""
+    messages: int
+    """how many are there"""
+
+    @property
+    def to_read(self) -> int:
+        """How far a reader must come; an empty stream asks nothing."""
+        return self.seq if self.messages else 0
+
+
+class Plan(NamedTuple):
+    """What to run."""
+
+    settings: Callable[[Overrides], Settings]
+    """settings with these values above all others"""
+    config: str | None
+    """settings file, for the services too"""
+    embedded: bool
+    """with a NATS server of our own"""
+    nats_port: int
+    venue: Sequence[str]
+    """arguments of the simulated venue; none: the real one"""
+    venue_ends: bool
+    """the venue ends by itself: its input is finite"""
+    overrides: Overrides
+    environment: Mapping[str, str] = {}
+    """further variables of the services"""
+
+
+class Stack:
+    """Starts, watches and ends the processes of one data folder."""
+
+    def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
+        self.plan = plan
+        self.settings = plan.settings(plan.overrides)
+        self.say = say
+        self.folder = DataFolder(Path(self.settings.data_dir))
+        self.supervisor = Supervisor(say)
+        self.poller = StatusPoller(self.folder.path, self.supervisor, say)
+        self.began_s = time.monotonic()
+        self.ready_s = 0.0
+        self._overrides = dict(plan.overrides)
+        self._nc: Connection | None = None
+        self._instrument_lists = 0
+        self._ends_before: dict[str, LogEnd] = {}
+        self._files_before: set[str] = set()
+
+    async def start(self) -> None:
+        """Everything up and ingest let go; Fatal when something cannot be."""
+        self.folder.take()
+        starting = [self._start_nats()] if self.plan.embedded else []
+        if self.plan.venue:  # reads its capture while the server starts
+            starting.append(self._start_venue())
+        await asyncio.gather(*starting)
+        self.settings = self.plan.settings(self._overrides)
+        if not self.settings.ingest.tickers:
+            raise Fatal("no tickers: name them with --tickers BTCUSDT,ETHUSDT (or * for all)")
+        await self._connect()
+        self._ends_before = await self._log_ends()
+        self._files_before = set(self._files())
+        for index, name in enumerate(SERVICES):
+            await self.supervisor.start(self._service(name, index))
+        self.poller.start(SERVICES)
+        # Ingest begins when its readers are there: what it receives then meets nobody asleep.
+        await self.watch(self.poller.all_started([*FOLDS, "writer"], READY_WITHIN_S))
+        self.supervisor.children["ingest"].release()
+        self.ready_s = time.monotonic()
+
+    async def ready(self) -> None:
+        """Wait until ingest receives; what it has before this ends must be drained already."""
+        if self.plan.venue:  # the real one may be out of reach for as long as it likes
+            await self.watch(self.poller.all_started(["ingest"], READY_WITHIN_S))
+        self.ready_s = time.monotonic()
+        self.say(f"ready after {self.ready_s - self.began_s:.1f} s, logs in {self.folder.logs}")
+
+    async def watch(self, work: Awaitable[Result]) -> Result:
+        """The result of `work`, or the Fatal of the first process that gave up meanwhile."""
+        task: asyncio.Future[Result] = asyncio.ensure_future(work)
+        waiting: set[asyncio.Future[Any]] = {task, self.supervisor.failed}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if self.supervisor.failed.done():
+                self.supervisor.failed.result()
+            return await task
+        finally:
+            task.cancel()  # no effect where it is done
+
+    async def ended(self, duration_s: float | None) -> None:
+        """Wait until ingest has left by itself, having stored everything, or so many seconds."""
+        left = self.supervisor.children["ingest"].finished.wait()
+        try:
+            await self.watch(asyncio.wait_for(left, duration_s))
+        except TimeoutError:
+            return
+
+    async def finish(self) -> RunReport:
+        """Let everything arrive, stop in order, and say what the run came to."""
+        await self.watch(self.supervisor.stop(["ingest"]))
+        self.poller.hurry()
+        shard = self.settings.of_shard
+        log = {shard.md: (await self.watch(self._log_ends()))[shard.md]}
+        await self.watch(asyncio.gather(*(self._caught_up(name, log) for name in FOLDS)))
+        # All that folds had to say is stored now: they may leave while the writer reads it.
+        leaving = asyncio.create_task(self.supervisor.stop([*FOLDS, VENUE]))
+        ends = await self.watch(self._log_ends())
+        written = map(shard.stream, self.settings.writer.streams)
+        await self.watch(self._written({name: ends[name] for name in written}))
+        await self.watch(leaving)
+        ended_s = time.monotonic()
+        await self.poller.close()
+        return run_report(
+            self.poller.lives,
+            [file for path, file in self._files().items() if path not in self._files_before],
+            {name: end.seq - self._ends_before[name].seq for name, end in ends.items()},
+            data_dir=self.folder.path,
+            startup_seconds=self.ready_s - self.began_s,
+            elapsed_seconds=ended_s - self.ready_s,
+            restarts=self.supervisor.restarts,
+            instrument_lists=self._instrument_lists,
+            # A capture's event times are long ago: they say nothing about this wire.
+            without_stages=["wire"] if self.plan.venue_ends else [],
+        )
+
+    async def _written(self, ends: Mapping[str, LogEnd]) -> None:
+        """Have everything up to `ends` committed; a writer that dies meanwhile begins again."""
+        while True:
+            await self._caught_up("writer", ends)
+            await self.supervisor.stop(["writer"])
+            if self.supervisor.children["writer"].left_in_order:
+                return
+            self.say("writer died while it committed: started again")
+            self.supervisor.restarts += 1
+            await self.supervisor.start(self._service("writer", SERVICES.index("writer")))
+
+    async def close(self) -> None:
+        """End whatever still runs: NATS in order, the rest at once."""
+        await self.poller.close()
+        if self._nc is not None:
+            await connection.close(self._nc)
+        rest = [name for name in self.supervisor.children if name != "nats"]
+        for name in rest:
+            self.supervisor.children[name].kill()
+        await self.supervisor.stop(["nats"], patience_s=10.0)
+        await self.supervisor.close()
+        self.folder.release()
+
+    @property
+    def nc(self) -> Connection:
+        """Our own connection to the bus, once started."""
+        assert self._nc is not None
+        return self._nc
+
+    async def _log_ends(self) -> dict[str, LogEnd]:
+        """Where each stream ends; waits for a server that is gone, Fatal when it stays away."""
+        shard = self.settings.of_shard
+        names = [shard.stream(kind) for kind in ("md", "book", "bar", "feature")]
+        ends_s = time.monotonic() + STUCK_S
+        while True:
+            try:
+                manager = self.nc.jsm()
+                states = {name: (await manager.stream_info(name)).state for name in names}
+                return {name: LogEnd(s.last_seq, s.messages) for name, s in states.items()}
+            except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
+                if time.monotonic() > ends_s:
+                    raise Fatal(f"NATS does not answer: {error or type(error).__name__}") from None
+            await asyncio.sleep(0.1)
+
+    def _service(self, name: str, index: int) -> Program:
+        made = service(name, index, self.settings, self.plan.config, self._overrides)
+        variables = {**self.plan.environment, **made.environment}
+        return made._replace(environment=variables, held=name == "ingest")
+
+    async def _start_nats(self) -> None:
+        server = EmbeddedServer(
+            self.folder.path,
+            port=self.plan.nats_port,
+            sync_always=self.settings.nats.sync_always,
+        )
+        server.prepare()
+        child = await self.supervisor.start(nats_program(server))
+        await self.watch(server.ready(lambda: child.pid is not None))
+        self._overrides |= {"nats.url": server.url}
+        self.say(f"nats at {server.url}, data in {self.folder.path}")
+
+    async def _start_venue(self) -> None:
+        ready: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
+
+        def printed(line: str) -> None:
+            if not ready.done():
+                ready.set_result(msgspec.json.decode(line))
+
+        await self.supervisor.start(venue_program(self.plan.venue, self.folder.path, printed))
+        facts = await self.watch(asyncio.wait_for(ready, READY_WITHIN_S))
+        # What the user asked for stands above what the venue offers: fewer tickers, or a mistake.
+        self._overrides = {
+            "ingest.exchange": facts["exchange"],
+            "ingest.tickers": list(facts["tickers"]),
+            "ingest.channels": list(facts["channels"]),
+            **self._overrides,
+            "ingest.ws_url": facts["ws"],
+            "ingest.rest_url": facts["rest"],
+            "ingest.stop_at_end": self.plan.venue_ends,
+        }
+        self._instrument_lists = int(facts.get("instrument_lists", 0))
+        self.say(f"venue {facts['exchange']} at {facts['ws']}: {', '.join(facts['tickers'])}")
+
+    async def _connect(self) -> None:
+        stopping = asyncio.Event()
+        log = _SayingLog(self.say)
+        nc = await self.watch(
+            asyncio.wait_for(
+                connection.connect("up", self.settings, Telemetry("up"), stopping, log),
+                READY_WITHIN_S,
+            )
+        )
+        assert nc is not None
+        self._nc = nc
+        shard = self.settings.of_shard
+        await ensure(nc.jetstream(), self.settings, shard, None)
+
+    def _files(self) -> dict[str, manifest.DataFile]:
+        root = Path(self.settings.writer.root or self.folder.path)
+        return {file.path: file for file in manifest.committed_files(root)}
+
+    async def _caught_up(self, name: str, ends: Mapping[str, LogEnd]) -> None:
+        """Wait until a reader has done everything up to `ends`; Fatal when it stands still."""
+        best = -1
+        moved_s = time.monotonic()
+        while True:
+            pid = self.supervisor.children[name].pid
+            done = {stream: self.poller.lives.position(name, stream, pid) for stream in ends}
+            if all(done[stream] >= end.to_read for stream, end in ends.items()):
+                return
+            total = sum(done.values())
+            if total != best:
+                best, moved_s = total, time.monotonic()
+            if time.monotonic() - moved_s > STUCK_S:
+                behind = ", ".join(
+                    f"{stream} {done[stream]} of {end.to_read}"
+                    for stream, end in ends.items()
+                    if done[stream] < end.to_read
+                )
+                raise Fatal(f"{name} stands still at {behind}; see {self.folder.log(name)}")
+            await self.poller.next_look()
+
+
+class _SayingLog:
+    """What the bus reports while `up` connects, as lines for its user."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def warning(self, event: str, **facts: object) -> None:
+        """One line."""
+        self._say(" ".join([event, *map(str, facts.values())]))

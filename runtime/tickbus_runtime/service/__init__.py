@@ -1,0 +1,1 @@
+"""What every service does around its work: start, health, folds with positions, drain."""

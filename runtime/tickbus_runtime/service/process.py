@@ -1,0 +1,213 @@
+"""What every process does around its work: settings, logs, health, bus, signals, drain.
+
+`run("book", serve)` is a whole main: `serve(context)` returns when `context.stopping` is set and
+its outputs are safe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from tickbus.log.connection import Connection
+from tickbus_schemas.errors import Fatal
+
+from tickbus_runtime.bus import connection
+from tickbus_runtime.service import leash, memory, run_files
+from tickbus_runtime.service.health import HealthServer, Readiness, keep_probing
+from tickbus_runtime.settings.sections import Settings, Shard
+from tickbus_runtime.settings.sources import load
+from tickbus_runtime.telemetry import logs
+from tickbus_runtime.telemetry.metrics import Telemetry
+from tickbus_runtime.telemetry.tracing import Tracing
+
+DRAIN_S = 60.0
+"""After the first signal a service has this long; then it is left where it stands."""
+EXIT_FATAL = 1
+EXIT_BUG = 70  # EX_SOFTWARE of sysexits.h: worth starting again
+
+Serve = Callable[["Context"], Awaitable[None]]
+
+
+class Context:
+    """What a service gets to work with."""
+
+    def __init__(self, name: str, settings: Settings, log: Any) -> None:
+        self.name = name
+        self.settings = settings
+        self.shard: Shard = settings.of_shard
+        self.log = log
+        self.telemetry = Telemetry(name)
+        self.tracing = Tracing(
+            name,
+            every=settings.telemetry.trace_every,
+            telemetry=self.telemetry,
+            shard=self.shard.name,
+        )
+        self.readiness = Readiness()
+        self.stopping = asyncio.Event()
+        """Set at the first signal: finish what is begun, then return."""
+        self.status: dict[str, Any] = {}
+        """Further facts for /status."""
+        self.nc: Connection
+        """Connected before `serve` begins."""
+        self._positions: dict[str, int] = {}
+        self._committed: dict[str, int] = {}
+        self._started_s = time.time()
+
+    def position(self, stream: str, seq: int) -> None:
+        """Everything up to `seq` of a stream is processed and its outputs are stored."""
+        self._positions[stream] = seq
+
+    def committed(self, stream: str, seq: int) -> None:
+        """Everything up to `seq` of a stream is in committed files (the writer's)."""
+        self._committed[stream] = seq
+        self.status["last_commit_ns"] = time.time_ns()
+
+    async def released(self) -> None:
+        """Wait until our supervisor has ready what reads us; no wait where nobody holds us."""
+        while not (leash.released() or self.stopping.is_set()):  # noqa: ASYNC110  # set by a thread
+            await asyncio.sleep(0.01)
+
+    def set_ready(self) -> None:
+        """The service has warmed up and works."""
+        memory.settle()
+        self.readiness.started = True
+
+    def data_arrived(self) -> None:
+        """Data flow; matters to readiness where `readiness.fresh_within_s` is set."""
+        self.readiness.data_arrived(time.monotonic())
+
+    def show(self) -> dict[str, Any]:
+        """The whole /status."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        now_s = time.monotonic()
+        return {
+            "service": self.name,
+            "shard": self.shard.name,
+            "pid": os.getpid(),
+            "started": self._started_s,
+            "ready": self.readiness.ready(now_s),
+            "checks": self.readiness.checks(now_s),
+            "positions": self._positions,
+            "committed": self._committed,
+            "process": {
+                "cpu_s": usage.ru_utime + usage.ru_stime,
+                "rss_max_bytes": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+            },
+            **self.telemetry.status(),
+            **self.status,
+        }
+
+
+def run(name: str, serve: Serve) -> None:
+    """Main of the process `tickbus_<name>`; leaves with its exit code."""
+    leash.hold()
+    memory.keep_freed()
+    arguments = _parser(name).parse_args()
+    try:
+        settings = load(arguments.config)
+        log = logs.configure(name, settings.telemetry)
+    except Fatal as error:
+        print(f"tickbus-{name}: {error}", file=sys.stderr)
+        sys.exit(EXIT_FATAL)
+    code = 0
+    try:
+        asyncio.run(_main(name, settings, log, serve))
+    except Fatal as error:
+        _last_word(name, settings, log, str(error))
+        code = EXIT_FATAL
+    except Exception:
+        log.exception("stopped by a bug; please report it")
+        code = EXIT_BUG
+    # All that must last is on disk or acknowledged. Taking Numba and LLVM apart in order takes
+    # 0.3 s, for which whoever waits for us would wait.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _last_word(name: str, settings: Settings, log: Any, text: str) -> None:
+    """Why the job cannot go on: one line for a person, one event for a machine."""
+    if logs.is_json(settings.telemetry):
+        log.critical(text, fatal=True)
+    else:
+        print(f"tickbus-{name}: {text}", file=sys.stderr)
+
+
+def _parser(name: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"tickbus-{name}",
+        description=f"The {name} service of tickbus. It runs until SIGTERM or Ctrl-C, then drains.",
+        epilog=f"Example: TICKBUS_INGEST__TICKERS=BTCUSDT tickbus-{name} --config tickbus.toml",
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="settings (TOML); TICKBUS_<SECTION>__<KEY> stand above it"
+    )
+    return parser
+
+
+async def _main(name: str, settings: Settings, log: Any, serve: Serve) -> None:
+    context = Context(name, settings, log)
+    health = HealthServer(context.readiness, context.telemetry, context.show)
+    _obey_signals(context)
+    probing: asyncio.Task[None] | None = None
+    await health.start(settings.health)
+    try:
+        with run_files.announced(Path(settings.data_dir), name, health.url):
+            connected = await connection.connect(
+                name, settings, context.telemetry, context.stopping, log
+            )
+            if connected is None:
+                return  # stopped before there was a bus
+            context.nc = connected
+            probing = asyncio.create_task(
+                keep_probing(context.readiness, lambda: connection.probe(connected, name))
+            )
+            try:
+                await _serve_until_drained(context, serve)
+            finally:
+                probing.cancel()
+                run_files.leave_last(Path(settings.data_dir), name, context.show())
+                await connection.close(connected)
+                await context.tracing.close()
+    finally:
+        await health.close()
+
+
+async def _serve_until_drained(context: Context, serve: Serve) -> None:
+    """Run the service; once it is told to stop it has DRAIN_S, then it is Fatal."""
+    work = asyncio.ensure_future(serve(context))
+    told = asyncio.create_task(context.stopping.wait())
+    await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
+    if not work.done():
+        await asyncio.wait({work}, timeout=DRAIN_S)
+    told.cancel()
+    if not work.done():
+        work.cancel()
+        await asyncio.wait({work}, timeout=1.0)
+        raise Fatal(f"could not drain within {DRAIN_S:.0f} s; what was not stored is read again")
+    work.result()
+
+
+def _obey_signals(context: Context) -> None:
+    """First SIGTERM or Ctrl-C: drain. Second: leave at once."""
+
+    def told(signal_number: int) -> None:
+        if context.stopping.is_set():
+            os._exit(128 + signal_number)
+        context.log.info("stopping", signal=signal.Signals(signal_number).name)
+        context.readiness.stopping = True
+        context.stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, told, signal_number)

@@ -1,0 +1,1 @@
+"""Every setting: what there is, and how it is read."""

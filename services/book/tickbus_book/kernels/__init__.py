@@ -1,0 +1,1 @@
+"""The grid: folds packets into rows at fixed intervals, and cuts the rows into messages."""
