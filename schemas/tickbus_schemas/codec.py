@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Union
 
 import msgspec
 from msgspec import structs
@@ -17,33 +17,18 @@ from msgspec import structs
 from tickbus_schemas import subjects
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.exchanges import Exchange
+from tickbus_schemas.feeds import OF_HEAD, OF_NAME
 from tickbus_schemas.layout import rows
-from tickbus_schemas.messages import (
-    FEED_OF,
-    MAX_MESSAGE_BYTES,
-    MESSAGES,
-    SCHEMA,
-    BarBatch,
-    BookBatch,
-    Clock,
-    DeadLetter,
-    FeatureBatch,
-    Fence,
-    Header,
-    Message,
-)
+from tickbus_schemas.messages import MAX_MESSAGE_BYTES, MESSAGES, SCHEMA, Header, Message
 from tickbus_schemas.values import check_values, column
 
 if sys.byteorder != "little":  # columns are read in place as little-endian
     raise ImportError("tickbus runs on little-endian machines only")
 
 _EXCHANGES = frozenset(int(exchange) for exchange in Exchange)
-_DERIVED: dict[str, type[Header]] = {"book": BookBatch, "bar": BarBatch, "feature": FeatureBatch}
-_OF_SHARD: dict[str, type[Header]] = {"fence": Fence, "clock": Clock, "dlq": DeadLetter}
-_OF_FEED = {feed: kind for kind, feed in FEED_OF.items()}
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Message).decode
+_decode = msgspec.msgpack.Decoder(Union[MESSAGES]).decode  # noqa: UP007  # a union made of a list
 
 
 def encode(message: Message) -> bytes:
@@ -113,15 +98,14 @@ class Home(NamedTuple):
 def home(subject: str) -> Home:
     """What a message on this subject must be; Reject for a subject that is none of ours."""
     head, *rest = subjects.bare(subject).split(".")
-    if head in _OF_SHARD and rest:
-        return Home(_OF_SHARD[head])
+    if head in OF_HEAD and rest:
+        return Home(OF_HEAD[head])
     address = subjects.parse(subject)
-    if address.kind != "md":
-        length_ms = 0 if address.leaf == "change" else subjects.interval_ms(address.leaf)
-        return Home(_DERIVED[address.kind], int(address.exchange), address.ticker, length_ms)
-    if address.leaf not in _OF_FEED:
-        raise Reject(f"{subject[:120]}: this reader knows no message of feed {address.leaf}")
-    return Home(_OF_FEED[address.leaf], int(address.exchange), address.ticker)
+    exchange, ticker = int(address.exchange), address.ticker
+    if address.kind == "md":
+        return Home(OF_NAME[address.leaf].kind, exchange, ticker)
+    length_ms = 0 if address.leaf == "change" else subjects.interval_ms(address.leaf)
+    return Home(OF_NAME[address.kind].kind, exchange, ticker, length_ms)
 
 
 def _agrees(message: Message, home: Home) -> bool:

@@ -16,17 +16,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tickbus_schemas import subjects
+from tickbus_schemas.columns import Width
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
-from tickbus_schemas.messages import MESSAGES, SCHEMA, Header, Width
+from tickbus_schemas.feeds import FEEDS, Feed
+from tickbus_schemas.messages import MESSAGES, SCHEMA, Header
 
 FOLDER = Path(__file__).parents[1]
 Json = dict[str, Any]
 
 _ROW = re.compile(r"\| `(\w+)` \|([^|]*)\|([^|]*)\|([^|]*)\|(.*)\|")
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
-# Two wire columns are one text column in the decoded form.
-_TEXT = ("trade_id_offsets", "trade_id_bytes")
 
 
 class Meaning(NamedTuple):
@@ -86,10 +86,11 @@ def _object(kind: type[Header], sections: dict[str, Section]) -> Json:
         if field.name not in known:
             raise Fatal(f"README.md does not say what {kind.__name__}.{field.name} means")
         meaning = known[field.name]
-        if field.name == _TEXT[0]:
-            properties["trade_id"] = _trade_id(known, position)
-        elif field.name != _TEXT[1]:
+        text, _, part = field.name.rpartition("_")
+        if text not in kind.texts:
             properties[field.name] = _property(kind, field, meaning, position)
+        elif part == "bytes":  # two wire columns are one text column in the decoded form
+            properties[text] = _text(meaning, position)
     return {
         "title": kind.__name__,
         "description": section.text,
@@ -106,6 +107,11 @@ def _property(
     width = kind.columns.get(field.name)
     shape = _column(width, meaning) if width else _scalar(field, meaning)
     notes: Json = {"x-position": position}
+    if field.name in kind.codes:
+        names = kind.codes[field.name].names
+        notes["x-codes"] = {str(code): name for code, name in names.items()}
+    if field.name in kind.bits:
+        notes["x-bits"] = {str(bit.value): bit.name for bit in kind.bits[field.name]}
     if meaning.unit:
         notes["x-unit"] = meaning.unit
     if meaning.absent:
@@ -136,12 +142,12 @@ def _column(width: Width, meaning: Meaning) -> Json:
     return {**array, "x-wire": {"dtype": width.code, "per": width.per}}
 
 
-def _trade_id(known: dict[str, Meaning], position: int) -> Json:
+def _text(meaning: Meaning, position: int) -> Json:
     return {
-        "description": known[_TEXT[1]].text,
+        "description": meaning.text,
         "type": "array",
         "items": {"type": "string"},
-        "x-position": [position, position + 1],
+        "x-position": [position - 1, position],
         "x-wire": {"dtype": ["<i4", "<i1"], "per": ["rows+1", "text"]},
     }
 
@@ -155,6 +161,8 @@ def _scalar(field: msgspec.structs.FieldInfo, meaning: Meaning) -> Json:
                 codes = [SCHEMA] if field.name == "schema" else [int(code) for code in Exchange]
                 shape["enum"] = codes
             return _nullable(shape, meaning)
+        case msgspec.inspect.FloatType():
+            return _nullable({"type": "number"}, meaning)
         case msgspec.inspect.StrType(max_length=most):
             return {"type": "string", **({} if most is None else {"maxLength": most})}
         case msgspec.inspect.BoolType():
@@ -171,19 +179,17 @@ def _scalar(field: msgspec.structs.FieldInfo, meaning: Meaning) -> Json:
     raise Fatal(f"documents.py has no form for {field.name}: {field.type}")
 
 
-# Address of each message's channel; `{...}` are the parameters below.
-_ADDRESSES = {
-    "TradeBatch": "md.{exchange}.{ticker}.trade",
-    "L2Batch": "md.{exchange}.{ticker}.l2",
-    "BboBatch": "md.{exchange}.{ticker}.bbo",
-    "Status": "md.{exchange}.{ticker}.status",
-    "BookBatch": "book.{exchange}.{ticker}.{interval}",
-    "BarBatch": "bar.{exchange}.{ticker}.{interval}",
-    "FeatureBatch": "feature.{exchange}.{ticker}.{interval}",
+def _address(feed: Feed) -> str:
+    leaf = f"md.{{exchange}}.{{ticker}}.{feed.name}"
+    return leaf if feed.stream == "md" else f"{feed.stream}.{{exchange}}.{{ticker}}.{{interval}}"
+
+
+_ADDRESSES = {feed.kind.__name__: _address(feed) for feed in FEEDS} | {
     "Fence": "fence.{shard}",
     "Clock": "clock.{shard}",
     "DeadLetter": "dlq.{service}.{exchange}",
 }
+"""Address of each message's channel; `{...}` are the parameters below."""
 _PARAMETERS: dict[str, Json] = {
     "exchange": {
         "description": "name of the exchange",

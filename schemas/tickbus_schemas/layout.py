@@ -64,7 +64,7 @@ def rows(message: Header) -> int:
     return count
 
 
-_DERIVED = frozenset((BookBatch, BarBatch, FeatureBatch))
+_DERIVED = frozenset(kind for kind in MESSAGES if "interval_ms" in kind.__struct_fields__)
 
 
 def _check_derived(message: BookBatch | BarBatch | FeatureBatch, count: int) -> None:

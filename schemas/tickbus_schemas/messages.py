@@ -3,19 +3,41 @@
 msgspec msgpack arrays, tagged by a number. They grow only at the end, with defaults; `schema`
 changes only when older readers must not read. A message is a batch of columns: each column is the
 little-endian bytes of its rows, so NumPy, Arrow and JavaScript read it without parsing.
+
+Annotations are evaluated here (no `from __future__ import annotations`): columns are read off them.
 """
 
-from __future__ import annotations
-
 from enum import IntEnum, IntFlag
-from typing import Annotated, ClassVar, NamedTuple, TypeAlias
+from math import nan
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
+from tickbus_schemas.columns import ABSENT as ABSENT  # what goes with messages is had from here
+from tickbus_schemas.columns import (
+    F64,
+    I8,
+    I32,
+    I64,
+    U16,
+    Codes,
+    F64OfCells,
+    F64OfLevels,
+    F64OrNull,
+    I8OfLevels,
+    I64OrNull,
+    I64OrZero,
+    TextBytes,
+    TextOffsets,
+    bits_of,
+    codes_of,
+    columns_of,
+    texts_of,
+)
+from tickbus_schemas.columns import Width as Width
+
 SCHEMA = 1
-ABSENT = -(2**63)
-"""An integer that the venue did not send; null in Parquet."""
 
 MAX_MESSAGE_BYTES = 256 * 1024
 MAX_ROWS = 65_536
@@ -35,6 +57,10 @@ Int64: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text: TypeAlias = Annotated[str, Meta(max_length=MAX_TEXT)]
 Interval: TypeAlias = Annotated[int, Meta(ge=1, le=86_400_000)]
+
+
+Number: TypeAlias = float
+"""Finite, or NaN where it is not known."""
 
 
 class Side(IntEnum):
@@ -82,6 +108,33 @@ class BboFlag(IntFlag):
     TIME_INFERRED = 1
 
 
+class TickerFlag(IntFlag):
+    """What is special about 24 h statistics."""
+
+    TIME_INFERRED = 1
+
+
+class DerivativeField(IntFlag):
+    """The values of a DerivativeBatch, in the order of its columns."""
+
+    MARK_PRICE = 1
+    INDEX_PRICE = 2
+    SETTLEMENT_PRICE = 4
+    LAST_PRICE = 8
+    FUNDING_RATE = 16
+    PREDICTED_FUNDING_RATE = 32
+    NEXT_FUNDING_TIMESTAMP = 64
+    FUNDING_INTERVAL_MS = 128
+    OPEN_INTEREST = 256
+    OPEN_INTEREST_VALUE = 512
+
+
+class DerivativeFlag(IntFlag):
+    """What is special about a row of mark, index, funding and open interest."""
+
+    TIME_INFERRED = 1
+
+
 class BookFlag(IntFlag):
     """Quality of a derived row: of a book, a bar or a feature."""
 
@@ -104,15 +157,36 @@ class StatusKind(IntEnum):
     SKEW = 7
 
 
-class Width(NamedTuple):
-    """Element of a column: its NumPy code, and how often a row has one."""
+class InstrumentKind(IntEnum):
+    """What is traded under a ticker."""
 
-    code: str
-    per: str = "rows"
+    SPOT = 1
+    PERPETUAL = 2
+    FUTURE = 3
+    OPTION = 4
 
 
-I64, F64 = Width("<i8"), Width("<f8")
-I8, U16, I32 = Width("<i1"), Width("<u2"), Width("<i4")
+class InstrumentStatus(IntEnum):
+    """Whether it is traded; the venue's own word stands beside it."""
+
+    UNKNOWN = 0
+    TRADING = 1
+    HALTED = 2
+    SETTLING = 3
+    DELISTED = 4
+    PRE_LAUNCH = 5
+
+
+class OptionType(IntEnum):
+    """Which right an option gives."""
+
+    NONE = 0
+    CALL = 1
+    PUT = -1
+
+
+TAKER = Codes({1: "BUY", -1: "SELL", 0: "UNKNOWN"})
+BOOK_SIDE = Codes({1: "BID", -1: "ASK"})
 
 
 class Header(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
@@ -126,92 +200,139 @@ class Header(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     more: Count = 0
 
     columns: ClassVar[dict[str, Width]] = {}
+    texts: ClassVar[tuple[str, ...]] = ()
+    """texts among the columns; each is two of them, `<name>_offsets` and `<name>_bytes`"""
+    codes: ClassVar[dict[str, Codes]] = {}
+    """what the numbers of a field or column are called"""
+    bits: ClassVar[dict[str, type[IntFlag]]] = {}
+    """what the bits of a column mean; one that is not there is a later one"""
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        cls.columns = cls.columns | columns_of(cls.__annotations__)
+        cls.codes = cls.codes | codes_of(cls.__annotations__)
+        cls.bits = cls.bits | bits_of(cls.__annotations__)
+        cls.texts = texts_of(cls.columns)
 
 
 class TradeBatch(Header, tag=1, frozen=True, kw_only=True):
     """Trades of one ticker; `trade_id` is text as Arrow has it: int32 offsets and bytes."""
 
-    timestamp: bytes
-    rcv_timestamp: bytes
-    packet_id: bytes
-    side: bytes
-    price: bytes
-    qty: bytes
-    flags: bytes
-    trade_id_offsets: bytes
-    trade_id_bytes: bytes
-
-    columns: ClassVar[dict[str, Width]] = {
-        "timestamp": I64,
-        "rcv_timestamp": I64,
-        "packet_id": I64,
-        "side": I8,
-        "price": F64,
-        "qty": F64,
-        "flags": U16,
-        "trade_id_offsets": Width("<i4", "rows+1"),
-        "trade_id_bytes": Width("<i1", "text"),
-    }
+    timestamp: I64
+    rcv_timestamp: I64
+    packet_id: I64
+    side: Annotated[I8, TAKER]
+    price: F64
+    qty: F64
+    flags: Annotated[U16, TradeFlag]
+    trade_id_offsets: TextOffsets
+    trade_id_bytes: TextBytes
 
 
 class L2Batch(Header, tag=2, frozen=True, kw_only=True):
     """Book updates of one ticker: a row a packet, and below it a row a level."""
 
-    timestamp: bytes
-    engine_timestamp: bytes
-    rcv_timestamp: bytes
-    packet_id: bytes
-    prev_update_id: bytes
-    update_id: bytes
-    flags: bytes
-    levels: bytes
-    side: bytes
-    action: bytes
-    price: bytes
-    qty: bytes
-
-    columns: ClassVar[dict[str, Width]] = {
-        "timestamp": I64,
-        "engine_timestamp": I64,
-        "rcv_timestamp": I64,
-        "packet_id": I64,
-        "prev_update_id": I64,
-        "update_id": I64,
-        "flags": U16,
-        "levels": I32,
-        "side": Width("<i1", "levels"),
-        "action": Width("<i1", "levels"),
-        "price": Width("<f8", "levels"),
-        "qty": Width("<f8", "levels"),
-    }
+    timestamp: I64
+    engine_timestamp: I64OrZero
+    rcv_timestamp: I64
+    packet_id: I64
+    prev_update_id: I64OrNull
+    update_id: I64OrNull
+    flags: Annotated[U16, L2Flag]
+    levels: I32
+    side: Annotated[I8OfLevels, BOOK_SIDE]
+    action: Annotated[I8OfLevels, Codes.of(Action)]
+    price: F64OfLevels
+    qty: F64OfLevels
 
 
 class BboBatch(Header, tag=3, frozen=True, kw_only=True):
     """Best bid and ask of one ticker, a row a change as the venue sends it."""
 
-    timestamp: bytes
-    engine_timestamp: bytes
-    rcv_timestamp: bytes
-    packet_id: bytes
-    update_id: bytes
-    bid_px: bytes
-    bid_sz: bytes
-    ask_px: bytes
-    ask_sz: bytes
-    flags: bytes
+    timestamp: I64
+    engine_timestamp: I64OrZero
+    rcv_timestamp: I64
+    packet_id: I64
+    update_id: I64OrNull
+    bid_px: F64
+    bid_sz: F64
+    ask_px: F64
+    ask_sz: F64
+    flags: Annotated[U16, BboFlag]
 
-    columns: ClassVar[dict[str, Width]] = {
-        "timestamp": I64,
-        "engine_timestamp": I64,
-        "rcv_timestamp": I64,
-        "packet_id": I64,
-        "update_id": I64,
-        "bid_px": F64,
-        "bid_sz": F64,
-        "ask_px": F64,
-        "ask_sz": F64,
-        "flags": U16,
-    }
+
+class TickerBatch(Header, tag=4, frozen=True, kw_only=True):
+    """24 h statistics of one ticker, a row each time that the venue sends them."""
+
+    timestamp: I64
+    engine_timestamp: I64OrZero
+    rcv_timestamp: I64
+    packet_id: I64
+    last_price: F64OrNull
+    last_qty: F64OrNull
+    open: F64OrNull
+    high: F64OrNull
+    low: F64OrNull
+    volume: F64OrNull
+    turnover: F64OrNull
+    price_change: F64OrNull
+    trade_count: I64OrNull
+    bid_px: F64OrNull
+    bid_sz: F64OrNull
+    ask_px: F64OrNull
+    ask_sz: F64OrNull
+    flags: Annotated[U16, TickerFlag]
+
+
+class DerivativeBatch(Header, tag=5, frozen=True, kw_only=True):
+    """What holds for one derivative: prices that it is settled by, funding, open interest.
+
+    Venues send parts of it; a row has all that is known, `fields` says what is new in it.
+    """
+
+    timestamp: I64
+    engine_timestamp: I64OrZero
+    rcv_timestamp: I64
+    packet_id: I64
+    mark_price: F64OrNull
+    index_price: F64OrNull
+    settlement_price: F64OrNull
+    last_price: F64OrNull
+    funding_rate: F64OrNull
+    predicted_funding_rate: F64OrNull
+    next_funding_timestamp: I64OrNull
+    funding_interval_ms: I64OrNull
+    open_interest: F64OrNull
+    open_interest_value: F64OrNull
+    fields: Annotated[U16, DerivativeField]
+    flags: Annotated[U16, DerivativeFlag]
+
+
+class Instrument(Header, tag=7, frozen=True, kw_only=True):
+    """What the venue says of one ticker, whole; a message each time that something has changed."""
+
+    timestamp: Int64
+    rcv_timestamp: Int64
+    packet_id: Int64
+    base: Text
+    quote: Text
+    settle: Text
+    kind: Annotated[int, Meta(ge=1, le=127), Codes.of(InstrumentKind)]
+    """an InstrumentKind; a number that this reader does not know yet is not refused"""
+    tick_size: Number = nan
+    lot_size: Number = nan
+    min_qty: Number = nan
+    contract_size: Number = nan
+    contract_unit: Text = ""
+    price_precision: Int64 = ABSENT
+    qty_precision: Int64 = ABSENT
+    status: Annotated[int, Meta(ge=0, le=127), Codes.of(InstrumentStatus)] = 0
+    """an InstrumentStatus, as `kind`"""
+    venue_status: Text = ""
+    expiry_timestamp: Int64 = ABSENT
+    strike: Number = nan
+    option_type: Annotated[int, Meta(ge=-1, le=1), Codes.of(OptionType)] = 0
+    inverse: bool = False
 
 
 class Status(Header, tag=8, frozen=True, kw_only=True):
@@ -220,8 +341,8 @@ class Status(Header, tag=8, frozen=True, kw_only=True):
     timestamp: Int64
     rcv_timestamp: Int64
     packet_id: Int64
-    kind: Annotated[int, Meta(ge=1, le=127)]
-    """a StatusKind; a number that this reader does not know yet is not refused"""
+    kind: Annotated[int, Meta(ge=1, le=127), Codes.of(StatusKind)]
+    """a number that this reader does not know yet is not refused"""
     feed: Text = ""
     reason: Text = ""
     from_id: Int64 = ABSENT
@@ -237,74 +358,40 @@ class BookBatch(Header, tag=9, frozen=True, kw_only=True):
     interval_ms: Annotated[int, Meta(ge=0, le=86_400_000)]
     """0: on change"""
     depth: Annotated[int, Meta(ge=1, le=MAX_DEPTH)]
-    timestamp: bytes
-    rcv_timestamp: bytes
-    packet_id: bytes
-    update_id: bytes
-    flags: bytes
-    bid_levels: bytes
-    ask_levels: bytes
-    bid_px: bytes
-    bid_sz: bytes
-    ask_px: bytes
-    ask_sz: bytes
-
-    columns: ClassVar[dict[str, Width]] = {
-        "timestamp": I64,
-        "rcv_timestamp": I64,
-        "packet_id": I64,
-        "update_id": I64,
-        "flags": U16,
-        "bid_levels": I32,
-        "ask_levels": I32,
-        "bid_px": Width("<f8", "rows*depth"),
-        "bid_sz": Width("<f8", "rows*depth"),
-        "ask_px": Width("<f8", "rows*depth"),
-        "ask_sz": Width("<f8", "rows*depth"),
-    }
+    timestamp: I64
+    rcv_timestamp: I64
+    packet_id: I64
+    update_id: I64OrNull
+    flags: Annotated[U16, BookFlag]
+    bid_levels: I32
+    ask_levels: I32
+    bid_px: F64OfCells
+    bid_sz: F64OfCells
+    ask_px: F64OfCells
+    ask_sz: F64OfCells
 
 
 class BarBatch(Header, tag=10, frozen=True, kw_only=True):
     """Trade bars of one ticker; absent prices are NaN (null in Parquet)."""
 
     interval_ms: Interval
-    timestamp: bytes
-    end_timestamp: bytes
-    rcv_timestamp: bytes
-    packet_id: bytes
-    open: bytes
-    high: bytes
-    low: bytes
-    close: bytes
-    volume: bytes
-    vwap: bytes
-    trade_count: bytes
-    taker_buy_volume: bytes
-    taker_sell_volume: bytes
-    signed_volume: bytes
-    late_count: bytes
-    late_volume: bytes
-    flags: bytes
-
-    columns: ClassVar[dict[str, Width]] = {
-        "timestamp": I64,
-        "end_timestamp": I64,
-        "rcv_timestamp": I64,
-        "packet_id": I64,
-        "open": F64,
-        "high": F64,
-        "low": F64,
-        "close": F64,
-        "volume": F64,
-        "vwap": F64,
-        "trade_count": I64,
-        "taker_buy_volume": F64,
-        "taker_sell_volume": F64,
-        "signed_volume": F64,
-        "late_count": I64,
-        "late_volume": F64,
-        "flags": U16,
-    }
+    timestamp: I64
+    end_timestamp: I64
+    rcv_timestamp: I64
+    packet_id: I64
+    open: F64OrNull
+    high: F64OrNull
+    low: F64OrNull
+    close: F64OrNull
+    volume: F64
+    vwap: F64OrNull
+    trade_count: I64
+    taker_buy_volume: F64
+    taker_sell_volume: F64
+    signed_volume: F64
+    late_count: I64
+    late_volume: F64
+    flags: Annotated[U16, BookFlag]
 
 
 class FeatureBatch(Header, tag=11, frozen=True, kw_only=True):
@@ -313,21 +400,13 @@ class FeatureBatch(Header, tag=11, frozen=True, kw_only=True):
     interval_ms: Interval
     catalogue: Text
     names: list[Text]
-    timestamp: bytes
-    end_timestamp: bytes
-    rcv_timestamp: bytes
-    packet_id: bytes
-    flags: bytes
+    timestamp: I64
+    end_timestamp: I64
+    rcv_timestamp: I64
+    packet_id: I64
+    flags: Annotated[U16, BookFlag]
     values: list[bytes]
     """one f64 column a name"""
-
-    columns: ClassVar[dict[str, Width]] = {
-        "timestamp": I64,
-        "end_timestamp": I64,
-        "rcv_timestamp": I64,
-        "packet_id": I64,
-        "flags": U16,
-    }
 
 
 class Fence(Header, tag=12, frozen=True, kw_only=True):
@@ -361,33 +440,8 @@ class DeadLetter(Header, tag=14, frozen=True, kw_only=True):
     source: Text = ""
 
 
-Message: TypeAlias = (
-    TradeBatch
-    | L2Batch
-    | BboBatch
-    | Status
-    | BookBatch
-    | BarBatch
-    | FeatureBatch
-    | Fence
-    | Clock
-    | DeadLetter
+MESSAGES: tuple[type[Header], ...] = tuple(
+    sorted(Header.__subclasses__(), key=lambda kind: kind.__struct_config__.tag)  # type: ignore[arg-type,return-value]  # tags are numbers
 )
-MESSAGES: tuple[type[Header], ...] = (
-    TradeBatch,
-    L2Batch,
-    BboBatch,
-    Status,
-    BookBatch,
-    BarBatch,
-    FeatureBatch,
-    Fence,
-    Clock,
-    DeadLetter,
-)
-FEED_OF: dict[type[Header], str] = {
-    TradeBatch: "trade",
-    L2Batch: "l2",
-    BboBatch: "bbo",
-    Status: "status",
-}
+Message: TypeAlias = Header
+"""One of MESSAGES: what `codec.decode` gives."""

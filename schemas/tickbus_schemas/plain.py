@@ -10,14 +10,8 @@ from base64 import b64encode
 from math import isnan
 from typing import Any
 
-from tickbus_schemas.messages import (
-    ABSENT,
-    BookBatch,
-    FeatureBatch,
-    Header,
-    L2Batch,
-    TradeBatch,
-)
+from tickbus_schemas.columns import ABSENT
+from tickbus_schemas.messages import BookBatch, FeatureBatch, Header, L2Batch
 from tickbus_schemas.values import column
 
 
@@ -34,9 +28,9 @@ def plain(message: Header) -> dict[str, Any]:
             fields[name] = b64encode(value).decode() if isinstance(value, bytes) else _known(value)
         elif width.per in ("rows", "levels", "rows*depth"):
             fields[name] = _values(value, width.code)
-    if isinstance(message, TradeBatch):
-        fields["trade_id"] = trade_ids(message)
-    elif isinstance(message, FeatureBatch):
+    for name in message.texts:
+        fields[name] = texts(message, name)
+    if isinstance(message, FeatureBatch):
         fields["values"] = [_values(values, "<f8") for values in message.values]
     elif isinstance(message, BookBatch):
         for name in ("bid_px", "bid_sz", "ask_px", "ask_sz"):
@@ -44,10 +38,10 @@ def plain(message: Header) -> dict[str, Any]:
     return fields
 
 
-def trade_ids(message: TradeBatch) -> list[str]:
-    """The id of each trade."""
-    ends = column(message.trade_id_offsets, "<i4").tolist()
-    text = message.trade_id_bytes.decode("ascii")
+def texts(message: Header, name: str) -> list[str]:
+    """A text column, such as `trade_id`, row by row."""
+    ends = column(getattr(message, f"{name}_offsets"), "<i4").tolist()
+    text = getattr(message, f"{name}_bytes").decode("ascii")
     return [text[start:end] for start, end in itertools.pairwise(ends)]
 
 

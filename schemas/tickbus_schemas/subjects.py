@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.exchanges import Exchange
+from tickbus_schemas.feeds import DERIVED, RAW
 
-FEEDS = ("trade", "l2", "bbo", "ticker", "derivative", "liquidation", "instrument", "status")
+FEEDS = RAW
+"""leaves of `md.` subjects"""
 MAX_TICKER_BYTES = 64
 
-_DERIVED = ("book", "bar", "feature")
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 _TOKEN = re.compile(r"(?:[A-Za-z0-9_-]|%[0-9A-F]{2})+")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
@@ -87,8 +88,8 @@ def md(exchange: Exchange, ticker: str, feed: str) -> str:
 
 def derived(kind: str, exchange: Exchange, ticker: str, length_ms: int) -> str:
     """`<book|bar|feature>.<exchange>.<ticker>.<interval>`; length 0 is the book on `change`."""
-    if kind not in _DERIVED:
-        raise Reject(f"unknown kind {kind!r}: one of {', '.join(_DERIVED)}")
+    if kind not in DERIVED:
+        raise Reject(f"unknown kind {kind!r}: one of {', '.join(DERIVED)}")
     interval = interval_token(length_ms) if length_ms or kind != "book" else "change"
     return f"{kind}.{exchange.token}.{escape(ticker)}.{interval}"
 
@@ -132,8 +133,8 @@ def bare(subject: str) -> str:
 
 def stream(kind: str, shard: str) -> str:
     """Stream of a shard: kind `md`, `book`, `bar` or `feature`; `MD_BINANCE_USDM`."""
-    if kind not in ("md", *_DERIVED):
-        raise Reject(f"unknown kind {kind!r}: one of md, {', '.join(_DERIVED)}")
+    if kind not in ("md", *DERIVED):
+        raise Reject(f"unknown kind {kind!r}: one of md, {', '.join(DERIVED)}")
     return f"{kind}_{_checked('shard', shard)}".upper()
 
 
@@ -154,7 +155,7 @@ def parse(subject: str) -> Address:
     Reject for any other subject, and for one that says in another way what ours say in one.
     """
     tokens = bare(subject).split(".")
-    if len(tokens) != 4 or tokens[0] not in ("md", *_DERIVED):
+    if len(tokens) != 4 or tokens[0] not in ("md", *DERIVED):
         raise Reject(f"{subject[:120]!r} is not <md|book|bar|feature>.<exchange>.<ticker>.<leaf>")
     kind, exchange, ticker, leaf = tokens
     if kind == "md":

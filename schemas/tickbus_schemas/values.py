@@ -12,8 +12,7 @@ from typing import Any, cast
 
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import (
-    BarBatch,
-    BboBatch,
+    MESSAGES,
     BookBatch,
     FeatureBatch,
     Header,
@@ -24,25 +23,34 @@ from tickbus_schemas.messages import (
 _CAST = {"<i8": "q", "<f8": "d", "<i4": "i", "<u2": "H", "<i1": "b"}
 
 CODES: dict[type[Header], dict[str, tuple[int, ...]]] = {
-    TradeBatch: {"side": (1, -1, 0)},
-    L2Batch: {"side": (1, -1), "action": (1, 2, 3)},
+    kind: {name: tuple(kind.codes[name].names) for name in kind.columns if name in kind.codes}
+    for kind in MESSAGES
 }
 """i1 columns and the codes that they may hold. Flags are not here: a later one is not refused."""
 
-FINITE: dict[type[Header], tuple[str, ...]] = {
-    TradeBatch: ("price", "qty"),
-    L2Batch: ("price", "qty"),
-    BboBatch: ("bid_px", "bid_sz", "ask_px", "ask_sz"),
-    BookBatch: ("bid_px", "bid_sz", "ask_px", "ask_sz"),
-    BarBatch: ("volume", "taker_buy_volume", "taker_sell_volume", "signed_volume", "late_volume"),
-}
+
+def _numbers(kind: type[Header], *, null: bool) -> tuple[str, ...]:
+    """The f8 columns of a kind in which NaN is null, or those that have none."""
+    return tuple(
+        name
+        for name, width in kind.columns.items()
+        if width.code == "<f8" and (width.absent is not None) == null
+    )
+
+
+FINITE = {kind: _numbers(kind, null=False) for kind in MESSAGES}
 """f8 columns without NaN and infinities."""
 
-FINITE_OR_NULL: dict[type[Header], tuple[str, ...]] = {
-    BarBatch: ("open", "high", "low", "close", "vwap"),
-    FeatureBatch: ("values",),
+FINITE_OR_NULL = {kind: _numbers(kind, null=True) for kind in MESSAGES} | {
+    FeatureBatch: ("values",)
 }
 """f8 columns whose NaN is null; infinities are refused."""
+
+_PLAIN_NUMBERS = {
+    kind: tuple(name for name, said in kind.__annotations__.items() if said is float)
+    for kind in MESSAGES
+}
+"""The same of fields that are no columns."""
 
 _ALLOWED_BYTES = {
     kind: [(name, bytes(code & 0xFF for code in codes)) for name, codes in columns.items()]
@@ -58,20 +66,23 @@ def column(data: bytes, code: str) -> memoryview:
 def check_values(message: Header) -> None:
     """Reject unless every value of every column keeps the rules; lengths were checked before."""
     kind = type(message)
-    for name, allowed in _ALLOWED_BYTES.get(kind, ()):
+    for name, allowed in _ALLOWED_BYTES[kind]:
         if getattr(message, name).translate(None, allowed):
             raise Reject(f"{name}: a value that is none of {sorted(CODES[kind][name])}")
-    for name in FINITE.get(kind, ()):
+    for name in FINITE[kind]:
         if not _all_finite(column(getattr(message, name), "<f8")):
             raise Reject(f"{name}: a value that is not finite")
+    for name in FINITE_OR_NULL[kind]:
+        _check_no_infinity(name, getattr(message, name))
+    for name in _PLAIN_NUMBERS[kind]:
+        if isinf(getattr(message, name)):
+            raise Reject(f"{name}: an infinite value (NaN is null)")
     if isinstance(message, L2Batch):
         _check_levels(message)
     elif isinstance(message, TradeBatch):
         _check_text(message)
     elif isinstance(message, BookBatch):
         _check_depths(message)
-    elif kind in FINITE_OR_NULL:
-        _check_no_infinity(message)
 
 
 def _all_finite(values: memoryview) -> bool:
@@ -80,12 +91,10 @@ def _all_finite(values: memoryview) -> bool:
     return isfinite(sum(values)) or all(map(isfinite, values))
 
 
-def _check_no_infinity(message: Header) -> None:
-    for name in FINITE_OR_NULL[type(message)]:
-        data = getattr(message, name)
-        for values in data if isinstance(data, list) else [data]:
-            if any(map(isinf, column(values, "<f8"))):
-                raise Reject(f"{name}: an infinite value (NaN is null)")
+def _check_no_infinity(name: str, data: bytes | list[bytes]) -> None:
+    for values in data if isinstance(data, list) else [data]:
+        if any(map(isinf, column(values, "<f8"))):
+            raise Reject(f"{name}: an infinite value (NaN is null)")
 
 
 def _check_levels(message: L2Batch) -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tickbus.log.stored import Stored
 from tickbus_schemas import codec, subjects
 from tickbus_schemas.exchanges import Exchange
+from tickbus_schemas.feeds import OF_KIND
 from tickbus_schemas.messages import (
-    FEED_OF,
     BarBatch,
     BboBatch,
     BookBatch,
@@ -54,7 +54,7 @@ def subject_of(message: Message) -> str:
         return subjects.clock("binance_usdm")
     if isinstance(message, DeadLetter):
         return subjects.dead_letter("book", exchange)
-    return subjects.md(exchange, message.ticker, FEED_OF[type(message)])
+    return subjects.md(exchange, message.ticker, OF_KIND[type(message)].name)
 
 
 def changed(message: Message, **fields: Any) -> Message:

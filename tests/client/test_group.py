@@ -165,8 +165,7 @@ def test_every_row_is_there_once_however_the_log_was_cut(
     arrived = stored(log)
     groups = assembled(arrived, sizes)
     assert_same_rows(rows_of_groups(groups), rows_of_messages(arrived))
-    singles = [one for group in groups for one in (*group.statuses, *group.clocks)]
-    singles += [one for group in groups for one in (*group.fences, *group.dead_letters)]
+    singles = [one for group in groups for several in group.singles.values() for one in several]
     assert dict(singles) == {
         one.seq: message
         for one, message in zip(arrived, log, strict=True)

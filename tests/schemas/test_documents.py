@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from enum import IntFlag
+from enum import IntEnum, IntFlag
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tickbus_schemas import documents, messages
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
+from tickbus_schemas.feeds import FEEDS
 from tickbus_schemas.messages import MESSAGES, Header
 from tickbus_schemas.plain import plain
 
@@ -46,6 +47,17 @@ def test_readme_has_the_types_of_the_columns(kind: type[Header]) -> None:
 
 
 @every_type
+def test_readme_has_the_value_that_stands_for_an_absent_one(kind: type[Header]) -> None:
+    written = {"nan": "NaN", str(messages.ABSENT): "-2**63", "0": "0"}
+    for name, width in kind.columns.items():
+        said = SECTIONS[kind.__name__].fields[name].absent
+        if width.absent is not None:
+            assert said == written[str(width.absent)]
+        else:
+            assert said in ("", "0")  # such as an unknown side
+
+
+@every_type
 def test_readme_has_the_number_of_the_type(kind: type[Header]) -> None:
     number = kind.__struct_config__.tag
     assert SECTIONS[kind.__name__].text.startswith(f"Type {number}. ")
@@ -69,21 +81,33 @@ def test_readme_has_the_exchange_table() -> None:
 def test_readme_has_every_flag() -> None:
     quality = messages.BookFlag
     flags: dict[str, list[IntFlag]] = {
-        "trade": [*messages.TradeFlag],
-        "l2": [*messages.L2Flag],
-        "bbo": [*messages.BboFlag],
-        "book, bar, feature": [flag for flag in quality if flag is not quality.FILLED],
-        "bar": [quality.FILLED],
+        feed.name if column == "flags" else f"{feed.name} `{column}": [*bits]
+        for feed in FEEDS
+        for column, bits in feed.kind.bits.items()
+        if bits is not quality
     }
+    flags["book, bar, feature"] = [flag for flag in quality if flag is not quality.FILLED]
+    flags["bar"] = [quality.FILLED]
     assert [(on, int(bit), name) for on, bit, name, _ in table("Flags")] == [
         (on, int(flag), str(flag.name).lower()) for on, some in flags.items() for flag in some
     ]
 
 
-def test_readme_has_every_status_kind_and_limit() -> None:
-    assert [(int(code), name) for code, name, _ in table("Status kinds")] == [
-        (int(kind), kind.name.lower()) for kind in messages.StatusKind
+@pytest.mark.parametrize(
+    ("heading", "codes"),
+    [
+        ("Status kinds", messages.StatusKind),
+        ("Kinds of instruments", messages.InstrumentKind),
+        ("States of instruments", messages.InstrumentStatus),
+    ],
+)
+def test_readme_has_every_code(heading: str, codes: type[IntEnum]) -> None:
+    assert [(int(code), name) for code, name, _ in table(heading)] == [
+        (int(code), code.name.lower()) for code in codes
     ]
+
+
+def test_readme_has_every_limit() -> None:
     limits = " ".join(cell for row in table("Limits") for cell in row)
     for limit in (
         messages.MAX_MESSAGE_BYTES,

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import given
 from tickbus_schemas.messages import ABSENT, FeatureBatch, L2Batch, Message, Status, TradeBatch
-from tickbus_schemas.plain import plain, plain_rows, trade_ids
+from tickbus_schemas.plain import plain, plain_rows, texts
 
 from tests.schemas import strategies
 from tests.schemas.strategies import pack, unpack
@@ -27,7 +27,7 @@ def test_columns_become_lists_with_none_for_absent_values(message: Message) -> N
 
 @given(message=strategies.messages(TradeBatch))
 def test_trade_ids_are_text_a_row(message: TradeBatch) -> None:
-    ids = trade_ids(message)
+    ids = texts(message, "trade_id")
     assert "".join(ids).encode() == message.trade_id_bytes
     assert [row["trade_id"] for row in plain_rows(message)] == ids
 

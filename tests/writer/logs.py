@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from math import nan
 from typing import Any
 
 import numpy as np
 from tickbus.log.stored import Stored
 from tickbus_schemas import codec, subjects
 from tickbus_schemas.exchanges import Exchange
+from tickbus_schemas.feeds import OF_NAME, RAW
 from tickbus_schemas.messages import (
     ABSENT,
     PACKETS_PER_EPOCH,
@@ -18,6 +20,8 @@ from tickbus_schemas.messages import (
     Clock,
     FeatureBatch,
     Fence,
+    Header,
+    Instrument,
     L2Batch,
     L2Flag,
     Message,
@@ -32,6 +36,10 @@ SHARD = VENUE.token
 MIDNIGHT_US = 1_721_347_200_000_000
 STEP_US = 50_000
 FEATURES = ["mid", "ofi"]
+STATISTICS = [
+    name for name in RAW if OF_NAME[name].kind.columns and name not in ("trade", "l2", "bbo")
+]
+"""Feeds whose rows stand for themselves: any values that their columns allow will do."""
 
 
 def packed(values: Any, code: str) -> bytes:
@@ -43,6 +51,8 @@ class LogWriter:
 
     def __init__(self, seed: int = 1, *, first_seq: int = 1) -> None:
         self.random = random.Random(seed)
+        self.statistics_random = random.Random(seed)
+        self.known: dict[tuple[str, str], dict[str, float]] = {}
         self.stored: list[Stored] = []
         self.seq = first_seq
         self.stored_ns = (MIDNIGHT_US - 3_000_000) * 1_000
@@ -189,7 +199,68 @@ class LogWriter:
             ),
         )
 
-    def status(self, ticker: str) -> None:
+    def statistics(self, feed: str, ticker: str, rows: int) -> None:
+        """Rows of one of STATISTICS."""
+        kind = OF_NAME[feed].kind
+        made = []
+        for _ in range(rows):
+            packet = self.tick()
+            row = {name: self._drawn(kind, name) for name in kind.columns}
+            row |= {"timestamp": self.now_us, "rcv_timestamp": self.now_us + 4, "packet_id": packet}
+            if "fields" in row:
+                row = self._merged(feed, ticker, row)
+            made.append(row)
+        columns: dict[str, Any] = {
+            name: packed([row[name] for row in made], width.code)
+            for name, width in kind.columns.items()
+        }
+        self.store(subjects.md(VENUE, ticker, feed), kind(**self.header(ticker), **columns))
+
+    def _drawn(self, kind: type[Header], name: str) -> float:
+        choose, width = self.statistics_random.choice, kind.columns[name]
+        if name in kind.codes:
+            return choose([*kind.codes[name].names])
+        if name in kind.bits:
+            return choose([0, *map(int, kind.bits[name])])
+        known = self.statistics_random.randint(1, 10**6)
+        number = known / 100 if width.code == "<f8" else known
+        return choose([number, number, number if width.absent is None else width.absent])
+
+    def _merged(self, feed: str, ticker: str, row: dict[str, float]) -> dict[str, float]:
+        """A row of parts: some values are new, the others those of the row before."""
+        known = self.known.setdefault((feed, ticker), {})
+        fields = OF_NAME[feed].kind.bits["fields"]
+        new = self.statistics_random.sample([*fields], 3)
+        for field in fields:
+            name = str(field.name).lower()
+            if field in new:
+                known[name] = self.statistics_random.randint(1, 10**6)
+            row[name] = known.get(name, ABSENT if "_ms" in name or "time" in name else nan)
+        return row | {"fields": sum(new)}
+
+    def instrument(self, ticker: str) -> None:
+        """What is known of a spot pair; another tick each time."""
+        packet = self.tick()
+        self.store(
+            subjects.md(VENUE, ticker, "instrument"),
+            Instrument(
+                **self.header(ticker),
+                timestamp=self.now_us,
+                rcv_timestamp=self.now_us + 1,
+                packet_id=packet,
+                base=ticker.partition("/")[0],
+                quote="US Doллар",
+                settle="",
+                kind=1,
+                tick_size=self.statistics_random.choice([0.1, 0.5, 1e-8]),
+                lot_size=nan,
+                price_precision=self.statistics_random.choice([ABSENT, 8]),
+                status=1,
+                venue_status="TRADING",
+            ),
+        )
+
+    def status(self, ticker: str, feed: str = "") -> None:
         packet = self.tick()
         self.store(
             subjects.md(VENUE, ticker, "status"),
@@ -199,6 +270,7 @@ class LogWriter:
                 rcv_timestamp=self.now_us + 1,
                 packet_id=packet,
                 kind=int(StatusKind.CONNECTED),
+                feed=feed,
                 reason="socket opened, größer",
                 line=2,
             ),
@@ -291,14 +363,18 @@ def market_log(seed: int = 1, rounds: int = 12, *, first_seq: int = 1) -> list[S
     log.fence()
     for ticker in log.update_id:
         log.status(ticker)
+        log.instrument(ticker)
         log.snapshot(ticker)
     for turn in range(rounds):
         for ticker in log.update_id:
             log.deltas(ticker, log.random.randint(1, 5))
             log.trades(ticker, log.random.randint(1, 4))
             log.quotes(ticker, log.random.randint(1, 6))
+            for feed in STATISTICS:
+                log.statistics(feed, ticker, log.statistics_random.randint(1, 3))
         log.clock()
         if turn == rounds // 2:
+            log.instrument("BTCUSDT")
             log.deltas("BTCUSDT", 1, empty=True)
             log.garbage()
             log.fence()

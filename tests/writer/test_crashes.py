@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tickbus.columns.assembler import Assembler
 from tickbus.lake import manifest
 from tickbus.log.stored import Stored
+from tickbus_schemas.feeds import RAW
 from tickbus_writer.block import Block
 from tickbus_writer.commit import EMPTY, CommitOutcome, commit
 from tickbus_writer.local_target import LocalTarget
@@ -34,8 +35,6 @@ from tests.writer.writing import (
     data_files,
     written,
 )
-
-FEEDS = ("trade", "l2", "bbo", "status")
 
 
 def assert_whole(root: Path, log: Sequence[Stored]) -> None:
@@ -80,7 +79,7 @@ def test_dataset_is_whole_after_death_at_any_point(tmp_path: Path) -> None:
         assert not list((restarted / "_tmp").iterdir()), f"left behind by death at {point}"
     for point, *_ in early:
         assert_whole(tmp_path / "died" / f"{point}-early", log)
-        for feed in FEEDS:
+        for feed in RAW:
             rows = all_rows(tmp_path / "died" / f"{point}-early", feed)
             assert rows == all_rows(tmp_path / "right", feed)
 
@@ -138,7 +137,7 @@ def test_of_two_writers_one_commits_and_the_dataset_is_whole(
     written(root, log)
     assert_whole(root, log)
     written(root / "right", log)
-    for feed in FEEDS:
+    for feed in RAW:
         assert all_rows(root, feed) == all_rows(root / "right", feed)
 
 

@@ -10,6 +10,7 @@ from tickbus.lake import manifest
 from tickbus.lake.verify.check import verify
 from tickbus.log.connection import Connection
 from tickbus_schemas import codec
+from tickbus_schemas.feeds import RAW
 from tickbus_schemas.messages import DeadLetter
 
 from tests.processes import Start, make_streams, publish, stored
@@ -34,7 +35,7 @@ async def test_what_is_in_the_streams_is_in_the_files_after_a_drain(
     log = await stored(bus, STREAM, len(MD))
     written(tmp_path / "right", log)
     written(tmp_path / "right", BOOK, stream=f"BOOK_{SHARD.upper()}")
-    for feed in ("trade", "l2", "bbo", "status", "book"):
+    for feed in (*RAW, "book"):
         assert all_rows(tmp_path / "data", feed) == all_rows(tmp_path / "right", feed)
     (entry,) = manifest.entries(tmp_path / "data", STREAM)
     assert (entry.first_seq, entry.last_seq, entry.cut) == (1, len(MD), "drain")
@@ -77,7 +78,7 @@ async def test_killed_and_started_again_while_messages_arrive_nothing_is_lost_or
     assert writer.drain() == 0
     log = await stored(bus, STREAM, len(MD))
     written(tmp_path / "right", log)
-    for feed in ("trade", "l2", "bbo", "status"):
+    for feed in RAW:
         assert all_rows(tmp_path / "data", feed) == all_rows(tmp_path / "right", feed)
     entries = manifest.entries(tmp_path / "data", STREAM)
     assert sorted(f.path for e in entries for f in e.files) == sorted(data_files(tmp_path / "data"))
@@ -99,7 +100,7 @@ async def test_two_writers_at_once_write_every_row_once(
     codes = await asyncio.gather(*(asyncio.to_thread(writer.drain) for writer in writers))
     assert codes == [0, 0]
     written(tmp_path / "right", await stored(bus, STREAM, len(MD)))
-    for feed in ("trade", "l2", "bbo", "status"):
+    for feed in RAW:
         assert all_rows(root, feed) == all_rows(tmp_path / "right", feed)
     assert verify(root).problems == []
     assert len(manifest.entries(root, STREAM)) > 1

@@ -7,24 +7,27 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tickbus.lake import manifest
+from tickbus.lake.dataset_schema import columns
 from tickbus.log.stored import Stored
 from tickbus_schemas import codec
+from tickbus_schemas.documents import FOLDER, meanings
 from tickbus_schemas.errors import Fatal, Reject
+from tickbus_schemas.feeds import OF_KIND, OF_NAME, RAW
 from tickbus_schemas.messages import (
     ABSENT,
     SEQ_ID_ROWS,
     BarBatch,
-    BboBatch,
     BookBatch,
     FeatureBatch,
+    Header,
     L2Batch,
     Message,
-    Status,
     TradeBatch,
 )
 
@@ -117,6 +120,68 @@ def test_trade_rows_are_the_messages_rows_with_their_ids(tmp_path: Path) -> None
         for row in all_rows(tmp_path, "trade")
     ]
     assert rows == expected
+
+
+README = meanings((FOLDER / "README.md").read_text())
+ABSENT_AS_TEXT = {"-2**63": str(ABSENT), "NaN": "nan", "0": "0"}
+
+
+def known(kind: type[Header], name: str, value: object) -> object:
+    """A value as a file has it: null where README says that it stands for an absent one."""
+    said = README[kind.__name__].fields[name]
+    is_absent = said.absent != "" and str(value) == ABSENT_AS_TEXT.get(said.absent)
+    return None if is_absent and said.unit != "code" else value
+
+
+def rows_of(seq: int, message: Message) -> list[dict[str, object]]:
+    """The rows of a message whose columns have a value a row, or that has no columns."""
+    names = list(README[type(message).__name__].fields)
+    columns = [
+        np.frombuffer(getattr(message, name), message.columns[name].code).tolist()
+        if message.columns
+        else [getattr(message, name)]
+        for name in names
+    ]
+    return [
+        {"seq_id": seq * SEQ_ID_ROWS + n, "ticker": message.ticker, "exchange": message.exchange}
+        | {name: known(type(message), name, value) for name, value in zip(names, row, strict=True)}
+        for n, row in enumerate(zip(*columns, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("feed", [name for name in RAW if name not in ("trade", "l2")])
+def test_rows_of_a_feed_are_the_messages_rows_with_every_column(tmp_path: Path, feed: str) -> None:
+    written(tmp_path, LOG)
+    kind = OF_NAME[feed].kind
+    expected = [
+        row
+        for seq, message in decoded(LOG)
+        if type(message) is kind
+        for row in rows_of(seq, message)
+    ]
+    for row in expected:
+        if feed == "status":
+            row["about_feed"] = row["feed"]
+    assert expected
+    assert all_rows(tmp_path, feed) == expected
+
+
+def test_hive_readers_see_what_a_status_is_about_beside_the_feed_of_the_path(
+    tmp_path: Path,
+) -> None:
+    log = LogWriter()
+    log.status("BTCUSDT", feed="l2")
+    written(tmp_path, log.stored)
+    hive = pl.read_parquet(f"{tmp_path}/**/*.parquet", hive_partitioning=True)
+    assert hive["feed"].to_list() == ["status"]
+    assert hive["about_feed"].to_list() == ["l2"]
+
+
+def test_no_other_column_has_the_name_of_a_key_in_paths() -> None:
+    for feed in OF_NAME:
+        names = {column.name for column in columns(feed)}
+        keys = names & {"feed", "venue", "symbol", "date", "set"}
+        assert keys == ({"feed"} if feed == "status" else set())
 
 
 def test_absent_integers_are_null_and_common_columns_never(tmp_path: Path) -> None:
@@ -224,7 +289,7 @@ def test_entries_cover_every_sequence_and_message_number(tmp_path: Path) -> None
         assert after.previous == before.name
     kinds = [type(message) for _, message in decoded(LOG)]
     counted = sum(entry.messages_with_rows for entry in entries)
-    assert counted == sum(k in (TradeBatch, L2Batch, BboBatch, Status) for k in kinds) - 1
+    assert counted == sum(kind in OF_KIND for kind in kinds) - 1  # one has packets without levels
     without = {
         reason: sum(entry.without_rows.get(reason, 0) for entry in entries)
         for reason in ("clock", "fence", "reject", "empty")

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+from tickbus_schemas.feeds import OF_KIND
 from tickbus_schemas.layout import ROWS
 from tickbus_schemas.messages import (
     ABSENT,
-    BarBatch,
-    BboBatch,
     BookBatch,
     Clock,
     DeadLetter,
@@ -21,23 +20,16 @@ from tickbus_schemas.messages import (
     L2Flag,
     Message,
     Status,
-    StatusKind,
-    TradeBatch,
 )
 from tickbus_schemas.plain import plain, plain_rows
 from tickbus_schemas.values import column
 
 from tickbus.cli import text
 
-_SIDES = {1: "BUY", -1: "SELL", 0: "?"}
-_TIMES = ("timestamp", "engine_timestamp", "rcv_timestamp", "end_timestamp")
-
 
 def line(seq: int, subject: str, message: Message) -> str:
     """`#<sequence> <venue time> <subject>  <what is in it>`; of a batch its last row."""
-    time = message.timestamp
-    time_us = _last(message, "timestamp") if isinstance(time, bytes) else time
-    return f"#{seq} {_clock(time_us)} {subject}  {_summary(message)}"
+    return f"#{seq} {_clock(_last(message, 'timestamp'))} {subject}  {_summary(message)}"
 
 
 def rows(seq: int, subject: str, message: Message) -> Iterator[str]:
@@ -73,52 +65,52 @@ def _json(value: dict[str, Any]) -> str:
 
 
 def _last(message: Header, name: str) -> Any:
-    """The last value of a column: a line must not cost a look at every row."""
-    value = column(getattr(message, name), message.columns[name].code)[-1]
+    """The value in the last row: a line must not cost a look at every row."""
+    value = getattr(message, name)
+    width = message.columns.get(name)
+    if width is not None:
+        of_row = message.depth if isinstance(message, BookBatch) and "depth" in width.per else 1
+        value = column(value, width.code)[-of_row]
     return None if value == ABSENT or value != value else value
 
 
 def _summary(message: Message) -> str:
-    count = ROWS[type(message)](message)
+    feed, count = OF_KIND.get(type(message)), ROWS[type(message)](message)
+    if feed is not None and feed.shown:
+        shown = feed.shown.format_map(_LastRow(message))
+        return f"{_count(count, feed.noun)}, {shown}" if message.columns else shown
     match message:
-        case TradeBatch():
-            side = _SIDES.get(_last(message, "side"), "?")
-            qty, price = (_number(_last(message, name)) for name in ("qty", "price"))
-            return f"{_count(count, 'trade')}, {side} {qty} at {price}"
         case L2Batch():
             kind = ", snapshot" if _last(message, "flags") & L2Flag.SNAPSHOT else ""
             levels = _count(len(message.side), "level")
-            return (
-                f"{_count(count, 'packet')}, {levels}, update "
-                f"{_value('update_id', _last(message, 'update_id'))}{kind}"
-            )
-        case BboBatch():
-            best = (_last(message, name) for name in _BEST)
-            return f"{_count(count, 'quote')}, {_quotes(*best)}"
-        case BookBatch():
-            first = (count - 1) * message.depth
-            best = (column(getattr(message, name), "<f8")[first] for name in _BEST)
-            return f"{_count(count, 'book')}, {_quotes(*best)}"
-        case BarBatch():
-            shown = " ".join(f"{name} {_number(_last(message, name))}" for name in _BAR)
-            return f"{_count(count, 'bar')}, {shown}"
+            update = _value("update_id", _last(message, "update_id"))
+            return f"{_count(count, 'packet')}, {levels}, update {update}{kind}"
         case FeatureBatch():
             pairs = zip(message.names, message.values, strict=True)
             shown = " ".join(f"{name}={_number(column(v, '<f8')[-1])}" for name, v in pairs)
             return f"{_count(count, 'row')}, {shown}"
         case Status() | Fence() | Clock() | DeadLetter():
             return _event(message)
+    raise TypeError(f"no line says what is in a {type(message).__name__}")
 
 
-_BEST = ("bid_px", "bid_sz", "ask_px", "ask_sz")
-_BAR = ("open", "high", "low", "close", "volume", "trade_count")
+class _LastRow(dict[str, str]):
+    """Values of a message's last row, as text, by name; of a book those of its best levels."""
+
+    def __init__(self, message: Header) -> None:
+        super().__init__()
+        self._message = message
+
+    def __missing__(self, name: str) -> str:
+        value = _last(self._message, name)
+        codes = self._message.codes.get(name)
+        return _value(name, value) if codes is None else codes.names.get(value, str(value))
 
 
 def _event(message: Status | Fence | Clock | DeadLetter) -> str:
     match message:
         case Status():
-            known = message.kind in StatusKind.__members__.values()
-            kind = StatusKind(message.kind).name.lower() if known else f"kind {message.kind}"
+            kind = message.codes["kind"].names.get(message.kind, f"kind {message.kind}").lower()
             ids = ("-" if i == ABSENT else str(i) for i in (message.from_id, message.to_id))
             between = f" from {' to '.join(ids)}" if kind == "gap" else ""
             return " ".join(filter(None, (kind, message.feed + between, message.reason)))
@@ -135,15 +127,10 @@ def _count(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _quotes(bid_px: float, bid_sz: float, ask_px: float, ask_sz: float) -> str:
-    bid, ask = f"{_number(bid_px)} x {_number(bid_sz)}", f"{_number(ask_px)} x {_number(ask_sz)}"
-    return f"bid {bid}, ask {ask}"
-
-
 def _value(name: str, value: Any) -> str:
     if value is None:
         return "-"
-    if name in _TIMES:
+    if name.endswith("timestamp"):
         return _clock(value)
     if isinstance(value, float):
         return _number(value)

@@ -7,14 +7,17 @@ open (`more` is 0), so that folds may combine feeds in `packet_id` order.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
-from tickbus_schemas.messages import Clock, DeadLetter, Fence, Status
+from tickbus_schemas.messages import Clock, Header, Status
 
 from tickbus.columns.numbering import Break
 from tickbus.columns.scanned import Int64s
 from tickbus.columns.table import Key, Table
 from tickbus.log.stored import Missing, Rejected, Traced
+
+Kind = TypeVar("Kind", bound=Header)
 
 
 @dataclass(slots=True)
@@ -27,10 +30,8 @@ class Group:
     """when the server stored each"""
     bytes: int
     tables: dict[Key, Table] = field(default_factory=dict)
-    statuses: list[tuple[int, Status]] = field(default_factory=list)
-    clocks: list[tuple[int, Clock]] = field(default_factory=list)
-    fences: list[tuple[int, Fence]] = field(default_factory=list)
-    dead_letters: list[tuple[int, DeadLetter]] = field(default_factory=list)
+    singles: dict[type[Header], list[tuple[int, Any]]] = field(default_factory=dict)
+    """the messages without columns, each with its stream sequence, in log order"""
     rejected: list[Rejected] = field(default_factory=list)
     traced: list[Traced] = field(default_factory=list)
     breaks: list[Break] = field(default_factory=list)
@@ -40,6 +41,20 @@ class Group:
     message_no: int = -1
     numbers: Int64s = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     """(messages, 2): epoch and message_no of each; -1 for an unreadable one"""
+
+    def of(self, kind: type[Kind]) -> list[tuple[int, Kind]]:
+        """The messages of a kind without columns, each with its stream sequence."""
+        return self.singles.get(kind, [])
+
+    @property
+    def statuses(self) -> list[tuple[int, Status]]:
+        """What happened to tickers' data."""
+        return self.of(Status)
+
+    @property
+    def clocks(self) -> list[tuple[int, Clock]]:
+        """The shard's venue time."""
+        return self.of(Clock)
 
     @property
     def first_seq(self) -> int:

@@ -18,7 +18,7 @@ from tickbus_schemas.messages import (
     L2Batch,
     TradeBatch,
 )
-from tickbus_schemas.values import FINITE, FINITE_OR_NULL
+from tickbus_schemas.values import CODES, FINITE, FINITE_OR_NULL
 
 from tickbus.columns.kernels import column_checks
 from tickbus.columns.kernels.message import SIZE, START, join
@@ -43,7 +43,7 @@ class _Plan(NamedTuple):
     first: int
     """field of the first column; the others follow"""
     columns: tuple[_Column, ...]
-    checks: npt.NDArray[np.int8]
+    checks: Int64s
     """of `column_checks.bad_fields`, for each column and at the end for a FeatureBatch's values"""
 
 
@@ -56,15 +56,17 @@ def _plan(kind: type[Header]) -> _Plan:
     first = fields[columns[0].name]
     names = [one.name for one in columns] + ["values"] * (kind is FeatureBatch)
     assert [fields[name] for name in names] == list(range(first, first + len(names))), kind
-    checks = np.array([_check(kind, name) for name in names], np.int8)
+    checks = np.array([_check(kind, name) for name in names], np.int64)
     return _Plan(fields, first, columns, checks)
 
 
 def _check(kind: type[Header], name: str) -> int:
-    if name in FINITE.get(kind, ()):
+    if name in FINITE[kind]:
         return column_checks.FINITE
-    if name in FINITE_OR_NULL.get(kind, ()):
+    if name in FINITE_OR_NULL[kind]:
         return column_checks.FINITE_OR_NULL
+    if name in CODES[kind]:
+        return column_checks.codes(CODES[kind][name])
     if kind is BookBatch and name in ("bid_levels", "ask_levels"):
         return column_checks.DEPTHS
     return column_checks.NONE

@@ -20,6 +20,7 @@ from tickbus.columns.kernels.message import (
     BOOL,
     CELLS,
     DEPTH_FIELD,
+    FLOAT,
     INT,
     KIND,
     LEVELS,
@@ -63,6 +64,8 @@ def _content(field: Any) -> tuple[int, int, int]:
             return INT, least if low is None else low, most if high is None else high
         case inspect.BoolType():
             return BOOL, 0, 1
+        case inspect.FloatType(ge=None, le=None, gt=None, lt=None, multiple_of=None):
+            return FLOAT, 0, 8
         case inspect.StrType(max_length=characters, min_length=None, pattern=None):
             return TEXT, 0, _INT_BOUNDS[1] if characters is None else characters
         case inspect.BytesType(min_length=None, max_length=None):

@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from itertools import pairwise
 from operator import attrgetter
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from tickbus_schemas import codec
 from tickbus_schemas.errors import Reject
-from tickbus_schemas.messages import (
-    BookBatch,
-    Clock,
-    DeadLetter,
-    FeatureBatch,
-    Fence,
-    Header,
-    Status,
-)
+from tickbus_schemas.messages import BookBatch, FeatureBatch, Header
 
 from tickbus.columns.group import Group
 from tickbus.columns.homes import Homes
@@ -66,19 +58,15 @@ class Sorting:
 
     def _singles(self, kind: type[Header], places: Int64s) -> None:
         """Messages without columns: they are few, each is decoded by itself."""
-        into: dict[type[Header], list[Any]] = {
-            Status: self._group.statuses,
-            Clock: self._group.clocks,
-            Fence: self._group.fences,
-            DeadLetter: self._group.dead_letters,
-        }
+        read = []
         for place in places.tolist():
             stored = self._scanned.stored[place]
             try:
-                # It agrees with its subject, and has no columns whose values could be wrong.
-                into[kind].append((stored.seq, codec.decode(stored.data, values=False)))
+                read.append((stored.seq, codec.decode(stored.data)))  # it agrees with its subject
             except Reject as why:
                 self._scanned.refuse(place, str(why))
+        if read:
+            self._group.singles[kind] = read
 
     def _tables(self, kind: type[Header], places: Int64s) -> None:
         """One table a subject (and shape), cut from joined columns; bad messages are left out."""

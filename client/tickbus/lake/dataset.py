@@ -40,9 +40,10 @@ def scan(
 ) -> pl.LazyFrame:
     """Rows of `feed` with start <= `timestamp` < end (us UTC).
 
-    feed: trade, l2, bbo, status, book, bar or feature. exchange: token such as `binance_usdm`.
-    tickers: as the exchange spells them. Rows of one ticker come in order of `seq_id`; between
-    tickers there is no order. Without a row that fits, the frame is empty and has its columns.
+    feed: one of `tickbus_schemas.feeds`, such as trade, l2 or bar. exchange: token such as
+    `binance_usdm`. tickers: as the exchange spells them. Rows of one ticker come in order of
+    `seq_id`; between tickers there is no order. Without a row that fits, the frame is empty and
+    has its columns.
 
     Fatal when `root` holds no dataset, the feed is unknown or a time cannot be read; Reject for an
     unknown exchange.

@@ -8,7 +8,8 @@ back from a file.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,7 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
-from tickbus_schemas.messages import ABSENT, BarBatch
+from msgspec import inspect, structs
+from tickbus_schemas.feeds import OF_NAME, Feed
+from tickbus_schemas.messages import ABSENT, Header
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -53,80 +56,81 @@ COMMON = (
     Column("seq_id", "int64"),
     Column("packet_id", "int64"),
 )
-_FLAGS = Column("flags", "uint16")
-_TRADE = (
-    Column("trade_id", "string"),
-    Column("side", "int8"),
-    Column("price", "float64"),
-    Column("qty", "float64"),
-    _FLAGS,
-)
-_L2 = (
-    Column("action", "int8"),
-    Column("side", "int8"),
-    Column("price", "float64"),
-    Column("qty", "float64"),
-    Column("prev_update_id", "int64", True),
-    Column("update_id", "int64", True),
-    Column("is_snapshot", "bool"),
-    Column("engine_timestamp", "int64", True),
-    _FLAGS,
-)
-_BBO = (
-    *(Column(name, "float64") for name in ("bid_px", "bid_sz", "ask_px", "ask_sz")),
-    Column("update_id", "int64", True),
-    Column("engine_timestamp", "int64", True),
-    _FLAGS,
-)
-_STATUS = (
-    Column("kind", "int8"),
-    Column("feed", "string"),
-    Column("reason", "string"),
-    Column("from_id", "int64", True),
-    Column("to_id", "int64", True),
-    Column("from_timestamp", "int64", True),
-    Column("to_timestamp", "int64", True),
-    Column("line", "int32"),
-)
-_BUCKET = (Column("interval_ms", "int32"), Column("end_timestamp", "int64"))
-_BAR = (
-    *_BUCKET,
-    *(
-        Column(name, "float64", True) if width.code == "<f8" else Column(name, "int64", True)
-        for name, width in BarBatch.columns.items()
-        if name not in ("timestamp", "end_timestamp", "rcv_timestamp", "packet_id", "flags")
-    ),
-    _FLAGS,
-)
-_TABLES = {"trade": _TRADE, "l2": _L2, "bbo": _BBO, "status": _STATUS, "bar": _BAR}
-FEEDS = ("trade", "l2", "bbo", "status", "book", "bar", "feature")
-
-
-def level_columns(depth: int) -> list[str]:
-    """`bid_px_01, bid_sz_01, ask_px_01, ask_sz_01, bid_px_02 ...` to `depth`."""
-    return [
-        f"{side}_{kind}_{level:02d}"
-        for level in range(1, depth + 1)
-        for side in ("bid", "ask")
-        for kind in ("px", "sz")
-    ]
+FEEDS = tuple(OF_NAME)
+_TYPES = {"<i8": "int64", "<f8": "float64", "<i4": "int32", "<u2": "uint16", "<i1": "int8"}
+_BITS = {"int8": 7, "int16": 15, "int32": 31, "int64": 63}
 
 
 @lru_cache(maxsize=256)
 def columns(feed: str, *, depth: int = 10, names: tuple[str, ...] = ()) -> tuple[Column, ...]:
     """Columns of a feed's table in order; `depth` of book, `names` of the features in feature."""
-    if feed == "book":
-        own: tuple[Column, ...] = (
-            Column("interval_ms", "int32"),
-            Column("update_id", "int64", True),
-            *(Column(name, "float64", True) for name in level_columns(depth)),
-            *(Column(name, "bool") for name in ("crossed", "stale", "gap")),
-        )
-    elif feed == "feature":
-        own = (*_BUCKET, *(Column(name, "float64", True) for name in names), _FLAGS)
-    else:
-        own = _TABLES[feed]
-    return COMMON + own
+    row = OF_NAME[feed]
+    own: list[Column] = []
+    for _, several in groupby(row.table or _fields(row.kind), partial(_per, row.kind)):
+        own += _columns(row, list(several), depth, names)
+    types = {column.name: column for column in own}
+    copies = [types[source]._replace(name=name) for name, source in row.copies.items()]
+    return (*COMMON, *own, *copies)
+
+
+def _fields(kind: type[Header]) -> list[str]:
+    """What a message has besides what every table has; a text as one."""
+    left_out = {column.name for column in COMMON}.union(Header.__struct_fields__)
+    left_out |= {f"{name}_offsets" for name in kind.texts}
+    of_text = {f"{name}_bytes": name for name in kind.texts}
+    return [of_text.get(name, name) for name in kind.__struct_fields__ if name not in left_out]
+
+
+def _per(kind: type[Header], name: str) -> str:
+    return kind.columns[name].per if name in kind.columns else ""
+
+
+def _columns(feed: Feed, fields: list[str], depth: int, names: tuple[str, ...]) -> list[Column]:
+    """The columns of fields that follow each other and have as many values a row."""
+    kind = feed.kind
+    if _per(kind, fields[0]) == "rows*depth":
+        return [
+            Column(level_column(name, level), "float64", True)
+            for level in range(1, depth + 1)
+            for name in fields
+        ]
+    own = []
+    for name in fields:
+        if name in feed.flag_columns:
+            own.append(Column(name, "bool"))
+        elif name in kind.texts:
+            own.append(Column(name, "string"))
+        elif name in kind.columns:
+            width = kind.columns[name]
+            null = width.absent is not None or name in feed.nullable
+            own.append(Column(name, _TYPES[width.code], null))
+        elif name == "values":
+            own += [Column(feature, "float64", True) for feature in names]
+        else:
+            own.append(_of_field(kind, name))
+    return own
+
+
+def _of_field(kind: type[Header], name: str) -> Column:
+    """The column of a field that a message has once."""
+    (field,) = (field for field in structs.fields(kind) if field.name == name)
+    match inspect.type_info(field.type):
+        case inspect.IntType(ge=int(low), le=int(high)):
+            bits = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0)
+            fits = next(type for type, most in _BITS.items() if bits <= most)
+            return Column(name, fits, field.default == ABSENT)
+        case inspect.FloatType():
+            return Column(name, "float64", True)
+        case inspect.StrType():
+            return Column(name, "string")
+        case inspect.BoolType():
+            return Column(name, "bool")
+    raise TypeError(f"no column is made of {kind.__name__}.{name}")
+
+
+def level_column(name: str, level: int) -> str:
+    """`bid_px_01`: of `bid_px`, level 1 is the best."""
+    return f"{name}_{level:02d}"
 
 
 @lru_cache(maxsize=256)

@@ -11,6 +11,7 @@ https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +62,8 @@ class RowHash:
         return whole.hexdigest()
 
 
-def of_file(path: Path) -> str:
-    """The hash of the rows of one Parquet file of a dataset.
+def of_file(path: Path, look: Callable[[Rows], None] = lambda _: None) -> str:
+    """The hash of the rows of one Parquet file of a dataset; `look` sees them piece by piece.
 
     '' when `exchange` or `ticker` are not one value in all rows, which no file of ours has.
     """
@@ -72,13 +73,13 @@ def of_file(path: Path) -> str:
         owners: set[tuple[int, str]] = set()
         for group in range(file.num_row_groups):
             read = file.read_row_group(group)
-            rows.update(
-                {
-                    column.name: from_arrow(column, read[column.name])
-                    for column in table
-                    if column not in IN_PATH
-                }
-            )
+            plain = {
+                column.name: from_arrow(column, read[column.name])
+                for column in table
+                if column not in IN_PATH
+            }
+            rows.update(plain)
+            look(plain)
             pairs = read.group_by(["exchange", "ticker"]).aggregate([])
             owners |= set(
                 zip(*(pairs[name].to_pylist() for name in ("exchange", "ticker")), strict=True)

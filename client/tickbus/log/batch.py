@@ -5,7 +5,6 @@ Needs nothing beyond msgspec; `columns` needs numpy, `to_polars` polars and pyar
 
 from __future__ import annotations
 
-from itertools import pairwise
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,8 @@ from tickbus_schemas.messages import (
     Header,
     L2Batch,
     Message,
-    TradeBatch,
 )
+from tickbus_schemas.plain import texts
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -124,11 +123,9 @@ class Batch:
                 values = codec.column(getattr(message, name), width.code).tolist()
                 depth = message.depth
                 columns[name] = [values[at : at + depth] for at in range(0, len(values), depth)]
-        if isinstance(message, TradeBatch):
-            offsets = codec.column(message.trade_id_offsets, "<i4").tolist()
-            text = message.trade_id_bytes.decode("ascii")
-            columns["trade_id"] = [text[start:end] for start, end in pairwise(offsets)]
-        elif isinstance(message, FeatureBatch):
+        for name in message.texts:
+            columns[name] = texts(message, name)
+        if isinstance(message, FeatureBatch):
             for name, data in zip(message.names, message.values, strict=True):
                 columns[name] = codec.column(data, "<f8").tolist()
         elif isinstance(message, L2Batch):
@@ -151,10 +148,10 @@ class Batch:
         """
         import polars as pl
 
-        from tickbus.log.series import series_of
+        from tickbus.log.series import series_of, types_of
 
         if not self.message.columns:
-            return pl.DataFrame(self.rows(), infer_schema_length=None)
+            return pl.DataFrame(self.rows(), schema_overrides=types_of(type(self.message)))
         return pl.DataFrame({series.name: series for series in series_of(self.message)})
 
 

@@ -7,10 +7,21 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from tickbus_schemas.messages import BookBatch, FeatureBatch, L2Batch, Message, TradeBatch
+from msgspec import structs
+from tickbus_schemas.messages import BookBatch, FeatureBatch, Header, L2Batch, Message
 
 _ARROW = {"<i8": pa.int64(), "<f8": pa.float64(), "<i4": pa.int32(), "<u2": pa.uint16()}
 _ARROW["<i1"] = pa.int8()
+
+
+def types_of(kind: type[Header]) -> dict[str, Any]:
+    """Polars types of the fields of a message without columns that may be absent."""
+    absent: dict[type[Any], Any] = {int: pl.Int64, float: pl.Float64}
+    return {
+        field.name: absent[type(field.default)]
+        for field in structs.fields(kind)
+        if type(field.default) in absent
+    }
 
 
 def series_of(message: Message) -> list[pl.Series]:
@@ -26,9 +37,10 @@ def series_of(message: Message) -> list[pl.Series]:
         elif width.per == "rows*depth" and isinstance(message, BookBatch):
             flat = _series(name, data, width.code)
             series.append(flat.reshape((-1, message.depth)))
-    if isinstance(message, TradeBatch):
-        series.append(_texts("trade_id", message.trade_id_offsets, message.trade_id_bytes))
-    elif isinstance(message, FeatureBatch):
+    for name in message.texts:
+        offsets, text = (getattr(message, f"{name}_{part}") for part in ("offsets", "bytes"))
+        series.append(_texts(name, offsets, text))
+    if isinstance(message, FeatureBatch):
         series += [
             _series(name, data, "<f8")
             for name, data in zip(message.names, message.values, strict=True)

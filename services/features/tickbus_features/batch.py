@@ -104,8 +104,7 @@ def group_of(
         stored_ns=np.zeros(last + 2, np.int64),
         bytes=0,
         tables=tables,
-        statuses=[(seq, one) for seq, one in enumerate(statuses)],
-        clocks=clocks,
+        singles={Status: list(enumerate(statuses)), Clock: clocks},
     )
 
 
@@ -126,7 +125,7 @@ def _plain(frame: pl.DataFrame, kind: type[Header]) -> Columns:
     return {
         name: _numbers(frame, name, width.code)
         for name, width in kind.columns.items()
-        if not name.startswith("trade_id")
+        if width.per == "rows"
     }
 
 

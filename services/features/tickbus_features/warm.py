@@ -65,7 +65,7 @@ def warm() -> None:
         stored_ns=np.zeros(4, np.int64),
         bytes=0,
         tables={(kind, *_TICKER): _table(kind, seq) for seq, kind in enumerate(kinds)},
-        clocks=[(3, clock)],
+        singles={Clock: [(3, clock)]},
     )
     closed = Tickers([1_000], 100).fold(group)
     if not closed:

@@ -14,14 +14,16 @@ from tickbus.lake import manifest
 from tickbus.lake.dataset_schema import table_hash
 from tickbus.lake.manifest import DataFile, EmptyPacket, Entry, EpochRange, SnapshotStart
 from tickbus_schemas.exchanges import Exchange
-from tickbus_schemas.messages import L2Batch, L2Flag, Status
+from tickbus_schemas.feeds import OF_KIND
+from tickbus_schemas.messages import Clock, DeadLetter, Fence, Header, L2Batch, L2Flag, Status
 
 from tickbus_writer.commit import Built, Tip
-from tickbus_writer.dataset_rows import Packed, packed, packet_seq_ids, status_rows
+from tickbus_writer.dataset_rows import Packed, message_rows, packed, packet_seq_ids
 from tickbus_writer.part import Part
 from tickbus_writer.partition import PartKey
 from tickbus_writer.segments import Filling, message_bytes, segment
 
+_WITHOUT_ROWS: dict[type[Header], str] = {Clock: "clock", Fence: "fence", DeadLetter: "dead_letter"}
 NewPart = Callable[[PartKey], Part]
 
 
@@ -68,7 +70,7 @@ class Block:
         self._without_rows[reason] += last_seq - self.last_seq
         exchange, ticker = Exchange(status[1].exchange), status[1].ticker
         key = PartKey("status", exchange, ticker, status[1].timestamp // 86_400_000_000)
-        self._part(key).append([Packed(status_rows([status]), {}, None)])
+        self._part(key).append([message_rows(OF_KIND[Status], [status])])
         self.last_seq = last_seq
 
     def finish(self, cut: str, tip: Tip, pool: Executor) -> tuple[Entry, list[Built]]:
@@ -120,14 +122,12 @@ class Block:
                 self._note_packets(table)
             self._with_rows += messages - empty
             self._without_rows["empty"] += empty
-        self._with_rows += len(group.statuses)
-        for reason, messages in (
-            ("clock", len(group.clocks)),
-            ("fence", len(group.fences)),
-            ("dead_letter", len(group.dead_letters)),
-            ("reject", len(group.rejected)),
-        ):
-            self._without_rows[reason] += messages
+        for kind, singles in group.singles.items():
+            if kind in OF_KIND:
+                self._with_rows += len(singles)
+            else:
+                self._without_rows[_WITHOUT_ROWS[kind]] += len(singles)
+        self._without_rows["reject"] += len(group.rejected)
         holes = group.last_seq - self.last_seq - group.messages
         self._without_rows["missing"] += holes
         self.last_seq = group.last_seq

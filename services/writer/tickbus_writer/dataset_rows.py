@@ -6,43 +6,41 @@ memory, and the copies are made once a row group instead of once a group.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from tickbus.columns.group import Group
 from tickbus.columns.table import Table
-from tickbus.lake.dataset_schema import Array, Rows, Text, Values, level_columns
-from tickbus_schemas.exchanges import Exchange
-from tickbus_schemas.messages import (
-    ABSENT,
-    SEQ_ID_ROWS,
-    BarBatch,
-    BboBatch,
-    BookBatch,
-    BookFlag,
-    FeatureBatch,
-    L2Batch,
-    L2Flag,
-    Status,
-    TradeBatch,
+from tickbus.lake.dataset_schema import (
+    COMMON,
+    IN_PATH,
+    Array,
+    Rows,
+    Text,
+    Values,
+    columns,
+    level_column,
 )
+from tickbus_schemas.exchanges import Exchange
+from tickbus_schemas.feeds import FEEDS, OF_KIND, OF_NAME, Feed
+from tickbus_schemas.messages import ABSENT, SEQ_ID_ROWS, Header
 
 from tickbus_writer import kernels
 from tickbus_writer.partition import PartKey
 
 DAY_US = 86_400_000_000
-_ANY_SNAPSHOT = L2Flag.SNAPSHOT_FIRST | L2Flag.SNAPSHOT | L2Flag.SNAPSHOT_LAST
-_LEVELS = ("side", "action", "price", "qty")
-_FEED = {
-    TradeBatch: "trade",
-    L2Batch: "l2",
-    BboBatch: "bbo",
-    BookBatch: "book",
-    BarBatch: "bar",
-    FeatureBatch: "feature",
+_EVERYWHERE = frozenset(column.name for column in COMMON)
+_LEFT_OUT = {
+    feed.name: [
+        name
+        for name, width in feed.kind.columns.items()
+        if width.per == "rows" and feed.table and name not in (*feed.table, *_EVERYWHERE, "levels")
+    ]
+    for feed in FEEDS
 }
+"""columns of a message that its file has in another form"""
 
 
 class Packed(NamedTuple):
@@ -65,7 +63,7 @@ def packed(group: Group) -> Iterator[tuple[PartKey, Packed]]:
     for table in group.tables.values():
         rows = _of_table(table)
         key = PartKey(
-            _FEED[table.kind],
+            OF_KIND[table.kind].name,
             Exchange(table.exchange),
             table.ticker,
             day=0,
@@ -74,25 +72,40 @@ def packed(group: Group) -> Iterator[tuple[PartKey, Packed]]:
             names=tuple(table.features),
         )
         yield from _by_day(key, rows)
-    by_ticker: dict[tuple[int, str], list[tuple[int, Status]]] = {}
-    for seq, status in group.statuses:
-        by_ticker.setdefault((status.exchange, status.ticker), []).append((seq, status))
-    for (exchange, ticker), statuses in by_ticker.items():
-        key = PartKey("status", Exchange(exchange), ticker, day=0)
-        yield from _by_day(key, Packed(status_rows(statuses), {}, None))
+    for kind, messages in group.singles.items():
+        if kind in OF_KIND:
+            yield from _of_singles(OF_KIND[kind], messages)
+
+
+def _of_singles(
+    feed: Feed, messages: Sequence[tuple[int, Header]]
+) -> Iterator[tuple[PartKey, Packed]]:
+    by_ticker: dict[tuple[int, str], list[tuple[int, Header]]] = {}
+    for seq, message in messages:
+        by_ticker.setdefault((message.exchange, message.ticker), []).append((seq, message))
+    for (exchange, ticker), own in by_ticker.items():
+        key = PartKey(feed.name, Exchange(exchange), ticker, day=0)
+        yield from _by_day(key, message_rows(feed, own))
 
 
 def _of_table(table: Table) -> Packed:
-    columns = table.columns
-    if table.kind is L2Batch:
-        rows: Rows = {name: columns[name] for name in columns if name not in (*_LEVELS, "levels")}
+    held, kind = table.columns, table.kind
+    rows: Rows = {
+        name: held[name]
+        for name, width in kind.columns.items()
+        if width.per in ("rows", "rows*depth")
+    }
+    levels: Rows = {
+        name: held[name] for name, width in kind.columns.items() if width.per == "levels"
+    }
+    if levels:
+        counts = rows.pop("levels")
         rows["seq_id"] = packet_seq_ids(table)
-        return Packed(rows, {name: columns[name] for name in _LEVELS}, columns["levels"])
-    rows = {name: column for name, column in columns.items() if not name.startswith("trade_id")}
-    if table.kind is TradeBatch:
-        rows["trade_id"] = Text(columns["trade_id_offsets"], columns["trade_id_bytes"])
-    if table.interval_ms or table.kind is BookBatch:
-        rows["interval_ms"] = np.full(len(columns["timestamp"]), table.interval_ms, np.int32)
+        return Packed(rows, levels, _array(counts))
+    for name in kind.texts:
+        rows[name] = Text(held[f"{name}_offsets"], held[f"{name}_bytes"])
+    if "interval_ms" in kind.__struct_fields__:
+        rows["interval_ms"] = np.full(len(held["timestamp"]), table.interval_ms, np.int32)
     rows.update(table.features)
     rows["seq_id"] = table.seq_id()
     return Packed(rows, {}, None)
@@ -108,30 +121,15 @@ def packet_seq_ids(table: Table) -> Array:
     return seq_ids
 
 
-def status_rows(statuses: Sequence[tuple[int, Status]]) -> Rows:
-    """Status messages are few: one row each, with the sequence that it came under."""
-
-    def numbers(name: str, dtype: Any) -> Array:
-        return np.array([getattr(status, name) for _, status in statuses], dtype)
-
-    rows: Rows = {
-        name: numbers(name, np.int64)
-        for name in (
-            "timestamp",
-            "rcv_timestamp",
-            "packet_id",
-            "from_id",
-            "to_id",
-            "from_timestamp",
-            "to_timestamp",
-        )
-    }
-    rows["kind"] = numbers("kind", np.int8)
-    rows["line"] = numbers("line", np.int32)
-    rows["seq_id"] = np.array([seq * SEQ_ID_ROWS for seq, _ in statuses], np.int64)
-    for name in ("feed", "reason"):
-        rows[name] = _text([getattr(status, name) for _, status in statuses])
-    return rows
+def message_rows(feed: Feed, messages: Sequence[tuple[int, Header]]) -> Packed:
+    """Messages without columns are few: one row each, with the sequence that it came under."""
+    rows: Rows = {"seq_id": np.array([seq * SEQ_ID_ROWS for seq, _ in messages], np.int64)}
+    for column in columns(feed.name):
+        if column not in IN_PATH and column.name not in (*rows, *feed.copies):
+            values = [getattr(message, column.name) for _, message in messages]
+            is_text = column.type == "string"
+            rows[column.name] = _text(values) if is_text else np.array(values, column.type)
+    return Packed(rows, {}, None)
 
 
 def _text(texts: list[str]) -> Text:
@@ -229,55 +227,39 @@ def in_order(rows: Rows) -> Rows:
 
 def expand(feed: str, packed: Packed) -> Rows:
     """The rows as the file has them, all columns in plain form."""
-    shape = _EXPAND.get(feed)
-    return shape(packed) if shape else dict(packed.rows)
+    row = OF_NAME[feed]
+    rows = dict(packed.rows)
+    for name, bits in row.flag_columns.items():
+        rows[name] = (_array(rows["flags"]) & bits) != 0
+    for name, width in row.kind.columns.items():
+        if width.absent == 0:
+            rows[name] = _sent(_array(rows[name]))
+        elif width.per == "rows*depth":
+            levels = _array(rows[f"{name.partition('_')[0]}_levels"])
+            matrix = _by_level(_array(rows.pop(name)), levels)
+            rows |= {level_column(name, level): column for level, column in enumerate(matrix, 1)}
+    for name, source in row.copies.items():
+        rows[name] = rows[source]
+    for name in _LEFT_OUT[feed]:
+        del rows[name]
+    return rows if packed.counts is None else _of_levels(rows, packed.counts) | packed.levels
 
 
-def _expand_l2(packed: Packed) -> Rows:
-    counts = packed.counts
-    assert counts is not None
-    of_packets = {name: _array(values) for name, values in packed.rows.items()}
-    of_packets["is_snapshot"] = (of_packets["flags"] & int(_ANY_SNAPSHOT)) != 0
-    of_packets["engine_timestamp"] = _sent(of_packets["engine_timestamp"])
+def _of_levels(of_packets: Rows, counts: npt.NDArray[np.int32]) -> Rows:
+    """The packets' values in each of their levels."""
     rows: Rows = {}
+    size = int(counts.sum())
     for name, values in of_packets.items():
-        column = rows[name] = np.empty(packed.size, values.dtype)
+        column = rows[name] = np.empty(size, _array(values).dtype)
         fill = kernels.number if name == "seq_id" else kernels.spread
-        fill(values, counts, column)
-    return rows | packed.levels
-
-
-def _expand_bbo(packed: Packed) -> Rows:
-    rows = dict(packed.rows)
-    rows["engine_timestamp"] = _sent(_array(rows["engine_timestamp"]))
+        fill(_array(values), counts, column)
     return rows
 
 
-def _sent(engine_timestamp: Array) -> Array:
-    """In a message 0 says that the venue sends no engine time; in a file that is null."""
-    unsent = engine_timestamp == 0
-    return np.where(unsent, ABSENT, engine_timestamp) if unsent.any() else engine_timestamp
-
-
-def _expand_book(packed: Packed) -> Rows:
-    rows = dict(packed.rows)
-    flags = _array(rows.pop("flags"))
-    for name, flag in (
-        ("crossed", BookFlag.CROSSED),
-        ("stale", BookFlag.STALE),
-        ("gap", BookFlag.GAP),
-    ):
-        rows[name] = (flags & int(flag)) != 0
-    sides = {}
-    for side in ("bid", "ask"):
-        levels = _array(rows.pop(f"{side}_levels"))
-        for kind in ("px", "sz"):
-            sides[side, kind] = _by_level(_array(rows.pop(f"{side}_{kind}")), levels)
-    depth = sides["bid", "px"].shape[0]
-    for name in level_columns(depth):
-        side, kind, level = name.split("_")
-        rows[name] = sides[side, kind][int(level) - 1]
-    return rows
+def _sent(times: Array) -> Array:
+    """In a message 0 says that the venue sends no such time; in a file that is null."""
+    unsent = times == 0
+    return np.where(unsent, ABSENT, times) if unsent.any() else times
 
 
 def _by_level(matrix: Array, levels: Array) -> Array:
@@ -287,13 +269,6 @@ def _by_level(matrix: Array, levels: Array) -> Array:
     if len(levels) and levels.min() < depth:
         turned[np.arange(depth)[:, None] >= levels[None, :]] = np.nan
     return turned
-
-
-_EXPAND: dict[str, Callable[[Packed], Rows]] = {
-    "l2": _expand_l2,
-    "bbo": _expand_bbo,
-    "book": _expand_book,
-}
 
 
 def _array(values: Values) -> Array:

@@ -1,9 +1,7 @@
 """How each column is laid out in Parquet, as measured: docs/decisions/0006.
 
-Integers are DELTA_BINARY_PACKED and what takes few values is dictionary and runs. Where a packet's
-value stands in each of its levels, plain bytes under zstd cost a third less than deltas, and so do
-sizes of quotes, which repeat the one before. Prices and quantities are worth a higher level: they
-are nine tenths of an l2 file.
+Integers are DELTA_BINARY_PACKED and what takes few values is dictionary and runs; what is better
+for a column of one feed stands at the feed (`tickbus_schemas.feeds`).
 
 https://parquet.apache.org/docs/file-format/data-pages/encodings/
 """
@@ -14,10 +12,10 @@ from functools import lru_cache
 from typing import Any
 
 from tickbus.lake.dataset_schema import Column
+from tickbus_schemas.feeds import OF_NAME, PLAIN, Feed
 
 DELTA = "DELTA_BINARY_PACKED"
 DICTIONARY = "dictionary"
-PLAIN = "PLAIN"
 HARDER = 3
 """levels above the common one for columns that are worth it"""
 
@@ -31,47 +29,25 @@ _BY_TYPE = {
     "string": DICTIONARY,
     "bool": PLAIN,
 }
-_EXCEPTIONS = {
-    ("l2", "rcv_timestamp"): PLAIN,
-    ("l2", "prev_update_id"): PLAIN,
-    ("l2", "update_id"): PLAIN,
-    ("l2", "packet_id"): PLAIN,
-    ("bbo", "bid_sz"): PLAIN,
-    ("bbo", "ask_sz"): PLAIN,
-    ("trade", "trade_id"): "DELTA_BYTE_ARRAY",
-}
-_HARDER = {
-    ("l2", "price"),
-    ("l2", "qty"),
-    ("bbo", "bid_sz"),
-    ("bbo", "ask_sz"),
-    ("bbo", "timestamp"),
-    ("bbo", "engine_timestamp"),
-    ("trade", "timestamp"),
-    ("trade", "price"),
-    ("trade", "qty"),
-}
-_SMOOTH = {"book", "bar", "feature"}
-"""Derived numbers hardly repeat: a dictionary is longer than the values."""
 
 
-def encoding(feed: str, column: Column) -> str:
+def encoding(feed: Feed, column: Column) -> str:
     """DICTIONARY or the name of a Parquet encoding."""
-    if feed in _SMOOTH and column.type == "float64":
+    if feed.smooth and column.type == "float64":
         return PLAIN
-    return _EXCEPTIONS.get((feed, column.name)) or _BY_TYPE[column.type]
+    return feed.encodings.get(column.name) or _BY_TYPE[column.type]
 
 
 @lru_cache(maxsize=256)
 def writer_options(feed: str, table: tuple[Column, ...], level: int) -> dict[str, Any]:
     """Arguments of `pyarrow.parquet.ParquetWriter` for a feed's table."""
-    layout = {column.name: encoding(feed, column) for column in table}
+    row = OF_NAME[feed]
+    layout = {column.name: encoding(row, column) for column in table}
     harder = min(level + HARDER, 22)
-    hard = feed in _SMOOTH
     return {
         "compression": "zstd",
         "compression_level": {
-            name: harder if hard or (feed, name) in _HARDER else level for name in layout
+            name: harder if row.smooth or name in row.harder else level for name in layout
         },
         "use_dictionary": [name for name, how in layout.items() if how == DICTIONARY],
         "column_encoding": {name: how for name, how in layout.items() if how != DICTIONARY},

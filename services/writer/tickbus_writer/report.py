@@ -10,6 +10,7 @@ import numpy.typing as npt
 from tickbus.columns.group import Group
 from tickbus.log.stored import Traced
 from tickbus_runtime.service.process import Context
+from tickbus_schemas.feeds import OF_KIND
 
 from tickbus_writer.commit import CommitOutcome
 
@@ -33,7 +34,8 @@ class Report:
         telemetry, stream = self._context.telemetry, self._stream
         telemetry.count("messages_read", group.messages, stream=stream)
         telemetry.count("bytes_read", group.bytes, stream=stream)
-        rows = sum(table.rows for table in group.tables.values()) + len(group.statuses)
+        rows = sum(table.rows for table in group.tables.values())
+        rows += sum(len(several) for kind, several in group.singles.items() if kind in OF_KIND)
         telemetry.count("rows_read", rows, stream=stream)
         self._rows_open += rows
         telemetry.gauge("rows_waiting", self._rows_open, stream=stream)

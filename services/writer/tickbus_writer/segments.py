@@ -103,10 +103,10 @@ def segment(group: Group, first: int, last: int) -> Group:
         stored_ns=group.stored_ns[first:last],
         numbers=group.numbers[first:last],
         tables={key: table for key, table in tables.items() if len(table.message_seq)},
-        statuses=[one for one in group.statuses if inside(one[0])],
-        clocks=[one for one in group.clocks if inside(one[0])],
-        fences=[one for one in group.fences if inside(one[0])],
-        dead_letters=[one for one in group.dead_letters if inside(one[0])],
+        singles={
+            kind: [one for one in several if inside(one[0])]
+            for kind, several in group.singles.items()
+        },
         rejected=[one for one in group.rejected if inside(one.seq)],
         traced=[one for one in group.traced if inside(one.seq)],
         breaks=[one for one in group.breaks if inside(one.seq)],
@@ -127,10 +127,10 @@ def _cut(table: Table, low: int, high: int) -> Table:
             columns[name] = array[rows]
         elif per == "levels":
             columns[name] = array[levels]
-    if "trade_id_offsets" in table.columns:
-        offsets = table.columns["trade_id_offsets"][rows.start : rows.stop + 1]
-        columns["trade_id_offsets"] = offsets - offsets[0]
-        columns["trade_id_bytes"] = table.columns["trade_id_bytes"][offsets[0] : offsets[-1]]
+    for name in table.kind.texts:
+        offsets = table.columns[f"{name}_offsets"][rows.start : rows.stop + 1]
+        columns[f"{name}_offsets"] = offsets - offsets[0]
+        columns[f"{name}_bytes"] = table.columns[f"{name}_bytes"][offsets[0] : offsets[-1]]
     return replace(
         table,
         columns=columns,

@@ -8,6 +8,8 @@ wrong is it looked for message by message.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -21,7 +23,19 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 NONE, FINITE, FINITE_OR_NULL, DEPTHS = range(4)
-"""Rules of `bad_fields`."""
+"""Rules of `bad_fields`, besides those that `codes` makes."""
+CODES_AT = 32
+"""A code of such a rule is a bit of a number: codes are at least -28 and less than 31."""
+
+
+def codes(allowed: Iterable[int]) -> int:
+    """The rule that a column holds no other numbers than these."""
+    bits = [CODES_AT + code for code in allowed]
+    if not all(4 <= bit < 63 for bit in bits):
+        raise ValueError(f"no rule of these codes fits into a number: {bits}")
+    return sum(1 << bit for bit in bits)
+
+
 _EXPONENT = 0x7FF0_0000_0000_0000
 """All set: the number is infinite or not a number (IEEE 754)."""
 
@@ -133,13 +147,13 @@ def join_offsets(message_rows: Int64s, message_text: Int64s, offsets: Int32s) ->
 
 @kernel
 def bad_fields(
-    joined: Bytes, bounds: Int64s, checks: Int8s, message_rows: Int64s, depth: int
+    joined: Bytes, bounds: Int64s, checks: Int64s, message_rows: Int64s, depth: int
 ) -> Bools:
     """Messages in which a number of some field breaks the field's rule.
 
-    joined and bounds: as of `kernels.message.join`; checks: FINITE, FINITE_OR_NULL, DEPTHS (counts
-    of levels, none above `depth`) or NONE for each joined field. A field has as many numbers as
-    rows, or as many as rows * depth.
+    joined and bounds: as of `kernels.message.join`; checks: for each joined field FINITE,
+    FINITE_OR_NULL, DEPTHS (counts of levels, none above `depth`), NONE or a rule of `codes`. A
+    field has as many numbers as rows, or as many as rows * depth.
     """
     bad = np.zeros(len(message_rows), np.bool_)
     rows = message_rows.sum()
@@ -147,6 +161,8 @@ def bad_fields(
         values = joined[bounds[field, 0] : bounds[field, 1]]
         if checks[field] == DEPTHS:
             _mark_counts(bad, message_rows, values.view(np.int32), depth)
+        elif checks[field] > DEPTHS:
+            _mark_codes(bad, message_rows, values.view(np.int8), checks[field])
         elif checks[field] != NONE and _any_not_finite(values.view(np.float64)):
             numbers = values.view(np.float64)
             a_row = len(numbers) // rows
@@ -164,6 +180,17 @@ def _mark_numbers(bad: Bools, message_items: Int64s, numbers: Floats, null_allow
             finite = numbers[n] - numbers[n] == 0.0
             bad[message] |= not (finite or (null_allowed and is_nan))
         item += message_items[message]
+
+
+@kernel
+def _mark_codes(bad: Bools, message_rows: Int64s, codes: Int8s, allowed: int) -> None:
+    """Messages with a code that is not one of `allowed`, bits as of `codes`."""
+    row = 0
+    for message in range(len(message_rows)):
+        for n in range(row, row + message_rows[message]):
+            bit = CODES_AT + codes[n]
+            bad[message] |= (bit < 4) | (bit > 62) | (((allowed >> (bit & 63)) & 1) == 0)
+        row += message_rows[message]
 
 
 @kernel

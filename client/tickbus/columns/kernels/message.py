@@ -23,7 +23,7 @@ _u64: Any = np.uint64
 # characters), and for a column how many items of how many bytes it has.
 WHAT, LOW, HIGH, PER, WIDTH = range(5)
 RULE = 5
-NOTHING, INT, BOOL, TEXT, BINARY, TEXTS, BINARIES = range(7)
+NOTHING, INT, BOOL, TEXT, FLOAT, BINARY, TEXTS, BINARIES = range(8)
 ROWS, ROWS_AND_ONE, LEVELS, CELLS = range(1, 5)
 """PER, 0 for what may have any length: CELLS are rows * depth."""
 
@@ -85,6 +85,8 @@ def _wide_token(data: Bytes, code: int, at: int, end: int) -> tuple[int, int, in
         what, width = TEXT, 1 << (code - 0xD9)
     elif code == 0xDC:
         what, width = TEXTS, 2
+    elif code == 0xCB:
+        return FLOAT, 8, at
     else:
         return NOTHING, 0, at
     if at + width > end:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tickbus_schemas.errors import Fatal
@@ -16,11 +15,12 @@ from tickbus_schemas.messages import StatusKind
 from tickbus.lake import manifest
 from tickbus.lake.manifest import DataFile, EmptyPacket, Entry
 from tickbus.lake.verify.books import Replay, check_books
-from tickbus.lake.verify.coverage import check_stream
+from tickbus.lake.verify.coverage import UNREADABLE, check_stream
 from tickbus.lake.verify.files import check_entry, check_strays
 from tickbus.lake.verify.findings import Findings
 from tickbus.lake.verify.l2 import Int64s, Packets, packets
 from tickbus.lake.verify.links import Links
+from tickbus.lake.verify.statistics import Span, check_statistics
 
 Owner = tuple[str, str]
 """exchange token and ticker"""
@@ -60,11 +60,13 @@ def _check_rows(root: Path, entries: list[Entry], findings: Findings, progress: 
     for several in files.values():
         several.sort(key=lambda file: file.first_seq_id)
     gaps = _gaps(root, files, findings)
+    spans = _spans(entries)
+    for (feed, owner), several in list(files.items()):
+        check_statistics(root, several, spans, _told(gaps, feed, owner), findings)
     owners = [owner for feed, owner in files if feed == "l2"]
     for done, owner in enumerate(owners):
         progress("books", done, len(owners))
-        explained = np.sort(np.concatenate((gaps[owner], gaps[owner[0], _EVERY_TICKER])))
-        links = Links(owner[1], explained, findings)
+        links = Links(owner[1], _told(gaps, "l2", owner), findings)
         linked = _linked(packets(root, files["l2", owner], empty[owner]), links)
         replay = Replay(linked)
         check_books(root, owner[1], files["book", owner], replay, findings)
@@ -79,11 +81,13 @@ def _linked(found: Iterator[Packets], links: Links) -> Iterator[Packets]:
         yield one
 
 
-def _gaps(
-    root: Path, files: dict[tuple[str, Owner], list[DataFile]], findings: Findings
-) -> defaultdict[Owner, Int64s]:
-    """`seq_id` of each gap row of the l2 feed, by ticker; all gaps go into the report."""
-    found: defaultdict[Owner, Int64s] = defaultdict(lambda: np.zeros(0, np.int64))
+Gaps = defaultdict[tuple[str, Owner], list[int]]
+"""`seq_id`s by what they are a gap in: a feed or all of them (""), a ticker or all of a venue's"""
+
+
+def _gaps(root: Path, files: dict[tuple[str, Owner], list[DataFile]], findings: Findings) -> Gaps:
+    """`seq_id` of each gap row; all of them go into the report."""
+    found: Gaps = defaultdict(list)
     for (feed, owner), several in list(files.items()):
         if feed != "status":
             continue
@@ -93,12 +97,34 @@ def _gaps(
             rows = table.filter(pc.equal(table["kind"], int(StatusKind.GAP)))
             for row in rows.to_pylist():
                 findings.gaps.append({"exchange": owner[0], **{n: row[n] for n in _GAP}})
-            of_books = rows.filter(pc.is_in(rows["feed"], value_set=_L2_OR_ALL))
-            found[owner] = np.append(found[owner], of_books["seq_id"].to_numpy())
+                found[row["feed"], owner].append(row["seq_id"])
     return found
 
 
-_L2_OR_ALL = pa.array(["l2", ""])
+def _spans(entries: list[Entry]) -> dict[str, Span]:
+    """By path, the run of entries of one stream that a file is in, all of them readable.
+
+    Files of entries beside whose messages some were unreadable are in none.
+    """
+    found: dict[str, Span] = {}
+    number = 0
+    for entry in entries:
+        unreadable = any(entry.without_rows.get(reason) for reason in UNREADABLE)
+        number += unreadable
+        if not unreadable:
+            found |= {file.path: (entry.stream, number) for file in entry.files}
+    return found
+
+
+def _told(gaps: Gaps, feed: str, owner: Owner) -> Int64s:
+    """The gaps in a ticker's feed, in log order."""
+    found: list[int] = []
+    for of_feed in (feed, ""):
+        for whose in (owner, (owner[0], _EVERY_TICKER)):
+            found += gaps[of_feed, whose]
+    return np.array(sorted(found), np.int64)
+
+
 _GAP = (
     "ticker",
     "feed",

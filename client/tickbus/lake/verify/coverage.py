@@ -12,7 +12,7 @@ from tickbus.lake import manifest
 from tickbus.lake.manifest import CHAIN, Entry
 from tickbus.lake.verify.findings import Findings
 
-_UNREADABLE = ("reject", "missing", "expired", "recreated")
+UNREADABLE = ("reject", "missing", "expired", "recreated")
 """sequences that may have used up a message number which nobody saw"""
 
 
@@ -108,7 +108,7 @@ def _check_numbers(entries: list[Entry], findings: Findings) -> None:
     epoch, number = -1, -1
     unseen = 0
     for entry in entries:
-        unseen += sum(entry.without_rows.get(reason, 0) for reason in _UNREADABLE)
+        unseen += sum(entry.without_rows.get(reason, 0) for reason in UNREADABLE)
         for one in entry.epochs:
             where = f"{entry.name} epoch {one.epoch}"
             if one.epoch < epoch:

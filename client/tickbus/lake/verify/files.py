@@ -16,6 +16,7 @@ from tickbus.lake import manifest, rowhash
 from tickbus.lake.dataset_schema import table_of
 from tickbus.lake.manifest import DataFile, Entry
 from tickbus.lake.verify.findings import Findings
+from tickbus.lake.verify.values import Values
 
 _CHUNK_BYTES = 4 << 20
 _DAY_US = 86_400_000_000
@@ -59,11 +60,13 @@ def check_file(
     size, checksum = _checksum(path)
     try:
         with pq.ParquetFile(path) as parquet:
-            names = [column.name for column in table_of(parquet.schema_arrow)]
+            table = table_of(parquet.schema_arrow)
+            names = [column.name for column in table]
             stamp = (parquet.metadata.metadata or {}).get(b"tickbus.range", b"").decode()
             rows = parquet.metadata.num_rows
             common = parquet.read([name for name in names if name in _COMMON])
-        row_hash = rowhash.of_file(path)
+        values = Values(file.feed, table)
+        row_hash = rowhash.of_file(path, values.look)
     except (OSError, ValueError, KeyError, pa.ArrowException) as why:
         findings.problem("file unreadable", file.path, f"cut or damaged: {str(why)[:120]}")
         return None
@@ -77,6 +80,7 @@ def check_file(
     expected = manifest.range_name(entry.incarnation, entry.first_seq, entry.last_seq)
     if stamp != f"{entry.stream}-{expected}":
         findings.problem("file misplaced", file.path, f"it was written for {stamp}")
+    values.tell(file.path, findings)
     return _check_common(file, entry, common, findings)
 
 

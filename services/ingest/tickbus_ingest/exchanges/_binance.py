@@ -14,10 +14,16 @@ from urllib.parse import quote
 import msgspec
 from msgspec import UNSET, Raw, UnsetType, field
 from tickbus_schemas.errors import Reject
-from tickbus_schemas.messages import ABSENT, Side, TradeFlag
+from tickbus_schemas.messages import (
+    ABSENT,
+    InstrumentKind,
+    InstrumentStatus,
+    Side,
+    TradeFlag,
+)
 
 from tickbus_ingest.venue.contract import Get, Line, Request, Stream, TradeIds, Venue
-from tickbus_ingest.venue.instruments import Instrument, Kind, Trading, decimals
+from tickbus_ingest.venue.instruments import Instrument, decimals
 from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.venue.wire_types import Id, Time, decoded, json_decoder, us_of
 
@@ -196,12 +202,14 @@ FAMILY_OF: Mapping[type, str] = {
     MarkPriceEvent: "markPrice",
     ForceOrderEvent: "forceOrder",
 }
-_STATUS = {
-    "TRADING": Trading.TRADING, "PENDING_TRADING": Trading.PRE_LAUNCH, "HALT": Trading.HALTED,
-    "BREAK": Trading.HALTED, "PRE_DELIVERING": Trading.SETTLING, "DELIVERING": Trading.SETTLING,
-    "DELIVERED": Trading.DELISTED, "PRE_SETTLE": Trading.SETTLING, "SETTLING": Trading.SETTLING,
-    "CLOSE": Trading.DELISTED, "END_OF_DAY": Trading.HALTED,
-}  # fmt: skip
+_WORDS = {
+    InstrumentStatus.TRADING: "TRADING",
+    InstrumentStatus.PRE_LAUNCH: "PENDING_TRADING",
+    InstrumentStatus.HALTED: "HALT BREAK END_OF_DAY",
+    InstrumentStatus.SETTLING: "PRE_DELIVERING DELIVERING PRE_SETTLE SETTLING",
+    InstrumentStatus.DELISTED: "DELIVERED CLOSE",
+}
+_STATUS = {word: status for status, words in _WORDS.items() for word in words.split()}
 
 
 class Binance(Venue):
@@ -383,8 +391,7 @@ class Binance(Venue):
         tick = steps.get("PRICE_FILTER", Filter()).tick_size
         lot = steps.get("LOT_SIZE", Filter()).step_size
         word = symbol.status or symbol.contract_status
-        perpetual = "PERPETUAL" in symbol.contract_type
-        kind = Kind.PERPETUAL if perpetual else Kind.FUTURE if symbol.contract_type else Kind.SPOT
+        kind = _kind_of(symbol.contract_type)
         return Instrument(
             ticker=symbol.symbol,
             kind=kind,
@@ -395,9 +402,11 @@ class Binance(Venue):
             lot_size=float(lot or nan),
             price_precision=decimals(tick) if tick else ABSENT,
             qty_precision=decimals(lot) if lot else ABSENT,
-            status=_STATUS.get(word, Trading.UNKNOWN),
+            status=_STATUS.get(word, InstrumentStatus.UNKNOWN),
             venue_status=word,
-            expiry_us=us_of(symbol.delivery_date) if kind is Kind.FUTURE else ABSENT,
+            expiry_timestamp=us_of(symbol.delivery_date)
+            if kind is InstrumentKind.FUTURE
+            else ABSENT,
             **cls.contract_of(symbol),
         )
 
@@ -420,6 +429,12 @@ _EVENT_NAMES = frozenset(
         "forceOrder",
     )
 )
+
+
+def _kind_of(contract_type: str) -> InstrumentKind:
+    if "PERPETUAL" in contract_type:
+        return InstrumentKind.PERPETUAL
+    return InstrumentKind.FUTURE if contract_type else InstrumentKind.SPOT
 
 
 def _ignoring(channel: str) -> Callable[[Any, Rows], None]:

@@ -15,15 +15,16 @@ import numpy as np
 import numpy.typing as npt
 from tickbus_schemas import codec, subjects
 from tickbus_schemas.exchanges import Exchange
+from tickbus_schemas.feeds import FEEDS
 from tickbus_schemas.layout import ITEM_BYTES
 from tickbus_schemas.messages import (
     ABSENT,
-    FEED_OF,
     MAX_MESSAGE_BYTES,
     PACKETS_PER_EPOCH,
     Clock,
     DeadLetter,
     Header,
+    Instrument,
     L2Batch,
     Status,
     StatusKind,
@@ -40,6 +41,7 @@ from tickbus_ingest.publish.cutting import (
 )
 from tickbus_ingest.session.tables import (
     Flush,
+    InstrumentRow,
     L2Table,
     Piece,
     Refused,
@@ -58,8 +60,9 @@ ID_BYTES = 4 + 64
 """Of a trade's id at most: its offset and its characters."""
 DEAD_LETTER_BYTES = 64 * 1024
 TEXT_MAX = 200
-KIND_OF: dict[str, type[Header]] = {feed: kind for kind, feed in FEED_OF.items()}
-ORDER = {feed: place for place, feed in enumerate(subjects.FEEDS)}
+KIND_OF: dict[str, type[Header]] = {feed.name: feed.kind for feed in FEEDS if feed.stream == "md"}
+ORDER = {feed: place for place, feed in enumerate(KIND_OF)}
+"""Of a ticker's messages within a flush."""
 
 
 class Numbered(msgspec.Struct):
@@ -75,12 +78,12 @@ class Numbered(msgspec.Struct):
 
 
 class Draft(NamedTuple):
-    """A message before it is numbered: the feed's columns as bytes, or a status."""
+    """A message before it is numbered: the feed's columns as bytes, or one row."""
 
     feed: str
     columns: bytes
     packets: tuple[I64, int, int] | None = None
-    status: StatusRow | None = None
+    row: StatusRow | InstrumentRow | None = None
 
 
 class Messages:
@@ -100,6 +103,8 @@ class Messages:
     def of(self, flush: Flush) -> list[Numbered]:
         """All messages of a flush, ordered by ticker; `more` counts down over each ticker's."""
         drafts: dict[int, list[Draft]] = {}
+        for listed in flush.instruments:
+            drafts.setdefault(listed.ticker, []).append(Draft("instrument", b"", None, listed))
         for status in flush.statuses:
             drafts.setdefault(status.ticker, []).append(Draft("status", b"", None, status))
         by_feed: dict[str, list[Table]] = {}
@@ -184,8 +189,10 @@ class Messages:
     def _number(self, draft: Draft, ticker: int, more: int) -> Numbered:
         number = self.next_no
         self.next_no += 1
-        if draft.status is not None:
-            payload = codec.encode(self._status(draft.status, number, more))
+        if isinstance(draft.row, StatusRow):
+            payload = codec.encode(self._status(draft.row, number, more))
+        elif draft.row is not None:
+            payload = codec.encode(self._instrument(draft.row, number, more))
         else:
             before, behind = self._head(ticker, draft.feed, more)
             payload = b"".join((before, codec.number(number), behind, draft.columns))
@@ -241,6 +248,19 @@ class Messages:
             from_timestamp=row.from_timestamp,
             to_timestamp=row.to_timestamp,
             line=row.line,
+        )
+
+    def _instrument(self, row: InstrumentRow, number: int, more: int) -> Instrument:
+        fields = msgspec.structs.asdict(row.instrument)
+        return Instrument(
+            exchange=self._exchange,
+            epoch=self._epoch,
+            message_no=number,
+            more=more,
+            timestamp=row.timestamp,
+            rcv_timestamp=row.timestamp,
+            packet_id=row.packet_id + self._first_packet,
+            **fields,
         )
 
     # ---------------------------------------------------------------- others

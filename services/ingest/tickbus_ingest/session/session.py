@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
-from tickbus_schemas.messages import ABSENT, L2Flag, StatusKind
+from tickbus_schemas.messages import ABSENT, DerivativeField, L2Flag, StatusKind
 
 from tickbus_ingest import buffer
 from tickbus_ingest.buffer import Frames
@@ -21,10 +22,18 @@ from tickbus_ingest.session.decoding import Decoded, FrameDecoder, l2_table_of, 
 from tickbus_ingest.session.kernels import by_ticker, gather_levels, observe
 from tickbus_ingest.session.latest import LatestPolicy
 from tickbus_ingest.session.quotes import QuotePolicy
-from tickbus_ingest.session.tables import Flush, L2Table, Refused, StatusRow, Table
+from tickbus_ingest.session.tables import (
+    Flush,
+    InstrumentRow,
+    L2Table,
+    Refused,
+    StatusRow,
+    Table,
+)
 from tickbus_ingest.session.trades import TradePolicy, content_numbers
 from tickbus_ingest.venue.contract import Line, Snapshots, TradeIds, UpdateIds, Venue
-from tickbus_ingest.venue.rows import DERIVATIVE_VALUES, TICKER_VALUES, Control, Rows
+from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.rows import TICKER_VALUES, Control, Rows
 
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
@@ -74,7 +83,7 @@ class Session:
             "derivative": LatestPolicy(
                 "derivative",
                 count,
-                (*DERIVATIVE_VALUES, "next_funding_timestamp", "funding_interval_ms"),
+                tuple(str(field.name).lower() for field in DerivativeField),
                 tells_fields=True,
             ),
         }
@@ -86,6 +95,7 @@ class Session:
         self.heard = {feed: np.zeros(count, np.bool_) for feed in venue.feeds}
         """by feed: tickers that were heard since somebody cleared it"""
         self._lines: dict[int, Line] = {}
+        self._listed: dict[int, Instrument] = {}
 
     # --------------------------------------------------------------- frames
 
@@ -195,6 +205,7 @@ class Session:
                 table.ticker, columns["packet_id"], columns["timestamp"], columns["side"],
                 columns["price"], columns["qty"], number,
             )  # fmt: skip
+            columns["position_side"] = -columns["side"]  # a sell order closes a long position
             self.liquidations.take(table, out)
         else:
             self.latest[feed].take(table, seen_us, out)
@@ -383,6 +394,23 @@ class Session:
             table.flags[0] |= np.uint16(L2Flag.TIME_INFERRED)
         self.books[ticker].pulled(table, out)
 
+    def list_instruments(
+        self, instruments: Iterable[Instrument], received_ns: int, out: Flush
+    ) -> None:
+        """The venue's list: a row for each of our tickers that is new in it or has changed."""
+        if "instrument" not in self.venue.wanted:
+            return
+        for one in instruments:
+            ticker = self.venue.index.get(one.ticker)
+            if ticker is None or _same(self._listed.get(ticker), one):
+                continue
+            self._listed[ticker] = one
+            out.instruments.append(InstrumentRow(ticker, received_ns // 1000, self.packets, one))
+
+    def resume_instrument(self, ticker: int, instrument: Instrument) -> None:
+        """A predecessor stored this."""
+        self._listed[ticker] = instrument
+
     # ----------------------------------------------------------------- time
 
     def tick(self, now_s: float, out: Flush, *, settle: bool = False) -> None:
@@ -431,3 +459,8 @@ def _event_us(columns: dict[str, npt.NDArray[np.int64]]) -> I64:
         return columns["timestamp"]
     event_us = columns["event_us"]
     return event_us if event_us.all() else np.where(event_us, event_us, columns["timestamp"])
+
+
+def _same(one: Instrument | None, other: Instrument) -> bool:
+    """Equal, where a number that is not known equals itself."""
+    return one is not None and msgspec.json.encode(one) == msgspec.json.encode(other)

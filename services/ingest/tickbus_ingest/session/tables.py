@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from tickbus_schemas.messages import ABSENT, L2Flag, StatusKind
 
+from tickbus_ingest.venue.instruments import Instrument
+
 Array = npt.NDArray[Any]
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
@@ -230,6 +232,16 @@ class StatusRow:
 
 
 @dataclass(slots=True)
+class InstrumentRow:
+    """What the venue lists of one ticker, new or changed; times in us."""
+
+    ticker: int
+    timestamp: int
+    packet_id: int
+    instrument: Instrument
+
+
+@dataclass(slots=True)
 class Refused:
     """A frame or body that is nothing of ours: it goes to the dead letters."""
 
@@ -249,6 +261,7 @@ class Flush:
     """(feed, rows) of every feed but l2; a feed may stand several times"""
     l2: list[Piece] = field(default_factory=list)
     statuses: list[StatusRow] = field(default_factory=list)
+    instruments: list[InstrumentRow] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     snapshots_wanted: list[int] = field(default_factory=list)
     """tickers whose book must be asked for over REST"""
@@ -277,4 +290,4 @@ class Flush:
         self.fates["published", ""] += int(np.count_nonzero(table.stands))
 
     def __bool__(self) -> bool:
-        return bool(self.tables or self.l2 or self.statuses or self.refused)
+        return bool(self.tables or self.l2 or self.statuses or self.instruments or self.refused)

@@ -2,31 +2,10 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
 from math import nan
 
 import msgspec
-from tickbus_schemas.messages import ABSENT
-
-
-class Kind(IntEnum):
-    """What is traded."""
-
-    SPOT = 1
-    PERPETUAL = 2
-    FUTURE = 3
-    OPTION = 4
-
-
-class Trading(IntEnum):
-    """Whether it is traded now."""
-
-    UNKNOWN = 0
-    TRADING = 1
-    HALTED = 2
-    SETTLING = 3
-    DELISTED = 4
-    PRE_LAUNCH = 5
+from tickbus_schemas.messages import ABSENT, InstrumentKind, InstrumentStatus, OptionType
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,12 +13,13 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
 
     ticker: str
     """as the venue spells it"""
-    kind: Kind = Kind.SPOT
+    kind: InstrumentKind = InstrumentKind.SPOT
     base: str = ""
     quote: str = ""
     settle: str = ""
     tick_size: float = nan
     lot_size: float = nan
+    min_qty: float = nan
     contract_size: float = nan
     """how much one unit of `qty` stands for"""
     contract_unit: str = ""
@@ -48,13 +28,12 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     """decimals of a price on the wire"""
     qty_precision: int = ABSENT
     inverse: bool = False
-    status: Trading = Trading.TRADING
+    status: InstrumentStatus = InstrumentStatus.TRADING
     venue_status: str = ""
     """the venue's own word"""
-    expiry_us: int = ABSENT
+    expiry_timestamp: int = ABSENT
     strike: float = nan
-    option_type: int = 0
-    """CALL 1, PUT -1"""
+    option_type: OptionType = OptionType.NONE
 
 
 def decimals(step: str) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 from tickbus_schemas.errors import Reject
-from tickbus_schemas.messages import ABSENT
+from tickbus_schemas.messages import ABSENT, DerivativeField
 
 NO_LEVELS = b"[]"
 SNAPSHOT = 1
@@ -23,10 +23,11 @@ TICKER_VALUES = (
     "last_price", "last_qty", "open", "high", "low", "volume", "turnover", "price_change",
     "bid_px", "bid_sz", "ask_px", "ask_sz",
 )  # fmt: skip
-DERIVATIVE_VALUES = (
-    "mark_price", "index_price", "settlement_price", "last_price", "funding_rate",
-    "predicted_funding_rate", "open_interest", "open_interest_value",
-)  # fmt: skip
+DERIVATIVE_VALUES = tuple(
+    str(field.name).lower()
+    for field in DerivativeField
+    if field not in (DerivativeField.NEXT_FUNDING_TIMESTAMP, DerivativeField.FUNDING_INTERVAL_MS)
+)
 
 
 class Control(msgspec.Struct, frozen=True):
