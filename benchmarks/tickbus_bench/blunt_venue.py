@@ -98,8 +98,7 @@ class BluntVenue:
             self.begin()
         own = self.subscribed[writer] = set()
         listening = asyncio.create_task(self._listen(reader, writer, own))
-        while not own or asyncio.get_running_loop().time() < self.changed_s + SUBSCRIBED_WAIT_S:
-            await asyncio.sleep(0.02)
+        await self._all_subscribed(own)
         for part in (self.before, self.after):
             data = b"".join(frame for stream, frame in part if not stream or stream in own)
             if part is self.after:
@@ -110,6 +109,14 @@ class BluntVenue:
                 await writer.drain()
         await listening
         writer.close()
+
+    async def _all_subscribed(self, own: set[str]) -> None:
+        """Returns when this connection has subscribed, and none has for a while."""
+        loop = asyncio.get_running_loop()
+        wait_s = SUBSCRIBED_WAIT_S
+        while not own or wait_s > 0:
+            await asyncio.sleep(min(max(wait_s, 0.02), SUBSCRIBED_WAIT_S))
+            wait_s = self.changed_s + SUBSCRIBED_WAIT_S - loop.time()
 
     async def _listen(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, own: set[str]

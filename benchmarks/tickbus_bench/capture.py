@@ -80,9 +80,8 @@ def exchange(path: Path) -> str:
         for host, name in _HOSTS.items():
             if is_book(line) and host in line.url:
                 return name
-    raise Fatal(
-        f"{path} cannot be measured with: it holds no book snapshot of {' or '.join(_HOSTS.values())}"
-    )
+    known = " or ".join(_HOSTS.values())
+    raise Fatal(f"{path} cannot be measured with: it holds no book snapshot of {known}")
 
 
 @lru_cache(maxsize=2)
@@ -92,9 +91,5 @@ def load(path: Path) -> Frames:
     return Frames(
         path,
         [line.data.encode() for line in recorded if line.dir == "in"],
-        [
-            line.data.encode()
-            for line in recorded
-            if is_book(line)
-        ],
+        [line.data.encode() for line in recorded if is_book(line)],
     )

@@ -68,7 +68,7 @@ def _lines(source: Path, names: list[str], weights: list[float]) -> Iterator[dic
     assert ticker
     of_one = ticker[1].encode()
     first_id = json.loads(body.data)["lastUpdateId"]
-    ids = {name: first_id for name in names}
+    ids = dict.fromkeys(names, first_id)
     numbers = dict.fromkeys(names, 0)
     for name in names:
         yield {
