@@ -169,6 +169,7 @@ class Filter(msgspec.Struct):
     filter_type: str = field(name="filterType", default="")
     tick_size: str = field(name="tickSize", default="")
     step_size: str = field(name="stepSize", default="")
+    min_qty: float = field(name="minQty", default=nan)
 
 
 class Symbol(msgspec.Struct, rename="camel"):
@@ -387,7 +388,8 @@ class Binance(Venue):
         """One row of exchangeInfo."""
         steps = {one.filter_type: one for one in symbol.filters}
         tick = steps.get("PRICE_FILTER", Filter()).tick_size
-        lot = steps.get("LOT_SIZE", Filter()).step_size
+        lots = steps.get("LOT_SIZE", Filter())
+        lot = lots.step_size
         word = symbol.status or symbol.contract_status
         kind = _kind_of(symbol.contract_type)
         return Instrument(
@@ -398,6 +400,7 @@ class Binance(Venue):
             settle=symbol.margin_asset or symbol.quote_asset,
             tick_size=float(tick or nan),
             lot_size=float(lot or nan),
+            min_qty=lots.min_qty,
             price_precision=decimals(tick) if tick else ABSENT,
             qty_precision=decimals(lot) if lot else ABSENT,
             status=_STATUS.get(word, InstrumentStatus.UNKNOWN),
