@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from tickbus_runtime.settings import services
 from tickbus_schemas.errors import Fatal
 
 from tickbus_bench import capture
 from tickbus_bench.processes import running_up, whole_runs
 from tickbus_bench.target import Target, of_runs
 
-SERVICES = ("ingest", "book", "features", "writer")
 PACES = (1, 10, 100)
 MARKETS = ((1, 1_000), (100, 1_000), (100, 100), (500, 100))
 """(tickers, levels a side that are asked for); the first one stands for rest."""
@@ -58,7 +58,7 @@ def _rows(ingest: dict[str, Any]) -> float:
 def _wait_ready(data: Path, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        states = [_status(data, service) for service in SERVICES]
+        states = [_status(data, service) for service in services.NAMES]
         if all(state.get("ready") for state in states) and _rows(states[0]):
             return
         time.sleep(0.1)
@@ -68,7 +68,7 @@ class _Sample:
     """CPU seconds and memory of every service, and rows so far."""
 
     def __init__(self, data: Path) -> None:
-        states = {service: _status(data, service) for service in SERVICES}
+        states = {service: _status(data, service) for service in services.NAMES}
         self.rows = _rows(states["ingest"])
         self.cpu_s: dict[str, float] = {}
         self.memory_mib: dict[str, float] = {}
@@ -89,7 +89,7 @@ def _cost(data: Path, seconds: float) -> tuple[float, dict[str, float], dict[str
     time.sleep(seconds)
     after, took_s = _Sample(data), time.monotonic() - start
     rows = after.rows - before.rows
-    if rows <= 0 or len(after.cpu_s) < len(SERVICES):
+    if rows <= 0 or len(after.cpu_s) < len(services.NAMES):
         raise Fatal("the measured run ended too early: use a longer capture")
     each = {
         service: (after.cpu_s[service] - before.cpu_s[service]) / rows * 1e6

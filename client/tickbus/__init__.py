@@ -4,7 +4,7 @@ Names are loaded when they are used: subscribing needs nats-py and msgspec only,
 extra `tickbus[book]`, `scan` the extra `tickbus[lake]`.
 
 Rooms, each of which imports only those behind it (import-linter holds this):
-`warm`, `cli`, `lake`, `columns` and `book` (neither sees the other), `log`, `compiled`.
+`warm`, `cli`, `lake`, `columns` and `book` (neither sees the other), `log`, `compiled` and `retry`.
 """
 
 from __future__ import annotations

@@ -11,35 +11,19 @@ from tickbus_schemas import codec, subjects
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.feeds import OF_KIND
 from tickbus_schemas.messages import (
+    MESSAGES,
     BarBatch,
-    BboBatch,
     BookBatch,
     Clock,
     DeadLetter,
     FeatureBatch,
     Fence,
-    Header,
-    L2Batch,
     Message,
-    Status,
-    TradeBatch,
 )
 
 from tests.schemas.strategies import messages
 
 TICKERS = ("BTCUSDT", "1000·PEPE", "ETH.P")
-KINDS: tuple[type[Header], ...] = (
-    TradeBatch,
-    L2Batch,
-    BboBatch,
-    Status,
-    BookBatch,
-    BarBatch,
-    FeatureBatch,
-    Fence,
-    Clock,
-    DeadLetter,
-)
 
 
 def subject_of(message: Message) -> str:
@@ -68,7 +52,7 @@ def runs(draw: st.DrawFn, first_no: int = 0) -> list[Message]:
     log: list[Message] = []
     for _ in range(draw(st.integers(1, 3))):
         ticker = draw(st.sampled_from(TICKERS))
-        kinds = draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=3))
+        kinds = draw(st.lists(st.sampled_from(MESSAGES), min_size=1, max_size=3))
         for place, kind in enumerate(kinds):
             log.append(
                 changed(

@@ -10,16 +10,18 @@ import polars as pl
 import pytest
 from hypothesis import given
 from tickbus.log.batch import Batch
+from tickbus_schemas.feeds import OF_KIND
 from tickbus_schemas.messages import (
     ABSENT,
     SEQ_ID_ROWS,
     BarBatch,
     BboBatch,
-    BookBatch,
-    FeatureBatch,
+    DerivativeBatch,
     Header,
+    Instrument,
     L2Batch,
     Message,
+    TickerBatch,
     TradeBatch,
 )
 
@@ -31,7 +33,6 @@ def batch_of(message: Message) -> Batch:
     return Batch(message, subject_of(message), "S", 7, 99)
 
 
-KINDS = (TradeBatch, L2Batch, BboBatch, BookBatch, BarBatch, FeatureBatch)
 _LEVEL_COLUMNS = [name for name, width in L2Batch.columns.items() if width.per == "levels"]
 
 
@@ -41,7 +42,7 @@ def test_rows_arrays_and_frames_say_the_same(message: Message) -> None:
     rows = batch.rows()
     assert [row["seq_id"] for row in rows] == [7 * SEQ_ID_ROWS + n for n in range(len(batch))]
     assert all(row["ticker"] == message.ticker for row in rows)
-    if isinstance(message, KINDS):
+    if type(message) in OF_KIND:
         frame = batch.to_polars()
         assert frame.height == len(batch) == len(rows)
         for name in frame.columns:
@@ -66,7 +67,9 @@ def _shares_memory(series: pl.Series, data: bytes) -> bool:
     return bool(np.shares_memory(values, np.frombuffer(data, np.uint8)))
 
 
-@pytest.mark.parametrize("kind", [TradeBatch, BboBatch, L2Batch, BarBatch])
+@pytest.mark.parametrize(
+    "kind", [TradeBatch, BboBatch, L2Batch, TickerBatch, DerivativeBatch, BarBatch]
+)
 def test_a_frame_does_not_copy_the_columns(kind: type[Header]) -> None:
     columns: dict[str, Any] = {
         name: pack(width.code, [1] * 50) for name, width in kind.columns.items()
@@ -107,3 +110,25 @@ def test_flags_and_text_come_through() -> None:
     assert (second["side"], second["flags"], second["price"]) == (-1, 3, 2.5)
     assert first["exchange"] == "binance_usdm"
     assert batch_of(message).to_polars()["trade_id"].to_list() == ["10", "a-1"]
+
+
+def test_a_frame_of_an_instrument_has_types_for_what_is_absent() -> None:
+    message = Instrument(
+        exchange=2,
+        ticker="X",
+        epoch=1,
+        message_no=0,
+        timestamp=1,
+        rcv_timestamp=1,
+        packet_id=1,
+        base="X",
+        quote="Y",
+        settle="",
+        kind=1,
+    )
+    (row,) = batch_of(message).rows()
+    assert (row["strike"], row["expiry_timestamp"], row["inverse"]) == (None, None, False)
+    frame = batch_of(message).to_polars()
+    assert frame.schema["strike"] == pl.Float64
+    assert frame.schema["expiry_timestamp"] == pl.Int64
+    assert frame.schema["venue_status"] == pl.String

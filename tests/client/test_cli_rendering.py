@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from tickbus.cli import rendering
 from tickbus_schemas import codec
@@ -18,6 +19,12 @@ LINES = {
     "2 packets, 3 levels, update 5020, snapshot",
     "BboBatch": "#7 2024-08-08T00:00:00.123456Z md.binance_spot.BTCUSDT.bbo  "
     "1 quote, bid 61234.5 x 3, ask 61234.6 x 0.5",
+    "TickerBatch": "#7 2024-08-08T00:00:01.123456Z md.binance_spot.BTCUSDT.ticker  "
+    "2 tickers, last 61240, high -, low -, volume 1250000",
+    "DerivativeBatch": "#7 2026-09-30T08:31:22.383000Z md.bybit_linear.BTCUSDT.derivative  "
+    "2 rows, mark 83024.7, index 83075.5, funding 0.0001, open interest 57118.511",
+    "Instrument": "#7 2024-08-08T00:00:00.123456Z md.okx.BTC-USDT-SWAP.instrument  "
+    "PERPETUAL BTC USDT, TRADING, tick 0.1, lot 1",
     "BookBatch": "#7 2024-08-08T00:00:00.200000Z book.binance_usdm.BTCUSDT.100ms  "
     "2 books, bid 61234.5 x 3, ask 0 x 0",
     "BarBatch": "#7 2024-08-08T00:00:00.000000Z bar.binance_usdm.BTCUSDT.1m  "
@@ -41,6 +48,19 @@ def golden(kind: str, place: int = 0) -> tuple[str, Message]:
 def test_a_message_is_one_line_that_says_what_is_in_it(kind: str) -> None:
     subject, message = golden(kind)
     assert rendering.line(7, subject, message) == LINES[kind]
+
+
+def test_every_message_has_a_line() -> None:
+    for case in CASES:
+        line = rendering.line(7, case["subject"], codec.decode(bytes_of(case)))
+        assert line.startswith("#7 2")
+        assert line.count("\n") == 0
+
+
+def test_a_code_that_is_not_known_is_its_number() -> None:
+    subject, message = golden("Instrument")
+    later = msgspec.structs.replace(message, status=99)
+    assert ", 99, tick" in rendering.line(7, subject, later)
 
 
 def test_a_gap_says_what_lies_on_both_sides() -> None:
@@ -67,6 +87,8 @@ def test_absent_values_are_a_dash() -> None:
     assert "prev_update_id=- update_id=5020" in last
     (bar,) = rendering.rows(7, *golden("BarBatch"))
     assert "vwap=- " in bar
+    (instrument,) = rendering.rows(7, *golden("Instrument"))
+    assert "expiry_timestamp=- strike=- " in instrument
 
 
 @pytest.mark.parametrize("kind", [*LINES, "Status"])

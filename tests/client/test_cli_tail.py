@@ -13,8 +13,10 @@ import pytest_asyncio
 from nats.js.api import StreamConfig
 from tickbus.log.connection import Connection
 from tickbus_runtime.local.nats_server import EmbeddedServer
+from tickbus_schemas.feeds import RAW
 
 from tests.client.running import L2, TRADE, finished, make_stream, publish, tickbus
+from tests.schemas.test_golden import CASES
 
 pytestmark = pytest.mark.connected
 
@@ -37,6 +39,19 @@ async def test_history_is_printed_from_a_sequence_on(
     assert [line.split()[0] for line in lines] == ["#2", "#3"]
     assert "2 packets, 3 levels" in lines[0]
     assert "SELL 1.25 at 61234.6" in lines[1]
+
+
+async def test_every_feed_that_ingest_publishes_is_printed(
+    nats_server: EmbeddedServer, bus: Connection
+) -> None:
+    await bus.jetstream().add_stream(StreamConfig(name="MD", subjects=["md.>"]))
+    cases = [case for case in CASES if case["subject"].startswith("md.")]
+    assert {case["subject"].split(".")[3] for case in cases} == set(RAW)
+    await publish(bus, *cases)
+    count = str(len(cases))
+    code, lines, _ = await finished(nats_server, "tail", "md.>", "--from", "1", "--count", count)
+    assert code == 0
+    assert [line.split()[2] for line in lines] == [case["subject"] for case in cases]
 
 
 async def test_history_is_printed_from_a_time_on_and_then_what_comes(

@@ -36,6 +36,16 @@ def test_rates_are_counts_a_second_of_messages_rows_and_bytes() -> None:
     assert flow.lag_ms == pytest.approx(73.044)
 
 
+def test_messages_of_every_kind_are_counted() -> None:
+    rates = Rates()
+    for case in CASES:
+        rates.count(case["subject"], bytes_of(case), NOW_US)
+    flows = rates.take(1.0)
+    assert sum(flow.messages_per_s for flow in flows) == len(CASES)
+    assert sum(flow.rejects for flow in flows) == 0
+    assert all(flow.rows_per_s >= 1 and flow.timestamp for flow in flows)
+
+
 def test_rows_of_books_are_levels_and_the_busiest_subject_comes_first() -> None:
     rates = Rates()
     rates.count(TRADE["subject"], bytes_of(TRADE), NOW_US)

@@ -118,9 +118,16 @@ def test_books_of_two_depths_are_one_frame(tmp_path: Path) -> None:
 
 
 def test_files_have_the_schema_that_is_documented(root: Path) -> None:
-    for feed in ("trade", "l2", "bbo", "status", "bar"):
+    for feed in {*FEEDS} - {"book", "feature"}:
         for path in root.glob(f"feed={feed}/**/*.parquet"):
             assert pq.read_schema(path).remove_metadata() == schema(columns(feed))
+
+
+def test_readme_names_the_columns_of_every_table() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for feed in sorted({*FEEDS} - {"book", "feature"}):
+        own = [column.name for column in columns(feed)][6:]
+        assert f"\n| {feed} | `{', '.join(own)}` |\n" in readme, feed
 
 
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:

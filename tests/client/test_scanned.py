@@ -17,9 +17,9 @@ from tickbus.columns.scanned import Scanned
 from tickbus.log.stored import Stored
 from tickbus_schemas import codec
 from tickbus_schemas.errors import Reject
-from tickbus_schemas.messages import MAX_MESSAGE_BYTES, FeatureBatch, Header, Message
+from tickbus_schemas.messages import MAX_MESSAGE_BYTES, MESSAGES, FeatureBatch, Header, Message
 
-from tests.client.logs import KINDS, runs, stored, subject_of
+from tests.client.logs import runs, stored, subject_of
 from tests.schemas.strategies import messages
 
 
@@ -31,7 +31,7 @@ def _odd(parts: list[bytes]) -> int:
     return int(scan(data, sizes, MAX_MESSAGE_BYTES, FIELD_RULES, TYPE_RULES, found)[0])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MESSAGES)
 @given(data=st.data())
 def test_all_fields_of_all_that_the_codec_writes_are_found(
     kind: type[Header], data: st.DataObject
@@ -51,6 +51,8 @@ def _assert_found(scanned: Scanned, place: int, field: int, value: Any) -> None:
     start, size = scanned.found[place, field].tolist()
     if isinstance(value, int):
         assert scanned.found[place, field, START] == value
+    elif isinstance(value, float):
+        assert bytes(scanned.data[start : start + size]) == struct.pack(">d", value)
     elif isinstance(value, bytes | str):
         wanted = value if isinstance(value, bytes) else value.encode()
         assert bytes(scanned.data[start : start + size]) == wanted
@@ -71,6 +73,9 @@ def _wide(value: Any) -> bytes:
             return b"\xc3" if value else b"\xc2"
         case int():
             return b"\xd3" + struct.pack(">q", value)
+        case float():
+            whole = value.is_integer() and 0 < abs(value) < 2**53
+            return _wide(int(value)) if whole else b"\xcb" + struct.pack(">d", value)
         case str():
             return b"\xdb" + struct.pack(">I", len(value.encode())) + value.encode()
         case bytes():
@@ -96,7 +101,7 @@ def test_sound_messages_in_another_form_are_read_as_ours_are(
     assert scanned.closed == wanted.closed
 
 
-@given(st.sampled_from(KINDS).flatmap(messages), st.data())
+@given(st.sampled_from(MESSAGES).flatmap(messages), st.data())
 def test_a_damaged_message_is_taken_only_if_the_codec_takes_it(
     message: Message, data: st.DataObject
 ) -> None:

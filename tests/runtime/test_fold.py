@@ -288,3 +288,17 @@ async def test_told_to_stop_while_the_bus_is_away_it_leaves_in_order(
     ctx = _context(bus)
     await _serve(ctx, _Folded(ctx, 20))
     assert len(await _outputs(bus)) == len(folded(TradeCounter(), log_of(0, 20)))
+
+
+@pytest.mark.connected
+async def test_told_to_stop_before_the_bus_has_answered_it_leaves(
+    bus: Connection, nats_server: EmbeddedServer
+) -> None:
+    await nats_server.kill()
+    ctx = _context(bus)
+    serving = asyncio.create_task(_serve(ctx, TradeCounter()))
+    await asyncio.sleep(0.05)
+    assert not serving.done()
+    ctx.stopping.set()
+    await serving
+    assert not ctx.readiness.started

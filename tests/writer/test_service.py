@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tickbus.lake import manifest
+from tickbus.lake.dataset import scan
 from tickbus.lake.verify.check import verify
 from tickbus.log.connection import Connection
 from tickbus_schemas import codec
@@ -37,6 +38,10 @@ async def test_what_is_in_the_streams_is_in_the_files_after_a_drain(
     written(tmp_path / "right", BOOK, stream=f"BOOK_{SHARD.upper()}")
     for feed in (*RAW, "book"):
         assert all_rows(tmp_path / "data", feed) == all_rows(tmp_path / "right", feed)
+        rows = scan(feed, root=tmp_path / "data").collect()
+        assert rows.sort("seq_id").to_dicts() == all_rows(tmp_path / "data", feed)
+    findings = verify(tmp_path / "data")
+    assert {problem.kind for problem in findings.problems} <= {"book"}  # they are made up
     (entry,) = manifest.entries(tmp_path / "data", STREAM)
     assert (entry.first_seq, entry.last_seq, entry.cut) == (1, len(MD), "drain")
     assert entry.first_stored_ns == log[0].stored_ns

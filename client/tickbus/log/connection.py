@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import nats.errors
+import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from tickbus_schemas.errors import Fatal, Retry
@@ -32,6 +33,9 @@ RECONNECT_WAIT_S = 0.1
 POUR_S = 2
 PENDING_BYTES = 1024 * 1024
 """nats-py forces a flush of its send buffer beyond this; while disconnected nothing is kept."""
+BUS_AWAY = (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError)
+"""What a request raises while the server, or the leader of a stream, is away. A NotFoundError is
+one of them too: catch it first."""
 
 
 class Connection(Client):

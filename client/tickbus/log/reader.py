@@ -16,17 +16,16 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-import nats.errors
 from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
-from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 from tickbus_schemas.errors import Fatal
 
-from tickbus.log.connection import Connection
+from tickbus.log.connection import BUS_AWAY, Connection
 from tickbus.log.delivery import Deliveries
 from tickbus.log.stored import Missing, Stored
 from tickbus.log.wire import Messages
+from tickbus.retry import Attempts
 
 BATCH_MESSAGES = 1_024
 BATCH_BYTES = 8 * 1024**2
@@ -41,7 +40,6 @@ EXPIRES_S = 30
 HEARTBEAT_S = 1.0
 SILENT_HEARTBEATS = 3
 INACTIVE_S = 60
-RETRY_S = 0.2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -86,7 +84,7 @@ class Reader:
         self._waiter: asyncio.Future[None] | None = None
         self._requested = 0  # messages that open requests brought or may still bring, not yet taken
         self._broken = True
-        self._stopped = False
+        self._stopping = asyncio.Event()
         self._heard = 0  # messages taken and statuses: stands still when the server is silent
         self._subscription: Subscription | None = None
         self._consumer = ""
@@ -99,7 +97,7 @@ class Reader:
         end_listening = self._nc.on_change(self._break)
         ticking = asyncio.create_task(self._tick())
         try:
-            while not self._stopped:
+            while not self._stopping.is_set():
                 if self._broken and not self._arrived:
                     await self._begin()
                 if self._only_history and not (self.pending or self._arrived or self._broken):
@@ -116,12 +114,12 @@ class Reader:
 
     def stop(self) -> None:
         """End `groups` after what it yields at present."""
-        self._stopped = True
+        self._stopping.set()
         self._wake()
 
     async def _begin(self) -> None:
         """A new consumer behind the last message, however long that takes."""
-        while not self._stopped:
+        async for _ in Attempts(self._stopping):
             await self._end()
             try:
                 await self._create()
@@ -130,8 +128,8 @@ class Reader:
                 raise Fatal(
                     f"there is no stream {self.stream}: 'tickbus init' makes it, or name another"
                 ) from None
-            except (nats.errors.Error, JetStreamError, TimeoutError, OSError):
-                await asyncio.sleep(RETRY_S)
+            except BUS_AWAY:
+                continue
 
     async def _create(self) -> None:
         info = await self._js.stream_info(self.stream)
@@ -173,7 +171,7 @@ class Reader:
             return
         await self._nc.stop(subscription)
         if self._nc.is_connected and not self._broken:
-            with contextlib.suppress(nats.errors.Error, JetStreamError, TimeoutError, OSError):
+            with contextlib.suppress(*BUS_AWAY):
                 await self._js.delete_consumer(self.stream, self._consumer)
 
     async def _request(self) -> None:
@@ -200,9 +198,9 @@ class Reader:
 
     async def _gather(self) -> None:
         """Wait for the first message; while far behind, a little longer for more of them."""
-        if not (self._arrived or self._broken or self._stopped):
+        if not (self._arrived or self._broken or self._stopping.is_set()):
             await self._wait(1, None)
-        if self._arrived and not (self._broken or self._stopped):
+        if self._arrived and not (self._broken or self._stopping.is_set()):
             wanted = min(len(self._arrived) + self._behind, BATCH_MESSAGES)
             if len(self._arrived) < wanted and self._arrived_bytes < BATCH_BYTES:
                 await self._wait(wanted, GATHER_S)

@@ -10,8 +10,6 @@ import asyncio
 import hashlib
 
 import msgspec
-from nats.errors import Error as NatsError
-from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 from tickbus.log.connection import Connection
 from tickbus_schemas.errors import Fatal
@@ -25,7 +23,6 @@ SLOTS = 2
 TOGETHER = 32
 """Chunks fetched at the same time."""
 REQUEST_S = 5.0
-RETRY_S = 0.3
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,15 +93,7 @@ async def save(publisher: Publisher, service: str, shard: str, checkpoint: Check
 
 
 async def load(nc: Connection, service: str, shard: str) -> Checkpoint | None:
-    """The last whole checkpoint, or None; waits while the bus is away."""
-    while True:
-        try:
-            return await _load(nc, service, shard)
-        except (NatsError, JetStreamError, TimeoutError, OSError):
-            await asyncio.sleep(RETRY_S)
-
-
-async def _load(nc: Connection, service: str, shard: str) -> Checkpoint | None:
+    """The last whole checkpoint, or None. Errors as of a request: see `BUS_AWAY`."""
     found: list[tuple[_Header, str]] = []
     for slot in range(SLOTS):
         subject = f"ckpt.{service}.{shard}.{slot}"

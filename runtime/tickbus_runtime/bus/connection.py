@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import nats.aio.transport
 import nats.errors
-from tickbus.log.connection import Connection
+from tickbus.log.connection import BUS_AWAY, Connection
 from tickbus.log.connection import connect as connect_client
+from tickbus.retry import Attempts
 from tickbus_schemas.errors import Fatal, Retry
 
 from tickbus_runtime.settings.sections import NatsSettings, Settings
 from tickbus_runtime.settings.sources import redact
 from tickbus_runtime.telemetry.metrics import Telemetry
 
-RETRY_S = 0.5
 PROBE_SUBJECT = "ckpt.probe"
 """`<this>.<service>`: the one stored message of each service's probe, in the stream CKPT."""
+Answer = TypeVar("Answer")
 
 
 async def connect(
@@ -28,8 +30,7 @@ async def connect(
     """Connect, for as long as it takes; None when told to stop before. Fatal if turned away."""
     if settings.nats.url.startswith("ws"):  # see tickbus_runtime/__init__.py
         vars(nats.aio.transport)["aiohttp"] = importlib.import_module("aiohttp")
-    announced = False
-    while not stopping.is_set():
+    async for attempt in Attempts(stopping):
         try:
             nc = await connect_client(
                 settings.nats.url,
@@ -43,14 +44,24 @@ async def connect(
             _count_losses(nc, telemetry)
             return nc
         except Retry as error:
-            if not announced:
+            if attempt == 1:
                 log.warning("waiting for NATS", reason=redact(str(error)))
-                announced = True
-        try:
-            await asyncio.wait_for(stopping.wait(), RETRY_S)
-        except TimeoutError:
-            continue
     return None
+
+
+async def until_answered(
+    stopping: asyncio.Event | None, what: str, ask: Callable[[], Awaitable[Answer]]
+) -> Answer:
+    """What `ask` gives, however long the bus is away; Retry when told to stop before it answers.
+
+    what: names the thing asked for, in the error.
+    """
+    async for _ in Attempts(stopping):
+        try:
+            return await ask()
+        except BUS_AWAY:
+            continue
+    raise Retry(f"stopped before {what} could be read; start again when the bus is back")
 
 
 def _count_losses(nc: Connection, telemetry: Telemetry) -> None:

@@ -7,16 +7,15 @@ same time each gets an epoch of its own.
 from __future__ import annotations
 
 import asyncio
-import random
+import contextlib
 import secrets
 import time
 from typing import NamedTuple
 
-import nats.errors
 from nats.js.api import RawStreamMsg
-from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
-from tickbus.log.connection import Connection
+from tickbus.log.connection import BUS_AWAY, Connection
+from tickbus.retry import Attempts
 from tickbus_schemas import codec, subjects
 from tickbus_schemas.errors import Fatal, Reject, Retry
 from tickbus_schemas.exchanges import Exchange
@@ -25,7 +24,6 @@ from tickbus_schemas.messages import Fence
 from tickbus_runtime.bus.answers import PublishVerdict, judge_answer
 
 REQUEST_S = 5.0
-BACKOFF_S = 0.5
 _NO_STREAM = 10059
 
 
@@ -54,11 +52,11 @@ async def announce_epoch(
     when there is no such stream.
     """
     nonce = secrets.token_hex(8)
-    while True:
+    async for _ in Attempts(stopping):
         try:
             last = await _last_fence(nc, stream, subjects.fence(shard))
             if last.msg_id.endswith(nonce):  # our own, whose answer was lost
-                break
+                return await _noted(nc, shard, last)
             epoch = 1 + max(last.epoch, await _remembered(nc, shard))
             fence = Fence(
                 exchange=int(exchange),
@@ -71,15 +69,10 @@ async def announce_epoch(
             )
             seq = await _write(nc, shard, codec.encode(fence), last.seq, f"{epoch}|{nonce}")
             if seq:
-                last = _Last(epoch, seq)
-                break
-        except (nats.errors.Error, JetStreamError, TimeoutError, OSError):
-            pass
-        if stopping is not None and stopping.is_set():
-            raise Retry(f"stopped before {stream} could be reached; start again when it is back")
-        await asyncio.sleep(random.uniform(BACKOFF_S / 2, BACKOFF_S))
-    await _remember(nc, shard, last.epoch)
-    return last.epoch, last.seq
+                return await _noted(nc, shard, _Last(epoch, seq))
+        except BUS_AWAY:
+            continue
+    raise Retry(f"stopped before {stream} could be reached; start again when it is back")
 
 
 async def _last_fence(nc: Connection, stream: str, subject: str) -> _Last:
@@ -119,17 +112,16 @@ async def _remembered(nc: Connection, shard: str) -> int:
     return int(found.data or 0) if found is not None else 0
 
 
-async def _remember(nc: Connection, shard: str, epoch: int) -> None:
-    subject = f"ckpt.fence.{shard}"
-    for _ in range(3):
-        try:
-            answer = await nc.request(subject, str(epoch).encode(), timeout=REQUEST_S)
-        except (nats.errors.Error, TimeoutError, OSError):
-            await asyncio.sleep(BACKOFF_S)
-            continue
-        if judge_answer(None, answer.data).seq:
-            return
-    # Not fatal: the fence itself stands in the log, and the next start notes it again.
+async def _noted(nc: Connection, shard: str, fence: _Last) -> tuple[int, int]:
+    """Epoch and sequence of our fence, once the epoch is noted beside the log as well."""
+    async for _ in Attempts(None, count=3):
+        with contextlib.suppress(*BUS_AWAY):
+            epoch = str(fence.epoch).encode()
+            answer = await nc.request(f"ckpt.fence.{shard}", epoch, timeout=REQUEST_S)
+            if judge_answer(None, answer.data).seq:
+                break
+    # Not fatal when nothing worked: the fence is in the log, and the next start notes it again.
+    return fence.epoch, fence.seq
 
 
 async def _last_message(nc: Connection, stream: str, subject: str) -> RawStreamMsg | None:

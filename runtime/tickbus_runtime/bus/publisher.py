@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -20,13 +19,14 @@ from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 from tickbus.log.connection import Connection
 from tickbus.log.wire import Messages
+from tickbus.retry import backoff_s
 from tickbus_schemas.errors import Reject, Retry
 
 from tickbus_runtime.bus.answers import Judgement, judge_answer
 from tickbus_runtime.bus.in_flight import InFlight, Outgoing, PublishOutcome
 from tickbus_runtime.telemetry.metrics import Telemetry
 
-BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.02, 1.0
+RETRY_FIRST_S, RETRY_MAX_S = 0.02, 1.0
 LOOK_BACK = 1_000
 """Sequences that are searched besides those of the flush, where no message of a subject is known to
 be stored: others may have published meanwhile."""
@@ -163,12 +163,12 @@ class Publisher:
 
     async def _back_off(self, attempt: int) -> None:
         """Wait before the next attempt, and until there is a connection."""
-        limit_s = min(BACKOFF_FIRST_S * 2 ** min(attempt - 1, 10), BACKOFF_MAX_S)
-        await asyncio.sleep(random.uniform(limit_s / 2, limit_s))
+        # A stop does not end it: a flush goes on until it makes no progress for `give_up_s`.
+        await asyncio.sleep(backoff_s(attempt, RETRY_FIRST_S, RETRY_MAX_S))
         if not self._nc.is_connected:
             self._settled = asyncio.get_running_loop().create_future()
             try:
-                await asyncio.wait_for(self._settled, BACKOFF_MAX_S)
+                await asyncio.wait_for(self._settled, RETRY_MAX_S)
             except TimeoutError:
                 return
             finally:

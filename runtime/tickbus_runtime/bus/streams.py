@@ -26,6 +26,7 @@ from tickbus_schemas import subjects
 from tickbus_schemas.errors import Fatal
 
 from tickbus_runtime.settings.sections import NatsSettings, Settings, Shard
+from tickbus_runtime.settings.services import DERIVED_KINDS
 
 DUPLICATE_WINDOW_S = 120.0
 CKPT, DLQ, ALERT = "CKPT", "DLQ", "ALERT"
@@ -73,7 +74,7 @@ def declarations(
             max_bytes=max(settings.max_bytes // 4, _SMALLEST_BYTES),
             republish=RePublish(src=">", dest="live.>") if settings.republish else None,
         )
-        for kind in ("book", "bar", "feature")
+        for kind in DERIVED_KINDS
     ]
     kept = [
         StreamConfig(

@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 from tickbus_schemas.errors import TickbusError
 
 from tickbus_runtime.local.nats_server import find_program
+from tickbus_runtime.settings import services
 from tickbus_runtime.settings.sections import NatsSettings, Settings
 from tickbus_runtime.settings.sources import redact
 
@@ -26,10 +27,7 @@ DISTRIBUTIONS = (
     "tickbus",
     "tickbus-schemas",
     "tickbus-runtime",
-    "tickbus-ingest",
-    "tickbus-book",
-    "tickbus-features",
-    "tickbus-writer",
+    *(f"tickbus-{name}" for name in services.NAMES),
     "tickbus-sim",
 )
 NATS_AT_LEAST = (2, 12)  # atomic batches, https://docs.nats.io/release-notes/whats_new
@@ -128,7 +126,7 @@ def check_disk(folder: Path, stream_bytes: int) -> Finding:
 def check_ports(settings: Settings) -> Finding:
     """Whether the services' ports can be listened on."""
     host, first = settings.health.host, settings.health.port
-    ports = range(first, first + 4) if first else range(1)
+    ports = range(first, first + len(services.NAMES)) if first else range(1)
     for port in ports:
         try:
             socket.create_server((host, port)).close()

@@ -17,6 +17,7 @@ from tickbus_schemas.messages import BarBatch, BookBatch, Message, Side, TradeBa
 from tickbus_schemas.subjects import escape
 
 from tickbus_runtime.local.lives import Lives
+from tickbus_runtime.settings import services
 from tickbus_runtime.telemetry.names import STAGES
 from tickbus_runtime.telemetry.waterfall import duration
 
@@ -173,7 +174,7 @@ def _latency(lives: Lives) -> Table:
 
 def _lag(lives: Lives) -> Table:
     table = _table("", "message", "waiting")
-    for name in ("book", "features", "writer"):
+    for name in services.NAMES[1:]:  # ingest reads no stream
         status = lives.latest(name)
         position = sum(status.get("positions", {}).values())
         pending = sum(

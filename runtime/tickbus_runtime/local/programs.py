@@ -11,8 +11,6 @@ from tickbus_runtime.local.supervise import Program
 from tickbus_runtime.settings.sections import Settings
 from tickbus_runtime.settings.sources import Overrides, environment
 
-SERVICES = ("ingest", "book", "features", "writer")
-FOLDS = ("book", "features")
 NATS = "nats"
 VENUE = "venue"
 

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
-import nats.errors
-import nats.js.errors
 from tickbus.lake import manifest
 from tickbus.log.connection import Connection
 from tickbus_schemas.errors import Fatal
@@ -24,8 +22,6 @@ from tickbus_runtime.bus.streams import ensure
 from tickbus_runtime.local.data_folder import DataFolder
 from tickbus_runtime.local.nats_server import EmbeddedServer
 from tickbus_runtime.local.programs import (
-    FOLDS,
-    SERVICES,
     VENUE,
     nats_program,
     service,
@@ -34,6 +30,7 @@ from tickbus_runtime.local.programs import (
 from tickbus_runtime.local.run_report import RunReport, run_report
 from tickbus_runtime.local.status_poller import StatusPoller
 from tickbus_runtime.local.supervise import Program, Supervisor
+from tickbus_runtime.settings import services
 from tickbus_runtime.settings.sections import Settings
 from tickbus_runtime.settings.sources import Overrides
 from tickbus_runtime.telemetry.metrics import Telemetry
@@ -109,11 +106,11 @@ class Stack:
         await self._connect()
         self._ends_before = await self._log_ends()
         self._files_before = set(self._files())
-        for index, name in enumerate(SERVICES):
+        for index, name in enumerate(services.NAMES):
             await self.supervisor.start(self._service(name, index))
-        self.poller.start(SERVICES)
+        self.poller.start(services.NAMES)
         # Ingest begins when its readers are there: what it receives then meets nobody asleep.
-        await self.watch(self.poller.all_started([*FOLDS, "writer"], READY_WITHIN_S))
+        await self.watch(self.poller.all_started([*services.FOLDS, "writer"], READY_WITHIN_S))
         self.supervisor.children["ingest"].release()
         self.ready_s = time.monotonic()
 
@@ -150,9 +147,9 @@ class Stack:
         self.poller.hurry()
         shard = self.settings.of_shard
         log = {shard.md: (await self.watch(self._log_ends()))[shard.md]}
-        await self.watch(asyncio.gather(*(self._caught_up(name, log) for name in FOLDS)))
+        await self.watch(asyncio.gather(*(self._caught_up(name, log) for name in services.FOLDS)))
         # All that folds had to say is stored now: they may leave while the writer reads it.
-        leaving = asyncio.create_task(self.supervisor.stop([*FOLDS, VENUE]))
+        leaving = asyncio.create_task(self.supervisor.stop([*services.FOLDS, VENUE]))
         ends = await self.watch(self._log_ends())
         written = map(shard.stream, self.settings.writer.streams)
         await self.watch(self._written({name: ends[name] for name in written}))
@@ -181,7 +178,7 @@ class Stack:
                 return
             self.say("writer died while it committed: started again")
             self.supervisor.restarts += 1
-            await self.supervisor.start(self._service("writer", SERVICES.index("writer")))
+            await self.supervisor.start(self._service("writer", services.NAMES.index("writer")))
 
     async def close(self) -> None:
         """End whatever still runs: NATS in order, the rest at once."""
@@ -203,18 +200,17 @@ class Stack:
 
     async def _log_ends(self) -> dict[str, LogEnd]:
         """Where each stream ends; waits for a server that is gone, Fatal when it stays away."""
-        shard = self.settings.of_shard
-        names = [shard.stream(kind) for kind in ("md", "book", "bar", "feature")]
-        ends_s = time.monotonic() + STUCK_S
-        while True:
-            try:
-                manager = self.nc.jsm()
-                states = {name: (await manager.stream_info(name)).state for name in names}
-                return {name: LogEnd(s.last_seq, s.messages) for name, s in states.items()}
-            except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
-                if time.monotonic() > ends_s:
-                    raise Fatal(f"NATS does not answer: {error or type(error).__name__}") from None
-            await asyncio.sleep(0.1)
+        try:
+            async with asyncio.timeout(STUCK_S):
+                return await connection.until_answered(None, "the streams", self._present_ends)
+        except TimeoutError:
+            raise Fatal(f"NATS does not answer for {STUCK_S:.0f} s: see its log") from None
+
+    async def _present_ends(self) -> dict[str, LogEnd]:
+        shard, manager = self.settings.of_shard, self.nc.jsm()
+        names = [shard.stream(kind) for kind in services.STREAM_KINDS]
+        states = {name: (await manager.stream_info(name)).state for name in names}
+        return {name: LogEnd(state.last_seq, state.messages) for name, state in states.items()}
 
     def _service(self, name: str, index: int) -> Program:
         made = service(name, index, self.settings, self.plan.config, self._overrides)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tickbus.retry import longest_s, wait_or_stop
 from tickbus_schemas.errors import Fatal
 
 from tickbus_runtime.local.log_files import LogTail
@@ -25,8 +26,7 @@ FATAL_CODES = frozenset({1, 2})
 KILLED = frozenset({-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT})
 STABLE_S = 10.0
 CRASHES_MAX = 5
-BACKOFF_FIRST_S = 0.1
-BACKOFF_MAX_S = 5.0
+RESTART_FIRST_S, RESTART_MAX_S = 0.1, 5.0
 PATIENCE_S = 65.0
 """From SIGTERM to SIGKILL; a little longer than the time a service takes at most (DRAIN_S)."""
 
@@ -76,7 +76,7 @@ class Restarts:
         self._crashes += code not in KILLED
         if self._crashes >= CRASHES_MAX:
             return GiveUp(f"crashes again and again ({describe(code)})")
-        return Again(min(BACKOFF_FIRST_S * 2 ** (self._exits - 1), BACKOFF_MAX_S))
+        return Again(longest_s(self._exits, RESTART_FIRST_S, RESTART_MAX_S))
 
 
 def describe(code: int) -> str:
@@ -116,7 +116,7 @@ class Child:
         self.finished = asyncio.Event()
         """Set when the program has ended with code 0, or was stopped."""
         self.starts = 0
-        self.stopping = False
+        self.stopping = asyncio.Event()
         self._released = not program.held
         self.tail = LogTail(program.log)
 
@@ -178,7 +178,7 @@ class Child:
 
     def kill(self) -> None:
         """End it at once, for good."""
-        self.stopping = True
+        self.stopping.set()
         self.send(signal.SIGKILL)
 
 
@@ -205,7 +205,7 @@ class Supervisor:
         """Stop these together: SIGTERM, and SIGKILL for what is left after `patience_s`."""
         children = [self.children[name] for name in names if name in self.children]
         for child in children:
-            child.stopping = True
+            child.stopping.set()
             child.send(signal.SIGTERM)
         waiting = [asyncio.create_task(child.finished.wait()) for child in children]
         if waiting:
@@ -241,7 +241,7 @@ class Supervisor:
                 began_s = time.monotonic()
                 await child.read_lines()
                 code = await child.process.wait()
-                if child.stopping:
+                if child.stopping.is_set():
                     return
                 match restarts.judge(code, time.monotonic() - began_s):
                     case Finished():
@@ -254,9 +254,8 @@ class Supervisor:
                         return
                     case Again(after_s):
                         self._say(f"{name} was {describe(code)}: started again")
-                        await asyncio.sleep(after_s)
-                if child.stopping:
-                    return
+                        if await wait_or_stop(child.stopping, after_s):
+                            return
                 await child.start()
                 self.restarts += 1
         except OSError as error:

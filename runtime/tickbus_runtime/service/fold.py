@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
-from nats.errors import Error as NatsError
-from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 from tickbus.columns.assembler import Assembler
 from tickbus.columns.group import Group
@@ -27,13 +26,13 @@ from tickbus_schemas.errors import Fatal, Retry
 from tickbus_schemas.messages import ABSENT, MAX_TEXT, DeadLetter
 
 from tickbus_runtime.bus import checkpoint
+from tickbus_runtime.bus.connection import Answer, until_answered
 from tickbus_runtime.bus.in_flight import Outgoing
 from tickbus_runtime.bus.publisher import Publisher
 from tickbus_runtime.bus.streams import DLQ, incarnation
 from tickbus_runtime.service.measure import Measure
 from tickbus_runtime.service.process import Context
 
-RETRY_S = 0.3
 GIVE_UP_S = 10.0
 """Told to stop, a service waits so long for a bus that is away."""
 NO_STREAM = 10059
@@ -147,11 +146,17 @@ class FoldService:
         """Take up state and place; the sequence to go on with (None: the stream's first)."""
         ctx, fold = self._ctx, self._fold
         warm_groups()
-        self._incarnation = await _patient_incarnation(ctx, self._input)
+        self._incarnation = await self._answer(self._input, self._present_life)
         for stream in self._out_streams:
-            self._stored_up_to[stream] = await self._last_output(stream)
-        self._stored_up_to[DLQ] = await self._last_output(DLQ, self._dead_letters)
-        found = await checkpoint.load(ctx.nc, ctx.name, ctx.shard.name)
+            self._stored_up_to[stream] = await self._answer(
+                stream, partial(self._last_output, stream)
+            )
+        self._stored_up_to[DLQ] = await self._answer(
+            DLQ, partial(self._last_output, DLQ, self._dead_letters)
+        )
+        found = await self._answer(
+            checkpoint.STREAM, partial(checkpoint.load, ctx.nc, ctx.name, ctx.shard.name)
+        )
         if found is None:
             return None
         self._checkpoints = found.number
@@ -168,31 +173,37 @@ class FoldService:
         ctx.log.info("goes on from checkpoint", seq=found.seq, number=found.number)
         return found.seq + 1
 
+    async def _answer(self, stream: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """What `ask` reads from a stream, however long the bus is away; Retry at a stop."""
+        return await until_answered(self._ctx.stopping, stream, ask)
+
+    async def _present_life(self) -> str:
+        """The incarnation of the input stream; Fatal where there is no such stream."""
+        try:
+            return incarnation(await self._ctx.nc.jsm().stream_info(self._input))
+        except NotFoundError:
+            raise Fatal(f"there is no stream {self._input}: 'tickbus init' makes it") from None
+
     async def _last_output(self, stream: str, subject: str = "") -> tuple[int, int]:
         """(in_seq, k) of the last output stored in a stream (on a subject); they are in order."""
-        ctx = self._ctx
-        while True:
-            try:
-                manager = ctx.nc.jsm()
-                last_seq = (await manager.stream_info(stream)).state.last_seq
-                if not last_seq:  # the server calls it a bad request
-                    return _NOTHING
-                last = await (
-                    manager.get_last_msg(stream, subject)
-                    if subject
-                    else manager.get_msg(stream, last_seq)
-                )
-            except NotFoundError as error:
-                if error.err_code != NO_STREAM:
-                    return _NOTHING  # empty, or all of it has expired
-                raise Fatal(f"there is no stream {stream}: 'tickbus init' makes it") from None
-            except (NatsError, JetStreamError, TimeoutError, OSError):
-                await asyncio.sleep(RETRY_S)
-                continue
-            headers = last.headers or {}
-            in_seq, _, k = headers.get("In-Seq", "").partition(".")
-            of_this_log = f"|{self._incarnation}|" in headers.get("Nats-Msg-Id", "")
-            return (int(in_seq), int(k)) if of_this_log and in_seq and k else _NOTHING
+        manager = self._ctx.nc.jsm()
+        try:
+            last_seq = (await manager.stream_info(stream)).state.last_seq
+            if not last_seq:  # the server calls it a bad request
+                return _NOTHING
+            last = await (
+                manager.get_last_msg(stream, subject)
+                if subject
+                else manager.get_msg(stream, last_seq)
+            )
+        except NotFoundError as error:
+            if error.err_code != NO_STREAM:
+                return _NOTHING  # empty, or all of it has expired
+            raise Fatal(f"there is no stream {stream}: 'tickbus init' makes it") from None
+        headers = last.headers or {}
+        in_seq, _, k = headers.get("In-Seq", "").partition(".")
+        of_this_log = f"|{self._incarnation}|" in headers.get("Nats-Msg-Id", "")
+        return (int(in_seq), int(k)) if of_this_log and in_seq and k else _NOTHING
 
     async def _serve(self, group: Group, received_ns: int) -> None:
         """Fold a group and store what comes of it."""
@@ -267,14 +278,3 @@ class FoldService:
 async def _stop(reader: Reader, stopping: asyncio.Event) -> None:
     await stopping.wait()
     reader.stop()
-
-
-async def _patient_incarnation(ctx: Context, stream: str) -> str:
-    """The present life of a stream; waits while the bus is away, Fatal where there is none."""
-    while True:
-        try:
-            return incarnation(await ctx.nc.jsm().stream_info(stream))
-        except NotFoundError:
-            raise Fatal(f"there is no stream {stream}: 'tickbus init' makes it") from None
-        except (NatsError, JetStreamError, TimeoutError, OSError):
-            await asyncio.sleep(RETRY_S)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tickbus.log.connection import Connection
+from tickbus.retry import wait_or_stop
 from tickbus_schemas.errors import Fatal
 
 from tickbus_runtime.bus import connection
@@ -74,8 +75,9 @@ class Context:
 
     async def released(self) -> None:
         """Wait until our supervisor has ready what reads us; no wait where nobody holds us."""
-        while not (leash.released() or self.stopping.is_set()):  # noqa: ASYNC110  # set by a thread
-            await asyncio.sleep(0.01)
+        while not leash.released():  # set by a thread
+            if await wait_or_stop(self.stopping, 0.01):
+                return
 
     def set_ready(self) -> None:
         """The service has warmed up and works."""

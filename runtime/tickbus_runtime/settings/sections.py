@@ -6,12 +6,19 @@ structs, since each service pays for its imports at every start (pydantic-settin
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 from tickbus_schemas import subjects
 from tickbus_schemas.exchanges import Exchange
+
+from tickbus_runtime.settings.services import STREAM_KINDS
+
+if TYPE_CHECKING:
+    StreamKind: TypeAlias = str
+else:
+    StreamKind = Literal[STREAM_KINDS]  # its values come from a table
 
 MiB = 1024**2
 GiB = 1024**3
@@ -128,9 +135,9 @@ class WriterSettings(Section, frozen=True, kw_only=True):
     memory_bytes_max: Annotated[
         Count, Meta(description="rows of open files kept in memory at most")
     ] = 256 * MiB
-    streams: Annotated[
-        list[Literal["md", "book", "bar", "feature"]], Meta(description="kinds that are written")
-    ] = msgspec.field(default_factory=lambda: ["md", "book", "bar", "feature"])
+    streams: Annotated[list[StreamKind], Meta(description="kinds that are written")] = (
+        msgspec.field(default_factory=lambda: [*STREAM_KINDS])
+    )
 
 
 class TelemetrySettings(Section, frozen=True, kw_only=True):

@@ -10,14 +10,14 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeVar
 
-import nats.errors
 from nats.js.api import StreamInfo
-from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 from tickbus.columns.assembler import Assembler
 from tickbus.columns.group import Group
+from tickbus.log.connection import BUS_AWAY
 from tickbus.log.reader import Reader
 from tickbus.log.stored import Stored
+from tickbus.retry import Attempts
 from tickbus_runtime.bus.publisher import Publisher
 from tickbus_runtime.bus.streams import incarnation
 from tickbus_runtime.service.process import Context
@@ -27,7 +27,6 @@ from tickbus_writer.local_target import LocalTarget
 from tickbus_writer.report import Report
 from tickbus_writer.stream_files import Limits, StreamFiles
 
-RETRY_S = 0.5
 GATHER_S = 0.05
 """Once caught up, a look at the stream this often. Nobody waits for a row here: fewer and larger
 groups leave the cores to those for whom somebody does."""
@@ -114,16 +113,15 @@ class StreamService:
     async def _stream_info(self) -> StreamInfo | None:
         """The stream as it is now; waits until there is one; None when told to stop meanwhile."""
         said = False
-        while not self._context.stopping.is_set():
+        async for _ in Attempts(self._context.stopping):
             try:
                 return await self._context.nc.jsm().stream_info(self._stream)
             except NotFoundError:
                 if not said:
                     self._context.log.warning("waiting for the stream", stream=self._stream)
                     said = True
-            except (nats.errors.Error, JetStreamError, TimeoutError, OSError):
-                pass  # the connection repairs itself
-            await asyncio.sleep(RETRY_S)
+            except BUS_AWAY:
+                continue  # the connection repairs itself
         return None
 
     async def _in_thread(self, act: Callable[..., Result], *arguments: Any) -> Result:

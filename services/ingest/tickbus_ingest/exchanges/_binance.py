@@ -316,14 +316,14 @@ class Binance(Venue):
     def _trade(self, event: TradeEvent, rows: Rows) -> None:
         # m: the buyer was the maker, so the taker sold
         rows.trade(
-            event.s, us_of(event.T), event.t, -1 if event.m else 1, event.p, event.q,
-            TradeFlag.OFF_BOOK if event.X in OFF_BOOK else 0, ABSENT, us_of(event.E),
+            event.s, event.T, event.t, -1 if event.m else 1, event.p, event.q,
+            TradeFlag.OFF_BOOK if event.X in OFF_BOOK else 0, ABSENT, event.E,
         )  # fmt: skip
 
     def _aggregate(self, event: AggTradeEvent, rows: Rows) -> None:
         rows.trade(
-            event.s, us_of(event.T), event.a, -1 if event.m else 1, event.p, event.q,
-            TradeFlag.AGGREGATE, ABSENT, us_of(event.E),
+            event.s, event.T, event.a, -1 if event.m else 1, event.p, event.q,
+            TradeFlag.AGGREGATE, ABSENT, event.E,
         )  # fmt: skip
 
     def _depth(self, event: DepthEvent, rows: Rows) -> None:
@@ -333,27 +333,25 @@ class Binance(Venue):
             raise Reject("depth update without pu")
         else:
             prev = event.pu
-        rows.l2(event.s, us_of(event.E), event.b, event.a, event.u, prev, engine_us=us_of(event.T))
+        rows.l2(event.s, event.E, event.b, event.a, event.u, prev, engine_us=event.T)
 
     def _quote(self, event: QuoteEvent, rows: Rows) -> None:
-        rows.bbo(
-            event.s, us_of(event.E), event.b, event.B, event.a, event.A, event.u, us_of(event.T)
-        )
+        rows.bbo(event.s, event.E, event.b, event.B, event.a, event.A, event.u, event.T)
 
     def _ticker(self, event: TickerEvent, rows: Rows) -> None:
         rows.ticker(
-            event.s, us_of(event.E), trade_count=event.n, last_price=event.c, last_qty=event.Q,
+            event.s, event.E, trade_count=event.n, last_price=event.c, last_qty=event.Q,
             open=event.o, high=event.h, low=event.low, volume=event.v, turnover=event.q,
             price_change=event.p,
         )  # fmt: skip
 
     def _mark_price(self, event: MarkPriceEvent, rows: Rows) -> None:
         rows.derivative(
-            event.s, us_of(event.E), mark_price=event.p,
+            event.s, event.E, mark_price=event.p,
             index_price=None if event.i is UNSET else event.i,
             settlement_price=None if event.P is UNSET else event.P,
             funding_rate=event.r if isinstance(event.r, float) else None,
-            next_funding_us=us_of(event.T) if event.T else None,
+            next_funding_us=event.T or None,
         )  # fmt: skip
 
     def _force_order(self, event: ForceOrderEvent, rows: Rows) -> None:
@@ -364,8 +362,8 @@ class Binance(Venue):
         if order.S not in ("BUY", "SELL"):
             raise Reject(f"side {order.S[:20]!r} of a liquidation")
         rows.liquidation(
-            order.s, us_of(order.T), Side.BUY if order.S == "BUY" else Side.SELL, order.p, order.q,
-            average_price=order.ap, filled_qty=order.z, flags=SAMPLED, engine_us=us_of(event.E),
+            order.s, order.T, Side.BUY if order.S == "BUY" else Side.SELL, order.p, order.q,
+            average_price=order.ap, filled_qty=order.z, flags=SAMPLED, engine_us=event.E,
         )  # fmt: skip
 
     # ----------------------------------------------------------------- REST
@@ -373,8 +371,8 @@ class Binance(Venue):
     def parse_snapshot(self, body: bytes, ticker: str, rows: Rows) -> None:
         book = decoded(BOOK, body)
         rows.l2(
-            ticker, us_of(book.E), book.bids, book.asks, book.last_update_id, snapshot=True,
-            engine_us=us_of(book.T),
+            ticker, book.E, book.bids, book.asks, book.last_update_id, snapshot=True,
+            engine_us=book.T,
         )  # fmt: skip
 
     def depth_request(self, ticker: str, levels: int, weight: int) -> Get:

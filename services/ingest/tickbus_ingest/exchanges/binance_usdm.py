@@ -26,7 +26,7 @@ from tickbus_ingest.venue.contract import (
     What,
 )
 from tickbus_ingest.venue.rows import Rows
-from tickbus_ingest.venue.wire_types import Time, decoded, json_decoder, us_of
+from tickbus_ingest.venue.wire_types import Time, decoded, json_decoder
 
 # Since 2026-04-23 a connection serves the streams of its route only; a wrong one is acknowledged
 # and stays silent (binance-public-data issue 472).
@@ -109,4 +109,4 @@ class Venue(Binance):
 
     def parse_poll(self, body: bytes, get: Get, rows: Rows) -> None:
         found = decoded(_OPEN_INTEREST, body)
-        rows.derivative(found.symbol, us_of(found.time), open_interest=found.open_interest)
+        rows.derivative(found.symbol, found.time, open_interest=found.open_interest)

@@ -278,7 +278,7 @@ class TickerBook:
         moment = Moment(last.timestamp, 0, rcv_timestamp, packet_id, last.update_id)
         self._resync(lost, reason, moment, out)
 
-    def interrupt(self, *, resubscribed: bool) -> None:
+    def interrupt(self, out: Flush, *, resubscribed: bool) -> None:
         """The connection is gone and no other carries this ticker.
 
         Where numbers tell what was lost, the next update says so. Else the book is worth nothing
@@ -293,7 +293,9 @@ class TickerBook:
         self._lost = Lost(last.update_id, last.timestamp, stored=True)
         self.state = State.GAP
         self._continuity.reset()
-        self._early = None
+        if self._early is not None:
+            self._drop(self._early, 0, len(self._early), "gap", out)
+            self._early = None
         self._ask_anew(first=True)
         self._asked = resubscribed
 

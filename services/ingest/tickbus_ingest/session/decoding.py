@@ -18,6 +18,7 @@ from tickbus_ingest.session.levels import LevelColumns, read_levels
 from tickbus_ingest.session.tables import I32, I64, Array, Bool, L2Table, Table
 from tickbus_ingest.venue.contract import Line, TradeIds, Venue
 from tickbus_ingest.venue.rows import DERIVATIVE_VALUES, TICKER_VALUES, Control, Rows
+from tickbus_ingest.venue.wire_types import MS_MAX
 
 FIRST_SANE_US = 1_230_768_000_000_000  # 2009-01-01: before it there was no market of ours
 AHEAD_MAX_US = 86_400_000_000  # a venue time further ahead of the receive time is a mistake
@@ -206,7 +207,18 @@ def _arrays(
             columns[name], wrong = _fitting(column, dtype)
             for n in wrong:
                 bad[events[n][0]] = f"{name} {str(column[n])[:40]!r} is out of range"
+        if name in _TIMES:
+            columns[name] = _in_us(columns[name])
     return columns, bad, values[len(layout)] if len(values) > len(layout) else ()
+
+
+_TIMES = ("timestamp", "event_us", "engine_timestamp", "next_funding_timestamp")
+
+
+def _in_us(time: I64) -> I64:
+    """Times in microseconds, of which some are in milliseconds; 0 and ABSENT stay."""
+    in_ms = (time > 0) & (time < MS_MAX)
+    return np.where(in_ms, time * 1000, time) if in_ms.any() else time
 
 
 def _fitting(column: Sequence[Any], dtype: Any) -> tuple[Array, list[int]]:

@@ -306,7 +306,7 @@ class Session:
             policy.interrupt(tickers)
         if any("l2" in stream.feeds for stream in line.route.streams):
             for ticker in tickers:
-                self.books[ticker].interrupt(resubscribed=True)
+                self.books[ticker].interrupt(out, resubscribed=True)
         self._announce(tickers, StatusKind.DISCONNECTED, reason, received_us, number, out)
 
     def _tickers_of(self, line: Line) -> list[int]:
@@ -325,7 +325,7 @@ class Session:
             policy.interrupt(everyone)
         for book in self.books:
             if self.venue.snapshots is not Snapshots.PULLED:
-                book.interrupt(resubscribed=False)
+                book.interrupt(out, resubscribed=False)
         reason = f"buffer full: {notice.frames} frames of the shard dropped"
         self._announce(everyone, StatusKind.NOTICE, reason, notice.received_ns // 1000, 0, out)
 

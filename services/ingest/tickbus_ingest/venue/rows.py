@@ -1,7 +1,10 @@
 """What `Venue.read` appends to: events of any feed, answers, notices; a list of tuples a feed.
 
 A frame may hold any number of events. Each remembers its frame, hence its packet and receive
-time. At the end of a flush the tuples become columns once (`columns.py`).
+time. At the end of a flush the tuples become columns once (`session/decoding.py`).
+
+Times are microseconds. A venue's milliseconds may be given as they are: they are told apart by
+their size (below 10**14), a whole column at once.
 """
 
 from __future__ import annotations

@@ -15,11 +15,11 @@ from tickbus_schemas.errors import Reject
 
 Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Time = Annotated[int, Meta(ge=1, le=2**60)]
-"""Milliseconds or microseconds since 1970: `us_of` tells them apart."""
+"""Milliseconds or microseconds since 1970: they are told apart by their size."""
 
 Wire = TypeVar("Wire")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST_US = 10**14
+MS_MAX = 10**14
 """As milliseconds this is the year 5138, as microseconds 1973."""
 
 
@@ -38,7 +38,7 @@ def decoded(decoder: msgspec.json.Decoder[Wire], data: bytes | Raw) -> Wire:
 
 def us_of(time: int) -> int:
     """Microseconds of a time in milliseconds or microseconds."""
-    return time * 1000 if time < _FIRST_US else time
+    return time * 1000 if time < MS_MAX else time
 
 
 def us_of_datetime(time: datetime) -> int:
