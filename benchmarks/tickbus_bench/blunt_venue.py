@@ -1,7 +1,8 @@
-"""A venue that costs next to nothing: a capture's frames as ready WebSocket bytes, one stream.
+"""A venue that costs next to nothing: a capture's frames as ready WebSocket bytes.
 
-Frames up to the snapshot, then the snapshot over REST, then the rest as fast as it is taken, then
-close code 4900. https://www.rfc-editor.org/rfc/rfc6455#section-5.2
+Frames up to the snapshots, then the snapshots over REST, then the rest as fast as it is taken, then
+close code 4900. Each connection gets what it subscribed to.
+https://www.rfc-editor.org/rfc/rfc6455#section-5.2
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from tickbus_bench import capture
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 END_OF_INPUT = 4900
 PIECE_BYTES = 1 << 18
+SUBSCRIBED_WAIT_S = 0.5
+"""A client that has subscribed to nothing more for so long has subscribed to all it wants."""
+_STREAM = re.compile(rb'"stream":"([^"]+)"')
 
 
 def encoded(frame: bytes, opcode: int = 1) -> bytes:
@@ -32,28 +36,56 @@ def encoded(frame: bytes, opcode: int = 1) -> bytes:
     return struct.pack("!BBQ", 0x80 | opcode, 127, size) + frame
 
 
+async def decoded(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Opcode and content of one masked frame, as clients send it."""
+    first, second = await reader.readexactly(2)
+    size = second & 0x7F
+    if size == 126:
+        (size,) = struct.unpack("!H", await reader.readexactly(2))
+    elif size == 127:
+        (size,) = struct.unpack("!Q", await reader.readexactly(8))
+    mask = await reader.readexactly(4)
+    masked = await reader.readexactly(size)
+    return first & 15, bytes(byte ^ mask[n % 4] for n, byte in enumerate(masked))
+
+
+def family(stream: str) -> str:
+    """A stream's name without the speed of its updates."""
+    return "@".join(stream.split("@")[:2])
+
+
 class BluntVenue:
     """Serves the same to one client after another."""
 
     def __init__(self, path: Path) -> None:
-        before: list[bytes] = []
-        after: list[bytes] = []
-        self.body = b""
-        for line in capture.lines(path):
-            if line.dir == "http" and "lastUpdateId" in line.data[:40]:
-                self.body = line.data.encode()
+        self.bodies: dict[str, bytes] = {}
+        self.before: list[tuple[str, bytes]] = []
+        self.after: list[tuple[str, bytes]] = []
+        lines = capture.lines(path)
+        last = max(n for n, line in enumerate(lines) if capture.is_book(line))
+        for n, line in enumerate(lines):
+            if capture.is_book(line):
+                symbol = re.search(r"symbol=(\w+)", line.url)
+                assert symbol
+                self.bodies[symbol[1]] = line.data.encode()
             elif line.dir == "in":
-                (after if self.body else before).append(encoded(line.data.encode()))
-        self.frames = len(before) + len(after)
-        self.before, self.after = b"".join(before), b"".join(after)
-        end = struct.pack("!H", END_OF_INPUT)
-        self.after += encoded(end, opcode=8)
+                frame = line.data.encode()
+                stream = _STREAM.search(frame)
+                name = family(stream[1].decode()) if stream else ""
+                (self.after if n > last else self.before).append((name, encoded(frame)))
+        self.frames = len(self.before) + len(self.after)
+        self.tickers = sorted(self.bodies)
+        self.begin()
+
+    def begin(self) -> None:
+        """A new client: nobody is subscribed, nothing is fetched."""
+        self.subscribed: dict[asyncio.StreamWriter, set[str]] = {}
+        self.changed_s = 0.0
+        self.missing = set(self.bodies)
         self.fetched = asyncio.Event()
-        tickers = {re.search(r'"s":"(\w+)"', line.data) for line in capture.lines(path)[:200]}
-        self.tickers = sorted({found[1] for found in tickers if found})
 
     async def websocket(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Handshake, wait for the subscription, send."""
+        """Handshake, wait for the subscriptions of all connections, send."""
         request = await reader.readuntil(b"\r\n\r\n")
         found = re.search(rb"(?i)sec-websocket-key: *(\S+)", request)
         assert found
@@ -62,25 +94,62 @@ class BluntVenue:
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
         )
-        await reader.read(4096)
-        self.fetched.clear()
-        writer.write(encoded(b'{"result":null,"id":1}') + self.before)
-        await self.fetched.wait()
-        for start in range(0, len(self.after), PIECE_BYTES):
-            writer.write(self.after[start : start + PIECE_BYTES])
-            await writer.drain()
-        await reader.read(4096)  # its close frame
+        if not any(self.subscribed.values()):
+            self.begin()
+        own = self.subscribed[writer] = set()
+        listening = asyncio.create_task(self._listen(reader, writer, own))
+        await self._all_subscribed(own)
+        for part in (self.before, self.after):
+            data = b"".join(frame for stream, frame in part if not stream or stream in own)
+            if part is self.after:
+                await self.fetched.wait()
+                data += encoded(struct.pack("!H", END_OF_INPUT), opcode=8)
+            for start in range(0, len(data), PIECE_BYTES):
+                writer.write(data[start : start + PIECE_BYTES])
+                await writer.drain()
+        await listening
         writer.close()
 
+    async def _all_subscribed(self, own: set[str]) -> None:
+        """Returns when this connection has subscribed, and none has for a while."""
+        loop = asyncio.get_running_loop()
+        wait_s = SUBSCRIBED_WAIT_S
+        while not own or wait_s > 0:
+            await asyncio.sleep(min(max(wait_s, 0.02), SUBSCRIBED_WAIT_S))
+            wait_s = self.changed_s + SUBSCRIBED_WAIT_S - loop.time()
+
+    async def _listen(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, own: set[str]
+    ) -> None:
+        """Answer subscriptions until the client hangs up."""
+        try:
+            while True:
+                opcode, content = await decoded(reader)
+                if opcode == 8:
+                    return
+                if opcode == 1:
+                    asked = json.loads(content)
+                    own.update(map(family, asked["params"]))
+                    self.changed_s = asyncio.get_running_loop().time()
+                    answer = {"result": None, "id": asked["id"]}
+                    writer.write(encoded(json.dumps(answer).encode()))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            self.subscribed.pop(writer, None)
+
     async def rest(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """The instrument list, or the snapshot."""
+        """The instrument list, or a snapshot."""
         while request := await reader.readline():
             while await reader.readline() not in (b"\r\n", b""):
                 pass
-            body = self.body if b"/depth" in request else self._instruments()
+            symbol = re.search(rb"symbol=(\w+)", request)
+            body = self.bodies[symbol[1].decode()] if symbol else self._instruments()
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-            if b"/depth" in request:
-                self.fetched.set()
+            if symbol:
+                self.missing.discard(symbol[1].decode())
+                if not self.missing:
+                    self.fetched.set()
         writer.close()
 
     def _instruments(self) -> bytes:

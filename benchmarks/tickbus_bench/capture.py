@@ -12,11 +12,6 @@ import msgspec
 from tickbus_schemas.errors import Fatal
 
 DEFAULT = "frames/binance_usdm/btcusdt_20240808.jsonl.gz"
-CHANNELS = {
-    "binance_usdm": ["trade", "depth@0ms", "bookTicker"],
-    "binance_spot": ["trade", "depth@100ms", "bookTicker"],
-}
-"""What is subscribed to, of the exchanges whose captures can be measured with."""
 _HOSTS = {"fapi.binance": "binance_usdm", "api.binance": "binance_spot"}
 """The first that stands in the address of a REST body names the exchange."""
 
@@ -74,15 +69,19 @@ def lines(path: Path) -> tuple[Line, ...]:
         raise Fatal(f"cannot read the capture {path}: {error}") from None
 
 
+def is_book(line: Line) -> bool:
+    """Whether a line is the body of a book snapshot."""
+    return line.dir == "http" and "lastUpdateId" in line.data[:40]
+
+
 def exchange(path: Path) -> str:
     """The exchange of a capture, by the address of its first REST body."""
     for line in lines(path):
         for host, name in _HOSTS.items():
-            if line.dir == "http" and host in line.url and "depth" in line.url:
+            if is_book(line) and host in line.url:
                 return name
-    raise Fatal(
-        f"{path} cannot be measured with: it holds no book snapshot of {' or '.join(CHANNELS)}"
-    )
+    known = " or ".join(_HOSTS.values())
+    raise Fatal(f"{path} cannot be measured with: it holds no book snapshot of {known}")
 
 
 @lru_cache(maxsize=2)
@@ -92,9 +91,5 @@ def load(path: Path) -> Frames:
     return Frames(
         path,
         [line.data.encode() for line in recorded if line.dir == "in"],
-        [
-            line.data.encode()
-            for line in recorded
-            if line.dir == "http" and "lastUpdateId" in line.data[:40]
-        ],
+        [line.data.encode() for line in recorded if is_book(line)],
     )

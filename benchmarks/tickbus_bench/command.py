@@ -25,13 +25,15 @@ BENCHMARKS = {
     "features": "message bytes to bars and features",
     "writer": "message bytes to committed Parquet, rows/s and bytes",
     "ingest": "WebSocket to JetStream-acked, frames/s",
+    "wide": "the same with 500 tickers",
+    "venues": "frames of every venue file to columns, frames/s",
     "replay": "the log to books and features, rows/s and messages/s",
     "latency": "socket read to a subscriber's hands",
     "path": "the whole path of a capture against the same job by hand",
     "cost": "CPU per row as load grows, tickers a shard, memory, start-up",
     "telemetry": "what metrics and traces cost",
 }
-WITH_PEERS = {"book", "ingest", "replay"}
+WITH_PEERS = {"book", "ingest", "wide", "replay"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -27,7 +27,6 @@ from tickbus_runtime.local.nats_server import EmbeddedServer
 from tickbus_runtime.settings.sections import IngestSettings, Settings
 from tickbus_schemas.errors import Fatal
 
-from tickbus_bench.capture import CHANNELS
 from tickbus_bench.peers import figure
 from tickbus_bench.target import Target, of_runs
 
@@ -35,37 +34,51 @@ PEER = "cryptofeed"
 TARGETS = {"picows": 200_000, "websockets": 110_000}
 
 
+FEEDS = "trade,l2,bbo"
+
+
 def measure(path: Path, quick: bool) -> list[Target]:
     """The fastest client and the default one, each without the recorder; in full with it, too."""
-    return asyncio.run(_measure(path, quick))
-
-
-async def _measure(path: Path, quick: bool) -> list[Target]:
     peer = figure(path, quick, PEER)  # first: it has the machine to itself, and so have we
+    return asyncio.run(_measure(path, quick, peer))
+
+
+async def _measure(path: Path, quick: bool, peer: str) -> list[Target]:
     found = []
-    with tempfile.TemporaryDirectory(prefix="tickbus-bench-") as folder, _venue(path) as facts:
-        async with _server(Path(folder)) as server:
-            for raw in (False,) if quick else (False, True):
-                for client, target in TARGETS.items():
-                    runs = range(3 if quick else 7)
-                    results = [await _run(server, path, facts, client, raw=raw) for _ in runs]
-                    found.append(_target(client, raw, target, results, peer))
+    for raw in (False,) if quick else (False, True):
+        for client, bound in TARGETS.items():
+            results = await runs(path, client, 3 if quick else 7, {"INGEST__RAW": str(raw).lower()})
+            found.append(target(f"ingest.{client}{'_raw' if raw else ''}", bound, results, peer))
     return found
 
 
-def _target(
-    client: str, raw: bool, target: int, results: list[dict[str, Any]], peer: str
+async def runs(
+    path: Path, client: str, count: int, settings: dict[str, str]
+) -> list[dict[str, Any]]:
+    """frames, seconds and cpu_s of so many runs over one capture."""
+    with tempfile.TemporaryDirectory(prefix="tickbus-bench-") as folder, _venue(path) as facts:
+        async with _server(Path(folder)) as server:
+            return [await _run(server, path, facts, client, settings) for _ in range(count)]
+
+
+def target(
+    name: str,
+    bound: int,
+    results: list[dict[str, Any]],
+    peer: str,
+    notes: dict[str, Any] | None = None,
 ) -> Target:
+    """Frames a second of some runs."""
     per_core = median(one["frames"] / one["cpu_s"] for one in results)
     rates = [one["frames"] / one["seconds"] for one in results]
     return Target(
-        name=f"ingest.{client}{'_raw' if raw else ''}",
+        name=name,
         unit="frames/s",
-        target=target,
+        target=bound,
         at_least=True,
         limit=f"{per_core:,.0f} frames a CPU second",
         peer=peer,
-        notes={"frames": results[0]["frames"], "cpu_us_a_frame": 1e6 / per_core},
+        notes={"frames": results[0]["frames"], "cpu_us_a_frame": 1e6 / per_core, **(notes or {})},
         **(of_runs(rates) if len(rates) > 1 else {"value": rates[0]}),
     )
 
@@ -96,7 +109,11 @@ async def _server(folder: Path) -> AsyncIterator[EmbeddedServer]:
 
 
 async def _run(
-    server: EmbeddedServer, path: Path, facts: dict[str, Any], client: str, *, raw: bool
+    server: EmbeddedServer,
+    path: Path,
+    facts: dict[str, Any],
+    client: str,
+    settings: dict[str, str],
 ) -> dict[str, Any]:
     """frames, seconds and cpu_s of one run."""
     exchange = path.parent.name
@@ -111,13 +128,15 @@ async def _run(
             "NATS__PASSWORD_FILE": str(password),
             "INGEST__EXCHANGE": exchange,
             "INGEST__TICKERS": ",".join(facts["tickers"]),
-            "INGEST__CHANNELS": ",".join(CHANNELS[exchange]),
+            "INGEST__FEEDS": FEEDS,
             "INGEST__WS_URL": f"ws://127.0.0.1:{facts['ws']}",
             "INGEST__REST_URL": f"http://127.0.0.1:{facts['rest']}",
             "INGEST__STOP_AT_END": "true",
             "INGEST__WEBSOCKET_CLIENT": client,
-            "INGEST__RAW": str(raw).lower(),
+            "INGEST__RAW": "false",
+            "INGEST__LIMITS": "false",
             "TELEMETRY__LOG_FORMAT": "json",
+            **settings,
         }
         environment = os.environ | {f"TICKBUS_{name}": value for name, value in values.items()}
         return await asyncio.to_thread(_timed, environment, facts["frames"])

@@ -10,18 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
 
 from tickbus.log.stored import Stored
-from tickbus_ingest.batches import Batches
+from tickbus_ingest.buffer import Body, Connected, Frames
 from tickbus_ingest.exchanges import load
-from tickbus_ingest.frames import Body, Frames
-from tickbus_ingest.rows import Flush, L2Table
-from tickbus_ingest.session import Session
+from tickbus_ingest.publish.messages import Messages
+from tickbus_ingest.session.session import Session
+from tickbus_ingest.session.tables import Flush
+from tickbus_ingest.venue.contract import Get, Line
+from tickbus_ingest.venue.instruments import Instrument
 from tickbus_runtime.service import memory
 from tickbus_schemas.errors import Fatal
 
-from tickbus_bench.capture import CHANNELS, exchange, lines
+from tickbus_bench.capture import exchange, lines
 
 LIVE_MS = 0.001
 """Flushes as they come live at linger 0: frames of one moment of receive time together."""
@@ -49,9 +50,11 @@ class _Publisher:
     """Gathers frames, flushes them through the session, numbers what comes out."""
 
     def __init__(self, exchange: str, tickers: list[str]) -> None:
-        self.venue = load(exchange)(tickers, CHANNELS[exchange])
-        self.session = Session(self.venue, epoch=1)
-        self.batches = Batches(self.venue.exchange, exchange, tickers, epoch=1)
+        listed = [Instrument(ticker=ticker) for ticker in tickers]
+        self.venue = load(exchange)(listed, ("trade", "l2", "bbo"))
+        self.session = Session(self.venue)
+        self.messages = Messages(self.venue.exchange, exchange, tickers, epoch=1)
+        self.session.notice(Connected(Line(0, self.venue.routes()[0]), 0), Flush())
         self.stored: list[Stored] = []
         self.levels = self.rows = 0
         self.waiting = Frames()
@@ -72,23 +75,21 @@ class _Publisher:
     def body(self, data: bytes, ticker: str, received_ns: int) -> None:
         self.flush(received_ns)
         out = Flush()
-        self.session.notice(Body(ticker, data, received_ns, received_ns), out)
+        self.session.notice(Body(Get("", ticker=ticker), data, received_ns, received_ns), out)
         self._store(out, received_ns)
 
     def clock(self, received_ns: int) -> None:
         at_us = self.session.clock_us()
         if at_us:
-            one = self.batches.clock(
-                at_us, received_ns // 1000, self.session.packet_id, final=False
-            )
+            one = self.messages.clock(at_us, received_ns // 1000, self.session.packets, final=False)
             self.stored.append(Stored(len(self.stored) + 1, received_ns, one.subject, one.payload))
 
     def _store(self, out: Flush, received_ns: int) -> None:
         for piece in out.l2:
-            ends = cast(L2Table, piece.table).level_ends
+            ends = piece.table.level_ends
             self.levels += int(ends[piece.stop] - ends[piece.start])
-        self.rows += sum(piece.stop - piece.start for piece in (*out.trades, *out.quotes))
-        for one in self.batches.messages(out):
+        self.rows += sum(len(table) for _, table in out.tables)
+        for one in self.messages.of(out):
             self.stored.append(Stored(len(self.stored) + 1, received_ns, one.subject, one.payload))
 
 

@@ -58,23 +58,26 @@ class Continuity:
 
         On GAP the state is reset; on APPLY it moves to `update_id`.
         """
+        verdict = self.verdict(prev_update_id, update_id)
+        if verdict is Verdict.APPLY:
+            self.resume(update_id)
+        elif verdict is Verdict.GAP:
+            self.reset()
+        return verdict
+
+    def verdict(self, prev_update_id: int, update_id: int) -> Verdict:
+        """What `judge` would say; the state stays as it is."""
         if self.update_id == ABSENT:
             return Verdict.GAP
         # The link is looked at first: a venue may restart its numbering and still link to the past.
         if prev_update_id == self.update_id:
-            return self._apply(update_id)
+            return Verdict.APPLY
         covered_at_equal = self._joined or self._drop_equal
         if update_id < self.update_id or (covered_at_equal and update_id == self.update_id):
             return Verdict.STALE
         if prev_update_id == ABSENT:
-            return self._apply(update_id)
+            return Verdict.APPLY
         # Only the first update after a snapshot may overlap it; later ones must link exactly.
         if not self._joined and prev_update_id < self.update_id <= update_id:
-            return self._apply(update_id)
-        self.reset()
+            return Verdict.APPLY
         return Verdict.GAP
-
-    def _apply(self, update_id: int) -> Verdict:
-        self.update_id = update_id
-        self._joined = True
-        return Verdict.APPLY

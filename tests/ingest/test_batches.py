@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from tickbus_ingest.batches import Batches
-from tickbus_ingest.frames import Frames
-from tickbus_ingest.rows import Flush, Refused
+from tickbus_ingest.buffer import Frames
+from tickbus_ingest.publish.messages import Messages
+from tickbus_ingest.session.tables import Flush, Refused
 from tickbus_schemas import codec
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import (
@@ -45,7 +45,7 @@ def test_book_updates_are_split_between_packets() -> None:
     assert updates == [1, 1, 2, *range(3, 30)]
 
 
-def numbered(*frames: bytes) -> tuple[Batches, Flush]:
+def numbered(*frames: bytes) -> tuple[Messages, Flush]:
     script = Transcript()
     out = Flush()
     batch = Frames(list(frames), [script.received_ns] * len(frames), [], [0] * len(frames))
@@ -68,7 +68,7 @@ def test_a_gap_stands_for_a_refused_message_under_its_number() -> None:
 
 
 def test_a_refused_status_or_clock_is_sent_as_it_is() -> None:
-    batches = Batches(Exchange.BINANCE_USDM, "binance_usdm", ["BTCUSDT"], 3)
+    batches = Messages(Exchange.BINANCE_USDM, "binance_usdm", ["BTCUSDT"], 3)
     clock = batches.clock(5, 6, 7, final=True)
     assert batches.instead_of(clock, "x") is clock
     assert clock.subject == "clock.binance_usdm"
@@ -79,7 +79,7 @@ def test_a_refused_status_or_clock_is_sent_as_it_is() -> None:
 
 
 def test_a_dead_letter_holds_the_first_64_kib_and_says_how_much_there_was() -> None:
-    batches = Batches(Exchange.BINANCE_USDM, "binance_usdm", ["BTCUSDT"], 3)
+    batches = Messages(Exchange.BINANCE_USDM, "binance_usdm", ["BTCUSDT"], 3)
     letter = batches.dead_letter(Refused(3 * 2**40 + 9, 5, "why" * 200, b"x" * 10_000_000))
     message = codec.decode(letter.payload)
     assert isinstance(message, DeadLetter)

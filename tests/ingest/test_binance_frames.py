@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tickbus_ingest.buffer import join
 from tickbus_ingest.exchanges import load, names
 from tickbus_ingest.exchanges.contract import (
     Control,
@@ -22,7 +23,6 @@ from tickbus_ingest.exchanges.contract import (
     Trade,
     Venue,
 )
-from tickbus_ingest.frames import join
 from tickbus_schemas.errors import Fatal, Reject
 from tickbus_schemas.messages import Side, TradeFlag
 

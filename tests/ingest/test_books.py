@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tickbus_ingest.books import SnapshotRule, State
-from tickbus_ingest.frames import Failed
-from tickbus_ingest.rows import Flush
+from tickbus_ingest.buffer import Failed
+from tickbus_ingest.session.book_rules import SnapshotRule, State
+from tickbus_ingest.session.tables import Flush
+from tickbus_ingest.venue.contract import Get
 from tickbus_schemas.messages import ABSENT, Action, BboBatch, L2Batch, L2Flag, StatusKind
 
 from tests.ingest import wire
@@ -56,7 +57,7 @@ def test_the_snapshot_comes_first_and_the_update_that_spans_it_follows() -> None
 
 def test_released_updates_carry_the_packet_that_released_them() -> None:
     script = live().say(depth(111, 112, 110, 20))
-    first = script.session.epoch * 2**40
+    first = 2**40
     assert table(script.messages, L2Batch)["packet_id"] == [first + 3, first + 3, first + 4]
 
 
@@ -112,10 +113,10 @@ def test_a_snapshot_older_than_the_first_waiting_update_is_fetched_again() -> No
 
 def test_a_snapshot_that_failed_is_asked_for_again_later_each_time() -> None:
     script = Transcript().say(depth(91, 99, 90, 0), depth(100, 110, 99, 10))
-    script.notice(Failed("BTCUSDT", "HTTP 500")).wait(0.3)
+    script.notice(Failed(Get("", ticker="BTCUSDT"), "HTTP 500")).wait(0.3)
     assert script.wanted == ["BTCUSDT"]
     assert script.wait(0.3).wanted == ["BTCUSDT"] * 2
-    script.notice(Failed("BTCUSDT", "HTTP 500")).wait(0.5)
+    script.notice(Failed(Get("", ticker="BTCUSDT"), "HTTP 500")).wait(0.5)
     assert len(script.wanted) == 2
     assert len(script.wait(0.5).wanted) == 3
 

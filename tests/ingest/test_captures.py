@@ -22,9 +22,9 @@ from tests.ingest import wire
 from tests.ingest.wire import Transcript, table, trade_ids
 
 LARGE = {
-    "binance_usdm/btcusdt_20240808": ("depth@0ms", 443_262),
-    "binance_usdm/btcusdt_20240718_19": ("depth@0ms", 400_668),
-    "binance_spot/btcusdt_20240808": ("depth@100ms", 124_073),
+    "binance_usdm/btcusdt_20240808": 443_262,
+    "binance_usdm/btcusdt_20240718_19": 400_668,
+    "binance_spot/btcusdt_20240808": 124_073,
 }
 SMALL = "binance_usdm/cryptofeed_20210722"
 
@@ -41,12 +41,12 @@ def answers(captures: Path, name: str, kind: str) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def run(captures: Path, name: str, channels: list[str], flush: int) -> Transcript:
+def run(captures: Path, name: str, feeds: list[str], flush: int) -> Transcript:
     """The capture in flushes of so many frames, a body wherever it was recorded."""
     lines = list(wire.recorded(captures / "frames" / f"{name}.jsonl.gz"))
     incoming = [line for line in lines if line["dir"] == "in"]
     tickers = sorted({re.search(r'"s":"(\w+)"', line["data"])[1] for line in incoming})  # type: ignore[index]  # every event has one
-    script = Transcript(name.partition("/")[0], tickers, channels)
+    script = Transcript(name.partition("/")[0], tickers, feeds)
     waiting: list[bytes] = []
     for line in lines:
         if line["dir"] == "in":
@@ -79,8 +79,7 @@ def rows(script: Transcript) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", LARGE)
 def test_trades_and_quotes_are_the_captures(captures: Path, name: str) -> None:
-    speed, _ = LARGE[name]
-    script = run(captures, name, ["trade", speed, "bookTicker"], 2048)
+    script = run(captures, name, ["trade", "l2", "bbo"], 2048)
     trades = table(script.messages, TradeBatch)
     ours = list(
         zip(
@@ -115,8 +114,8 @@ def test_trades_and_quotes_are_the_captures(captures: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", LARGE)
 def test_levels_are_the_captures_and_fold_to_its_final_book(captures: Path, name: str) -> None:
-    speed, level_rows = LARGE[name]
-    script = run(captures, name, ["trade", speed, "bookTicker"], 2048)
+    level_rows = LARGE[name]
+    script = run(captures, name, ["trade", "l2", "bbo"], 2048)
     assert _delta_levels(script) == level_rows
     (final,) = answers(captures, name, "book_final")
     reader = OrderBook()
@@ -127,30 +126,30 @@ def test_levels_are_the_captures_and_fold_to_its_final_book(captures: Path, name
             snapshot = bool(np.frombuffer(message.flags, np.uint16)[0] & L2Flag.SNAPSHOT)
             assert snapshot or applied.action.tobytes() == message.action
     _assert_book(reader, final)
-    _assert_book(script.session.books[0].book, final)
+    _assert_book(script.session.books[0].log.book, final)
 
 
 def test_four_tickers_fold_to_their_final_books(captures: Path) -> None:
-    script = run(captures, SMALL, ["aggTrade", "depth@100ms", "bookTicker", "kline_1m"], 100)
+    script = run(captures, SMALL, ["trade:aggregate", "l2", "bbo"], 100)
     assert _delta_levels(script) == 6252
-    assert script.counts["ignored_frames", "kline_1m"] == 67
+    assert script.fates["ignored", "kline_1m"] == 67
     expected = sorted(str(one["id"]) for one in answers(captures, SMALL, "trades"))
     assert sorted(trade_ids(script.messages)) == expected
     for final in answers(captures, SMALL, "book_final"):
         ticker = script.venue.index[final["ticker"]]
-        _assert_book(script.session.books[ticker].book, final)
+        _assert_book(script.session.books[ticker].log.book, final)
 
 
 @pytest.mark.parametrize("flush", [7, 2048])
 def test_rows_do_not_depend_on_the_flushes_of_four_tickers(captures: Path, flush: int) -> None:
-    channels = ["aggTrade", "depth@100ms", "bookTicker", "kline_1m"]
-    assert rows(run(captures, SMALL, channels, flush)) == rows(run(captures, SMALL, channels, 1))
+    feeds = ["trade:aggregate", "l2", "bbo"]
+    assert rows(run(captures, SMALL, feeds, flush)) == rows(run(captures, SMALL, feeds, 1))
 
 
 @pytest.mark.parametrize("name", LARGE)
 def test_rows_do_not_depend_on_the_flushes(captures: Path, name: str) -> None:
-    channels = ["trade", LARGE[name][0], "bookTicker"]
-    small, large = run(captures, name, channels, 7), run(captures, name, channels, 2048)
+    feeds = ["trade", "l2", "bbo"]
+    small, large = run(captures, name, feeds, 7), run(captures, name, feeds, 2048)
     assert len(small.messages) > 10 * len(large.messages)
     assert rows(small) == rows(large)
 

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tickbus_ingest.batches import Batches
-from tickbus_ingest.books import SnapshotRule
+from tickbus_ingest.buffer import Body, BufferNotice, Connected, Frames
 from tickbus_ingest.exchanges import load
-from tickbus_ingest.frames import Body, Frames
-from tickbus_ingest.frames import Notice as FrameNotice
-from tickbus_ingest.rows import Flush
-from tickbus_ingest.session import Session
+from tickbus_ingest.publish.messages import Messages
+from tickbus_ingest.session.book_rules import SnapshotRule
+from tickbus_ingest.session.session import Session
+from tickbus_ingest.session.tables import Flush
+from tickbus_ingest.venue.contract import Get, Line
+from tickbus_ingest.venue.instruments import Instrument
 from tickbus_schemas import codec
 from tickbus_schemas.messages import Clock, L2Batch, L2Flag, Message, Status, TradeBatch
 
 T0_MS = 1_723_161_255_000
-CHANNELS = ["trade", "depth@100ms", "bookTicker"]
+FEEDS = ("trade", "l2", "bbo")
 Levels = Sequence[tuple[str, str]]
 
 
@@ -67,30 +68,41 @@ class Transcript:
         self,
         exchange: str = "binance_usdm",
         tickers: Sequence[str] = ("BTCUSDT",),
-        channels: Sequence[str] = tuple(CHANNELS),
+        feeds: Sequence[str] = FEEDS,
         *,
         epoch: int = 1,
         rule: SnapshotRule | None = None,
         max_frame_bytes: int = 4 * 2**20,
+        wait_us: int = 0,
+        instruments: Sequence[Instrument] = (),
     ) -> None:
-        self.venue = load(exchange)(list(tickers), list(channels))
-        self.session = Session(self.venue, epoch, rule=rule, max_frame_bytes=max_frame_bytes)
-        self.batches = Batches(self.venue.exchange, exchange, list(tickers), epoch)
+        listed = list(instruments) or [Instrument(ticker=ticker) for ticker in tickers]
+        self.venue = load(exchange)(listed, feeds)
+        self.session = Session(
+            self.venue, rule=rule, max_frame_bytes=max_frame_bytes, wait_us=wait_us
+        )
+        self.batches = Messages(self.venue.exchange, exchange, self.venue.tickers, epoch)
         self.messages: list[Message] = []
         self.refused: list[str] = []
         self.wanted: list[str] = []
+        self.again: list[str] = []
         self.counts = Flush().counts
+        self.fates = Flush().fates
+        self.out = Flush()
         self.received_ns = T0_MS * 1_000_000
         self.now_s = 0.0
+        for number, route in enumerate(self.venue.routes()):
+            out = Flush()
+            self.session.notice(Connected(Line(number, route), self.received_ns), out)
 
-    def say(self, *frames: bytes) -> Transcript:
+    def say(self, *frames: bytes, line: int = 0) -> Transcript:
         """These frames arrive and are flushed together."""
         batch = Frames()
         for frame in frames:
             self.received_ns += 1_000_000
             batch.data.append(frame)
             batch.received_ns.append(self.received_ns)
-            batch.line.append(0)
+            batch.line.append(line)
             batch.size += len(frame)
         out = Flush()
         self.session.receive(batch, out)
@@ -99,9 +111,9 @@ class Transcript:
     def answer(self, body: bytes, ticker: str = "BTCUSDT") -> Transcript:
         """A snapshot arrives."""
         self.received_ns += 1_000_000
-        return self.notice(Body(ticker, body, self.received_ns, 0))
+        return self.notice(Body(Get("", ticker=ticker), body, self.received_ns, 0))
 
-    def notice(self, notice: FrameNotice) -> Transcript:
+    def notice(self, notice: BufferNotice) -> Transcript:
         out = Flush()
         self.session.notice(notice, out)
         return self._take(out)
@@ -116,10 +128,13 @@ class Transcript:
         return self
 
     def _take(self, out: Flush) -> Transcript:
+        self.out = out
         self.counts.update(out.counts)
-        self.wanted += out.snapshots_wanted
+        self.fates.update(out.fates)
+        self.wanted += [self.venue.tickers[one] for one in out.snapshots_wanted]
+        self.again += [self.venue.tickers[one] for one in out.subscriptions_wanted]
         self.refused += [one.reason for one in out.refused]
-        for one in self.batches.messages(out):
+        for one in self.batches.of(out):
             self.messages.append(codec.decode(one.payload, one.subject))
         return self
 

@@ -26,7 +26,6 @@ from tickbus_ingest.batches import Batches, Numbered
 from tickbus_ingest.books import SnapshotRule
 from tickbus_ingest.capture_times import strip_times
 from tickbus_ingest.connection import choose_client
-from tickbus_ingest.exchanges.contract import Venue
 from tickbus_ingest.frames import Body, Buffer
 from tickbus_ingest.lines import LineKeeper
 from tickbus_ingest.packet_traces import PacketTraces
@@ -37,6 +36,7 @@ from tickbus_ingest.resume import resume
 from tickbus_ingest.rows import Flush
 from tickbus_ingest.session import Session
 from tickbus_ingest.snapshots import Fetcher
+from tickbus_ingest.venue.contract import Venue
 from tickbus_ingest.warm import warm
 from tickbus_ingest.watch import DataWatch
 

@@ -6,7 +6,6 @@ import numpy as np
 from tickbus.book.orderbook import OrderBook
 
 from tickbus_ingest import exchanges
-from tickbus_ingest.exchanges.contract import Kind, Venue
 from tickbus_ingest.frames import Frames, join
 from tickbus_ingest.kernels import (
     FEEDS,
@@ -17,6 +16,7 @@ from tickbus_ingest.kernels import (
     refuse_insane,
 )
 from tickbus_ingest.raw_lines import encode_frames
+from tickbus_ingest.venue.contract import Kind, Venue
 
 
 def warm(venue: Venue) -> None:

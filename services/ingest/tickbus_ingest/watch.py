@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tickbus_ingest.exchanges.contract import Kind, Stream, Venue
+from tickbus_ingest.venue.contract import Kind, Stream, Venue
 
 
 class DataWatch:

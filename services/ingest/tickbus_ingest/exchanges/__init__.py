@@ -1,4 +1,4 @@
-"""The venues: one file each, found by name; the contract is `contract.Venue`."""
+"""The venues: one file each, found by name; the contract is `venue.contract.Venue`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import pkgutil
 
 from tickbus_schemas.errors import Fatal
 
-from tickbus_ingest.exchanges.contract import Venue
+from tickbus_ingest.venue.contract import Venue
 
 
 def names() -> list[str]:
     """Tokens of the exchanges that have a file here."""
     return sorted(
-        module.name
-        for module in pkgutil.iter_modules(__path__)
-        if not module.name.startswith("_") and module.name != "contract"
+        module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
     )
 
 

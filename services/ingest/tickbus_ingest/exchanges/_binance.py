@@ -1,4 +1,4 @@
-"""What Binance's markets share: the envelope, the wire types, prices as decimal text.
+"""What Binance's markets share: wire types, frames, books. Each market's file says what differs.
 
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams
@@ -6,34 +6,26 @@ https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from math import nan
+from typing import Any, ClassVar
+from urllib.parse import quote
 
 import msgspec
-import numpy as np
-from msgspec import UNSET, Raw
-from tickbus_schemas.errors import Fatal, Reject
-from tickbus_schemas.messages import ABSENT, Side, TradeFlag
-
-from tickbus_ingest.exchanges import _binance_scan as wire
-from tickbus_ingest.exchanges import _binance_wire as json
-from tickbus_ingest.exchanges._binance_wire import decoded, is_long, levels, number
-from tickbus_ingest.exchanges.contract import (
-    Control,
-    Decoded,
-    Depth,
-    Get,
-    Ignored,
-    Kind,
-    Parsed,
-    Quote,
-    Snapshot,
-    Stream,
-    Trade,
-    Venue,
+from msgspec import UNSET, Raw, UnsetType, field
+from tickbus_schemas.errors import Reject
+from tickbus_schemas.messages import (
+    ABSENT,
+    InstrumentKind,
+    InstrumentStatus,
+    Side,
+    TradeFlag,
 )
-from tickbus_ingest.frames import join
+
+from tickbus_ingest.venue.contract import Get, Line, Request, Stream, TradeIds, Venue
+from tickbus_ingest.venue.instruments import Instrument, decimals
+from tickbus_ingest.venue.rows import Rows
+from tickbus_ingest.venue.wire_types import Id, Time, decoded, json_decoder, us_of
 
 # Trades that no order book saw; the venue's own feed for others leaves them out.
 # https://github.com/tardis-dev/tardis-node (mappers/binance.ts), field X undocumented
@@ -41,228 +33,422 @@ OFF_BOOK = frozenset({"INSURANCE_FUND", "ADL", "NA"})
 SUBSCRIBE_MAX = 100  # names in one frame: a frame stays small, and few frames stay in the limits
 
 
-_COMMON = wire.SAW_s | wire.SAW_E
-_TRADE = _COMMON | wire.SAW_e | wire.SAW_T | wire.SAW_p | wire.SAW_q | wire.SAW_m
-_QUOTE = wire.SAW_s | wire.SAW_u | wire.SAW_b | wire.SAW_B | wire.SAW_ask | wire.SAW_A
-_DEPTH = _COMMON | wire.SAW_e | wire.SAW_U | wire.SAW_u | wire.SAW_bids | wire.SAW_asks
-_EVENT_OF = {"trade": "trade", "aggTrade": "aggTrade", "bookTicker": "bookTicker"}
+class Event(msgspec.Struct, tag_field="e"):
+    """Any event; `E` is when the venue sent it."""
+
+    s: str
+    E: Time
+
+
+class TradeEvent(Event, tag="trade"):
+    T: Time
+    t: Id
+    p: float
+    q: float
+    m: bool
+    X: str = "MARKET"
+
+
+class AggTradeEvent(Event, tag="aggTrade"):
+    T: Time
+    a: Id
+    p: float
+    q: float
+    m: bool
+
+
+class DepthEvent(Event, tag="depthUpdate"):
+    U: Id
+    u: Id
+    b: Raw
+    a: Raw
+    T: int = 0
+    pu: Id | UnsetType = UNSET
+
+
+class QuoteEvent(Event, tag="bookTicker"):
+    u: Id
+    b: float
+    B: float
+    a: float
+    A: float
+    T: int = 0
+
+
+class TickerEvent(Event, tag="24hrTicker"):
+    p: float
+    c: float
+    Q: float
+    o: float
+    h: float
+    low: float = field(name="l")
+    v: float
+    q: float
+    n: int
+
+
+class MarkPriceEvent(Event, tag="markPriceUpdate"):
+    """`r` and `T` are empty where there is no funding: delivery contracts."""
+
+    p: float
+    i: float | UnsetType = UNSET
+    P: float | UnsetType = UNSET
+    r: float | str = ""
+    T: int = 0
+
+
+class ForcedOrder(msgspec.Struct):
+    s: str
+    S: str
+    q: float
+    p: float
+    ap: float
+    z: float
+    T: Time
+
+
+class ForceOrderEvent(msgspec.Struct, tag_field="e", tag="forceOrder"):
+    """The latest liquidation of a symbol within a second: a sample of them."""
+
+    E: Time
+    o: ForcedOrder
+
+
+class SpotQuote(msgspec.Struct):
+    """Spot's bookTicker carries neither a time nor the name of its event."""
+
+    u: Id
+    s: str
+    b: float
+    B: float
+    a: float
+    A: float
+
+
+Events = (
+    TradeEvent | AggTradeEvent | DepthEvent | QuoteEvent | TickerEvent | MarkPriceEvent
+    | ForceOrderEvent
+)  # fmt: skip
+
+
+class Combined(msgspec.Struct):
+    """A frame of a combined stream."""
+
+    stream: str
+    data: Events
+
+
+class CombinedQuote(msgspec.Struct):
+    stream: str
+    data: SpotQuote
+
+
+class Envelope(msgspec.Struct):
+    """Any frame: combined stream, bare event, or answer to a request."""
+
+    stream: str | UnsetType = UNSET
+    data: Raw | UnsetType = UNSET
+    e: str | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+    code: Raw | UnsetType = UNSET
+    u: Raw | UnsetType = UNSET
+
+
+class Book(msgspec.Struct):
+    """A REST book; only futures send times."""
+
+    last_update_id: Id = field(name="lastUpdateId")
+    bids: Raw
+    asks: Raw
+    E: int = 0
+    T: int = 0
+
+
+class Filter(msgspec.Struct):
+    filter_type: str = field(name="filterType", default="")
+    tick_size: str = field(name="tickSize", default="")
+    step_size: str = field(name="stepSize", default="")
+    min_qty: float = field(name="minQty", default=nan)
+
+
+class Symbol(msgspec.Struct, rename="camel"):
+    symbol: str
+    status: str = ""
+    contract_status: str = ""
+    base_asset: str = ""
+    quote_asset: str = ""
+    margin_asset: str = ""
+    contract_type: str = ""
+    contract_size: float = nan
+    delivery_date: int = 0
+    filters: list[Filter] = []
+
+
+class Symbols(msgspec.Struct):
+    symbols: list[Symbol]
+
+
+COMBINED, BARE = json_decoder(Combined), json_decoder(Events)
+COMBINED_QUOTE, BARE_QUOTE = json_decoder(CombinedQuote), json_decoder(SpotQuote)
+ENVELOPE, BOOK, SYMBOLS = json_decoder(Envelope), json_decoder(Book), json_decoder(Symbols)
+LIST: msgspec.json.Decoder[list[Raw]] = msgspec.json.Decoder(list[Raw])
+
+FAMILY_OF: Mapping[type, str] = {
+    TradeEvent: "trade",
+    AggTradeEvent: "aggTrade",
+    DepthEvent: "depth",
+    QuoteEvent: "bookTicker",
+    TickerEvent: "ticker",
+    MarkPriceEvent: "markPrice",
+    ForceOrderEvent: "forceOrder",
+}
+_WORDS = {
+    InstrumentStatus.TRADING: "TRADING",
+    InstrumentStatus.PRE_LAUNCH: "PENDING_TRADING",
+    InstrumentStatus.HALTED: "HALT BREAK END_OF_DAY",
+    InstrumentStatus.SETTLING: "PRE_DELIVERING DELIVERING PRE_SETTLE SETTLING",
+    InstrumentStatus.DELISTED: "DELIVERED CLOSE",
+}
+_STATUS = {word: status for status, words in _WORDS.items() for word in words.split()}
 
 
 class Binance(Venue):
-    """Parsing that is the same on every Binance market; the venue's file says what differs."""
+    """Reading that is the same on every Binance market; the venue's file says what differs."""
 
-    depth_speeds: ClassVar[tuple[str, ...]]
-    ignored_channels: ClassVar[tuple[str, ...]]
-    """prefixes of channels that are known and no feed of ours"""
-    links_by_pu: ClassVar[bool]
-    """USD-M says which update an update follows; Spot counts without holes: U - 1"""
-    quotes_have_times: ClassVar[bool]
+    channels: ClassVar[Mapping[str, str]]
+    """feed -> channel behind the `@` of a stream's name"""
+    links_by_pu: ClassVar[bool] = True
+    """futures say which update an update follows; Spot counts without holes: U - 1"""
+    rest_root: ClassVar[str]
+    trade_ids = TradeIds.DENSE
 
-    def __init__(self, tickers: Sequence[str], channels: Sequence[str]) -> None:
-        super().__init__(tickers, channels)
-        kinds = _one_channel_a_feed([self.kind_of(channel) for channel in self.channels])
-        self.streams = [
-            Stream(f"{ticker.lower()}@{channel}", ticker, channel, kind)
-            for channel, kind in zip(self.channels, kinds, strict=True)
+    def __init__(self, instruments: Sequence[Instrument], feeds: Sequence[str]) -> None:
+        super().__init__(instruments, feeds)
+        wanted = {self.channels[feed].partition("@")[0] for feed in feeds if feed in self.channels}
+        acts: dict[type, Callable[[Any, Rows], None]] = {
+            TradeEvent: self._trade,
+            AggTradeEvent: self._aggregate,
+            DepthEvent: self._depth,
+            QuoteEvent: self._quote,
+            TickerEvent: self._ticker,
+            MarkPriceEvent: self._mark_price,
+            ForceOrderEvent: self._force_order,
+        }
+        self._acts = {
+            kind: act if FAMILY_OF[kind] in wanted else _ignoring(FAMILY_OF[kind])
+            for kind, act in acts.items()
+        }
+        self._families = wanted
+
+    # -------------------------------------------------------- subscriptions
+
+    def streams(self) -> list[Stream]:
+        """One stream a ticker and feed; names are in lower case."""
+        return [
+            Stream(f"{ticker.lower()}@{self.channels[feed]}", ticker, (feed.partition(":")[0],))
+            for feed in self.wanted
+            if feed in self.channels
             for ticker in self.tickers
         ]
-        self._by_name = {stream.name: stream for stream in self.streams}
-        self._by_event = {(_event_text(stream), stream.ticker): stream for stream in self.streams}
-        self._table = self._scan_table()
 
-    def kind_of(self, channel: str) -> Kind:
-        """What a channel carries; Fatal for one that the venue does not have."""
-        if channel in ("trade", "aggTrade"):
-            return Kind.TRADE
-        if channel == "bookTicker":
-            return Kind.QUOTE
-        if channel == "depth" or channel.removeprefix("depth@") in self.depth_speeds:
-            return Kind.DEPTH
-        if channel.startswith(self.ignored_channels):
-            return Kind.IGNORED
-        raise Fatal(
-            f"ingest.channels: {self.exchange.token} has no {channel!r}: use trade or aggTrade, "
-            f"bookTicker, depth@{' or depth@'.join(self.depth_speeds)}"
-        )
-
-    def _required(self, stream: Stream) -> int:
-        if stream.kind == Kind.TRADE:
-            return _TRADE | (wire.SAW_a if stream.channel == "aggTrade" else wire.SAW_t)
-        if stream.kind == Kind.QUOTE:
-            times = wire.SAW_E | wire.SAW_T | wire.SAW_e
-            return _QUOTE | (times if self.quotes_have_times else 0)
-        link = wire.SAW_T | wire.SAW_pu
-        return _DEPTH | (link if self.links_by_pu else 0)
-
-    def _allowed(self, stream: Stream) -> int:
-        if stream.kind == Kind.TRADE:
-            return self._required(stream) | wire.SAW_X
-        return self._required(stream) | wire.SAW_e | wire.SAW_E | wire.SAW_T | wire.SAW_pu
-
-    def _scan_table(self) -> wire.Table:
-        """The streams for the scanner; ignored ones are left out, so that `parse` sees them."""
-        streams = self.streams
-        slots = np.full(1 << (2 * len(streams) + 2).bit_length(), -1, np.int64)
-        for n, stream in enumerate(streams):
-            if stream.kind == Kind.IGNORED:
-                continue
-            slot = wire.name_hash(stream.name.encode()) & (len(slots) - 1)
-            while slots[slot] >= 0:
-                slot = (slot + 1) & (len(slots) - 1)
-            slots[slot] = n
-        flags = [TradeFlag.AGGREGATE * (stream.channel == "aggTrade") for stream in streams]
-        return wire.Table(
-            slots,
-            *_joined([stream.name for stream in streams]),
-            *_joined([stream.ticker for stream in streams]),
-            *_joined([_event_text(stream) for stream in streams]),
-            np.array([self._required(stream) for stream in streams], np.int64),
-            ~np.array([self._allowed(stream) for stream in streams], np.int64),
-            np.array([stream.kind for stream in streams], np.int8),
-            np.array([self.index[stream.ticker] for stream in streams], np.int32),
-            np.array(flags, np.uint16),
-            self.links_by_pu,
-        )
-
-    def subscribe(self, streams: Sequence[Stream]) -> Iterable[bytes]:
+    def subscribe(self, streams: Sequence[Stream]) -> list[Request]:
         """SUBSCRIBE frames; the id only tells the answers apart."""
-        names = [stream.name for stream in streams]
-        for n in range(0, len(names), SUBSCRIBE_MAX):
-            yield msgspec.json.encode(
-                {"method": "SUBSCRIBE", "params": names[n : n + SUBSCRIBE_MAX], "id": n + 1}
-            )
+        return _requests("SUBSCRIBE", streams)
 
-    def decode(self, text: wire.U8, ends: wire.I64) -> Decoded:
-        """Columns of all frames that the fast reader understands (see `_binance_scan`)."""
-        out = Decoded.room(len(ends) - 1, len(text) // 10 + 1)
-        columns = wire.Columns(
-            out.kind, out.ticker, out.event_us, out.engine_us, out.update_id, out.prev_update_id,
-            out.values, out.side, out.flags, out.level_start, out.level_count, out.level_side,
-            out.level_price, out.level_qty, np.empty(wire.INTS, np.int64),
-        )  # fmt: skip
-        filled, out.long_decimals = wire.scan(text, ends, self._table, columns)
-        out.level_side = out.level_side[:filled]
-        out.level_price, out.level_qty = out.level_price[:filled], out.level_qty[:filled]
-        return out
+    def unsubscribe(self, streams: Sequence[Stream]) -> list[Request]:
+        return _requests("UNSUBSCRIBE", streams)
 
-    def parse(self, frame: bytes) -> Parsed:
-        """What one frame means, decoded in full."""
-        envelope = decoded(json.ENVELOPE, frame)
-        if isinstance(envelope.data, Raw) and isinstance(envelope.stream, str):
-            if envelope.stream == "!serverShutdown":
-                return Control("serverShutdown", closing=True)
-            stream = self._by_name.get(envelope.stream)
-            if stream is None:
-                raise Reject(f"stream {envelope.stream[:80]!r} was not asked for")
-            return self._event(stream, envelope.data)
-        if isinstance(envelope.e, str):
-            if envelope.e == "serverShutdown":
-                return Control("serverShutdown", closing=True)
-            ticker = envelope.s if isinstance(envelope.s, str) else ""
-            stream = self._by_event.get((envelope.e, ticker))
-            if stream is None:
-                raise Reject(f"event {envelope.e[:40]!r} of {ticker[:40]!r} was not asked for")
-            return self._event(stream, frame)
-        if envelope.error is not UNSET or envelope.code is not UNSET:
-            return Control(frame[:200].decode(errors="replace"), error=True)
-        if envelope.result is not UNSET:
-            return Control("answer")
-        raise Reject("neither an event nor an answer")
+    # --------------------------------------------------------------- frames
 
-    def _event(self, stream: Stream, data: bytes | Raw) -> Parsed:
-        if stream.kind == Kind.IGNORED:
-            return Ignored(stream.channel)
-        parsed: Trade | Depth | Quote
-        if stream.kind == Kind.DEPTH:
-            parsed = self._depth(decoded(json.DEPTH, data))
-        elif stream.kind == Kind.QUOTE:
-            parsed = self._quote(decoded(json.QUOTE, data))
-        elif stream.channel == "aggTrade":
-            agg = decoded(json.AGG_TRADE, data)
-            parsed = _as_trade(agg, agg.a, TradeFlag.AGGREGATE)
+    def read(self, frame: bytes, line: Line, rows: Rows) -> None:
+        try:
+            event = COMBINED.decode(frame).data
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            self._read_other(frame, rows)
+            return
+        self._acts[type(event)](event, rows)
+
+    def _read_other(self, frame: bytes, rows: Rows) -> None:
+        """What is no event of ours in an envelope: decoded step by step, with the reason."""
+        envelope = decoded(ENVELOPE, frame)
+        if isinstance(envelope.stream, str) and isinstance(envelope.data, Raw):
+            self._read_stream(envelope.stream, envelope.data, frame, rows)
+        elif isinstance(envelope.e, str) or envelope.u is not UNSET:
+            self._read_bare(envelope.e, frame, rows)
+        elif envelope.error is not UNSET or envelope.code is not UNSET:
+            text = frame[:200].decode(errors="replace")
+            rows.control(text, error=True, answer=True)
+        elif envelope.result is not UNSET:
+            rows.control("answer", answer=True)
         else:
-            trade = decoded(json.TRADE, data)
-            off_book = TradeFlag.OFF_BOOK if trade.X in OFF_BOOK else TradeFlag(0)
-            parsed = _as_trade(trade, trade.t, off_book)
-        if parsed.ticker != stream.ticker:
-            raise Reject(f"{parsed.ticker[:40]!r} in the stream {stream.name}")
-        return parsed
+            raise Reject("neither an event nor an answer")
 
-    def _depth(self, raw: json.WireDepth) -> Depth:
-        if self.links_by_pu:
-            if raw.pu is UNSET:
-                raise Reject("depth update without pu")
-            prev = raw.pu
+    def _read_stream(self, stream: str, data: Raw, frame: bytes, rows: Rows) -> None:
+        if stream == "!serverShutdown":
+            rows.control("serverShutdown", closing=True)
+            return
+        # `btcusdt@depth@100ms` of one ticker, `!forceOrder@arr` of the whole market
+        whole = stream[:1] == "!"
+        family = stream.strip("!").split("@")[0 if whole else -1 if stream.count("@") == 1 else 1]
+        if family in self._families:
+            if whole and bytes(data).startswith(b"["):
+                for one in decoded(LIST, data):
+                    self._act(decoded(BARE, one), rows)
+                return
+            self._act(decoded(COMBINED, frame).data, rows)  # Reject says what is wrong
+            return
+        rows.ignored(stream if whole else stream.partition("@")[2] or stream)
+
+    def _read_bare(self, name: str | UnsetType, frame: bytes, rows: Rows) -> None:
+        if name == "serverShutdown":
+            rows.control("serverShutdown", closing=True)
+        elif isinstance(name, str) and name not in _EVENT_NAMES:
+            rows.ignored(name)
         else:
-            prev = raw.U - 1
-        bids, long_bids = levels(raw.b)
-        asks, long_asks = levels(raw.a)
-        return Depth(
-            raw.s, raw.E * 1000, raw.T * 1000, prev, raw.u, bids, asks, long_bids + long_asks
-        )
+            self._act(decoded(BARE, frame), rows)
 
-    def _quote(self, raw: json.WireQuote) -> Quote:
-        if self.quotes_have_times and (raw.E is UNSET or raw.T is UNSET):
-            raise Reject("bookTicker without its times")
-        texts = (raw.b, raw.B, raw.a, raw.A)
-        event_us = 0 if raw.E is UNSET else raw.E * 1000
-        engine_us = 0 if raw.T is UNSET else raw.T * 1000
-        bid_px, bid_sz, ask_px, ask_sz = map(number, texts)
-        return Quote(
-            raw.s, event_us, engine_us, raw.u, bid_px, bid_sz, ask_px, ask_sz,
-            sum(map(is_long, texts)),
+    def _act(self, event: Any, rows: Rows) -> None:
+        self._acts[type(event)](event, rows)
+
+    # --------------------------------------------------------------- events
+
+    def _trade(self, event: TradeEvent, rows: Rows) -> None:
+        # m: the buyer was the maker, so the taker sold
+        rows.trade(
+            event.s, event.T, event.t, -1 if event.m else 1, event.p, event.q,
+            TradeFlag.OFF_BOOK if event.X in OFF_BOOK else 0, ABSENT, event.E,
         )  # fmt: skip
 
-    def parse_snapshot(self, body: bytes) -> Snapshot:
-        """A REST book; E and T on USD-M, no time on Spot."""
-        raw = decoded(json.BOOK, body)
-        bids, asks = (np.frombuffer(bytes(part), np.uint8) for part in (raw.bids, raw.asks))
-        room = (len(bids) + len(asks)) // 10 + 1
-        side, price, qty = np.empty(room, np.int8), np.empty(room), np.empty(room)
-        filled, longs = wire.read_levels(bids, asks, side, price, qty)
-        event_us = ABSENT if raw.E is UNSET else raw.E * 1000
-        engine_us = 0 if raw.T is UNSET else raw.T * 1000
-        if filled >= 0:
-            parts = (side[:filled], price[:filled], qty[:filled])
-            return Snapshot(raw.last_update_id, event_us, engine_us, *parts, longs)
-        bid_levels, long_bids = levels(decoded(json.LEVELS, raw.bids))
-        ask_levels, long_asks = levels(decoded(json.LEVELS, raw.asks))
-        columns = np.array([*bid_levels, *ask_levels], np.float64).reshape(-1, 2)
-        side = np.repeat(np.array((1, -1), np.int8), (len(bid_levels), len(ask_levels)))
-        longs = long_bids + long_asks
-        return Snapshot(
-            raw.last_update_id, event_us, engine_us, side, columns[:, 0], columns[:, 1], longs
+    def _aggregate(self, event: AggTradeEvent, rows: Rows) -> None:
+        rows.trade(
+            event.s, event.T, event.a, -1 if event.m else 1, event.p, event.q,
+            TradeFlag.AGGREGATE, ABSENT, event.E,
+        )  # fmt: skip
+
+    def _depth(self, event: DepthEvent, rows: Rows) -> None:
+        if not self.links_by_pu:
+            prev = event.U - 1
+        elif event.pu is UNSET:
+            raise Reject("depth update without pu")
+        else:
+            prev = event.pu
+        rows.l2(event.s, event.E, event.b, event.a, event.u, prev, engine_us=event.T)
+
+    def _quote(self, event: QuoteEvent, rows: Rows) -> None:
+        rows.bbo(event.s, event.E, event.b, event.B, event.a, event.A, event.u, event.T)
+
+    def _ticker(self, event: TickerEvent, rows: Rows) -> None:
+        rows.ticker(
+            event.s, event.E, trade_count=event.n, last_price=event.c, last_qty=event.Q,
+            open=event.o, high=event.h, low=event.low, volume=event.v, turnover=event.q,
+            price_change=event.p,
+        )  # fmt: skip
+
+    def _mark_price(self, event: MarkPriceEvent, rows: Rows) -> None:
+        rows.derivative(
+            event.s, event.E, mark_price=event.p,
+            index_price=None if event.i is UNSET else event.i,
+            settlement_price=None if event.P is UNSET else event.P,
+            funding_rate=event.r if isinstance(event.r, float) else None,
+            next_funding_us=event.T or None,
+        )  # fmt: skip
+
+    def _force_order(self, event: ForceOrderEvent, rows: Rows) -> None:
+        order = event.o
+        if not rows.knows(order.s):
+            rows.ignored("forceOrder")  # of the whole market: not one of our tickers
+            return
+        if order.S not in ("BUY", "SELL"):
+            raise Reject(f"side {order.S[:20]!r} of a liquidation")
+        rows.liquidation(
+            order.s, order.T, Side.BUY if order.S == "BUY" else Side.SELL, order.p, order.q,
+            average_price=order.ap, filled_qty=order.z, flags=SAMPLED, engine_us=event.E,
+        )  # fmt: skip
+
+    # ----------------------------------------------------------------- REST
+
+    def parse_snapshot(self, body: bytes, ticker: str, rows: Rows) -> None:
+        book = decoded(BOOK, body)
+        rows.l2(
+            ticker, book.E, book.bids, book.asks, book.last_update_id, snapshot=True,
+            engine_us=book.T,
+        )  # fmt: skip
+
+    def depth_request(self, ticker: str, levels: int, weight: int) -> Get:
+        """The request of a book."""
+        return Get(f"{self.rest_root}/depth?symbol={quote(ticker)}&limit={levels}", weight, ticker)
+
+    @classmethod
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
+        return [cls.instrument_of(one) for body in bodies for one in decoded(SYMBOLS, body).symbols]
+
+    @classmethod
+    def instrument_of(cls, symbol: Symbol) -> Instrument:
+        """One row of exchangeInfo."""
+        steps = {one.filter_type: one for one in symbol.filters}
+        tick = steps.get("PRICE_FILTER", Filter()).tick_size
+        lots = steps.get("LOT_SIZE", Filter())
+        lot = lots.step_size
+        word = symbol.status or symbol.contract_status
+        kind = _kind_of(symbol.contract_type)
+        return Instrument(
+            ticker=symbol.symbol,
+            kind=kind,
+            base=symbol.base_asset,
+            quote=symbol.quote_asset,
+            settle=symbol.margin_asset or symbol.quote_asset,
+            tick_size=float(tick or nan),
+            lot_size=float(lot or nan),
+            min_qty=lots.min_qty,
+            price_precision=decimals(tick) if tick else ABSENT,
+            qty_precision=decimals(lot) if lot else ABSENT,
+            status=_STATUS.get(word, InstrumentStatus.UNKNOWN),
+            venue_status=word,
+            expiry_timestamp=us_of(symbol.delivery_date)
+            if kind is InstrumentKind.FUTURE
+            else ABSENT,
+            **cls.contract_of(symbol),
         )
 
     @classmethod
-    def parse_instruments(cls, body: bytes) -> list[str]:
-        """Symbols whose status is TRADING."""
-        return [
-            one.symbol for one in decoded(json.INSTRUMENTS, body).symbols if one.status == "TRADING"
-        ]
-
-    @abstractmethod
-    def snapshot_request(self, ticker: str, limit: int) -> Get: ...
+    def contract_of(cls, symbol: Symbol) -> dict[str, Any]:
+        """What one unit of a quantity is: the base coin, but for coin-margined contracts."""
+        return {"contract_size": 1.0, "contract_unit": symbol.base_asset}
 
 
-def _one_channel_a_feed(kinds: list[Kind]) -> list[Kind]:
-    """The first channel of a kind is the feed; others say the same again and are only counted."""
-    return [Kind.IGNORED if kind in kinds[:n] else kind for n, kind in enumerate(kinds)]
-
-
-def _as_trade(raw: json.WireTrade | json.WireAggTrade, trade_id: int, flags: int) -> Trade:
-    # m: the buyer was the maker, so the taker sold
-    side = Side.SELL if raw.m else Side.BUY
-    long = is_long(raw.p) + is_long(raw.q)
-    return Trade(
-        raw.s, raw.E * 1000, raw.T * 1000, trade_id, side, number(raw.p), number(raw.q), flags, long
+SAMPLED = 2
+"""Flag of a liquidation: the venue publishes only the latest of a second."""
+_EVENT_NAMES = frozenset(
+    (
+        "trade",
+        "aggTrade",
+        "depthUpdate",
+        "bookTicker",
+        "24hrTicker",
+        "markPriceUpdate",
+        "forceOrder",
     )
+)
 
 
-def _event_text(stream: Stream) -> str:
-    """What the key `e` says in the events of a stream."""
-    return "depthUpdate" if stream.kind == Kind.DEPTH else _EVENT_OF.get(stream.channel, "")
+def _kind_of(contract_type: str) -> InstrumentKind:
+    if "PERPETUAL" in contract_type:
+        return InstrumentKind.PERPETUAL
+    return InstrumentKind.FUTURE if contract_type else InstrumentKind.SPOT
 
 
-def _joined(texts: list[str]) -> tuple[wire.U8, wire.I64]:
-    return join([text.encode() for text in texts])
+def _ignoring(channel: str) -> Callable[[Any, Rows], None]:
+    return lambda event, rows: rows.ignored(channel)
+
+
+def _requests(method: str, streams: Sequence[Stream]) -> list[Request]:
+    names = [stream.name for stream in streams]
+    return [
+        Request(
+            msgspec.json.encode(
+                {"method": method, "params": names[n : n + SUBSCRIBE_MAX], "id": n + 1}
+            )
+        )
+        for n in range(0, len(names), SUBSCRIBE_MAX)
+    ]

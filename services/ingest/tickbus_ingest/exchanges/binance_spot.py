@@ -7,50 +7,99 @@ updates with u <= L are dropped; the next must satisfy U <= L + 1 <= u; then U =
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
 from tickbus_schemas.exchanges import Exchange
 
-from tickbus_ingest.exchanges._binance import Binance
-from tickbus_ingest.exchanges.contract import Get, Limits, Line
+from tickbus_ingest.exchanges._binance import (
+    BARE_QUOTE,
+    COMBINED_QUOTE,
+    Binance,
+    SpotQuote,
+)
+from tickbus_ingest.venue.contract import (
+    Get,
+    Limit,
+    Line,
+    Route,
+    Snapshots,
+    UpdateIds,
+    What,
+)
+from tickbus_ingest.venue.rows import Rows
+from tickbus_ingest.venue.wire_types import decoded
 
 STREAM = "/stream"
 LEVELS_MAX = 5000
+_NAME_BYTES = 100
+"""A stream's name ends before this place of a frame."""
 
 
 class Venue(Binance):
     """Spot: one route; bookTicker and REST books carry no time."""
 
     exchange = Exchange.BINANCE_SPOT
-    ws_url = "wss://stream.binance.com:9443"
-    rest_url = "https://api.binance.com"
-    limits = Limits(
-        connection_attempts_per_5min=300,
-        connection_life_s=23.5 * 3600,  # the venue cuts at 24 h
-        request_weight_per_min=6000,
-        control_messages_per_s=5,
-        streams_per_connection=1024,
-    )
-    drop_equal = True
-    depth_speeds = ("100ms", "1000ms")
-    ignored_channels = (
-        "kline_", "ticker", "miniTicker", "avgPrice", "blockTrade", "referencePrice", "depth5",
-        "depth10", "depth20",
-    )  # fmt: skip
+    docs = ("https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams",)
+    websocket_urls = ("wss://stream.binance.com:9443",)
+    rest_urls = ("https://api.binance.com",)
+    rest_root = "/api/v3"
+    feeds = ("trade", "trade:aggregate", "l2", "bbo", "ticker", "instrument")
+    channels: ClassVar[Mapping[str, str]] = {
+        "trade": "trade",
+        "trade:aggregate": "aggTrade",
+        "l2": "depth@100ms",
+        "bbo": "bookTicker",
+        "ticker": "ticker",
+    }
+    snapshots = Snapshots.PULLED
+    update_ids = UpdateIds.LINKED
     links_by_pu = False
-    quotes_have_times = False
+    drops_equal = True
+    connection_life_s = 23.5 * 3600  # the venue cuts at 24 h
+    limits = (
+        Limit(What.ATTEMPTS, 300, 300),
+        Limit(What.STREAMS, 1024),
+        Limit(What.MESSAGES, 5, 1),
+        Limit(What.WEIGHT, 6000, 60),
+    )
+    weight_header = "X-MBX-USED-WEIGHT-1M"
 
-    def lines(self) -> list[Line]:
-        """One connection, more where there are too many streams."""
-        most = self.limits.streams_per_connection
-        streams = tuple(self.streams)
-        return [Line(STREAM, streams[n : n + most]) for n in range(0, len(streams), most)]
+    def routes(self) -> list[Route]:
+        return self.split(STREAM, self.streams())
+
+    def read(self, frame: bytes, line: Line, rows: Rows) -> None:
+        """As on every market, but that quotes do not name their event."""
+        if b"@bookTicker" in frame[:_NAME_BYTES]:
+            try:
+                quote = COMBINED_QUOTE.decode(frame).data
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                quote = decoded(COMBINED_QUOTE, frame).data  # Reject with the reason
+            self._spot_quote(quote, rows)
+            return
+        super().read(frame, line, rows)
+
+    def _read_bare(self, name: str | UnsetType, frame: bytes, rows: Rows) -> None:
+        if name is UNSET:
+            self._spot_quote(decoded(BARE_QUOTE, frame), rows)
+        else:
+            super()._read_bare(name, frame, rows)
+
+    def _spot_quote(self, quote: SpotQuote, rows: Rows) -> None:
+        if "bookTicker" not in self._families:
+            rows.ignored("bookTicker")
+            return
+        rows.bbo(quote.s, 0, quote.b, quote.B, quote.a, quote.A, quote.u)
 
     @classmethod
-    def instruments_request(cls) -> Get:
+    def instruments_requests(cls) -> list[Get]:
         """https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints"""
-        return Get("/api/v3/exchangeInfo?permissions=SPOT", weight=20)
+        return [Get("/api/v3/exchangeInfo?permissions=SPOT", weight=20)]
 
-    def snapshot_request(self, ticker: str, limit: int) -> Get:
+    def snapshot_request(self, ticker: str, levels: int) -> Get:
         """The 5000 best levels a side unless fewer are asked for; weight by the levels."""
-        levels = min(limit, LEVELS_MAX) if limit else LEVELS_MAX
-        weight = 5 if levels <= 100 else 25 if levels <= 500 else 50 if levels <= 1000 else 250
-        return Get(f"/api/v3/depth?symbol={ticker}&limit={levels}", weight, ticker)
+        most = min(levels, LEVELS_MAX) if levels else LEVELS_MAX
+        weight = 5 if most <= 100 else 25 if most <= 500 else 50 if most <= 1000 else 250
+        return self.depth_request(ticker, most, weight)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from tickbus_ingest.venue.contract import Get, Line
+
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
 NEARLY_FULL = 0.5
@@ -20,9 +22,9 @@ RELEASED = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A line delivers; everything after this came over it."""
+    """A line is open; everything with its number came over it."""
 
-    line: int
+    line: Line
     received_ns: int
 
 
@@ -37,9 +39,9 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A snapshot's REST body; it is a packet like a frame."""
+    """A REST body that was asked for; it is a packet like a frame."""
 
-    ticker: str
+    get: Get
     data: bytes
     received_ns: int
     monotonic_ns: int
@@ -48,10 +50,20 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A snapshot could not be fetched."""
+    """A REST body could not be fetched."""
 
-    ticker: str
+    get: Get
     reason: str
+    for_good: bool = False
+    """the venue will answer the same again: it refuses this request"""
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """A line was closed after another one had taken its place."""
+
+    line: int
+    by: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,7 @@ class Overflow:
     received_ns: int
 
 
-Notice = Connected | Disconnected | Body | Failed | Overflow
+BufferNotice = Connected | Disconnected | Replaced | Body | Failed | Overflow
 
 
 @dataclass(slots=True)
@@ -114,7 +126,7 @@ class Buffer:
         share = NEARLY_FULL if hold_back else 1.0
         self._frames_mark, self._bytes_mark = int(frames_max * share), int(bytes_max * share)
         self._frames = Frames()
-        self._notices: deque[tuple[int, Notice]] = deque()
+        self._notices: deque[tuple[int, BufferNotice]] = deque()
         self._dropped = 0
         self._dropped_ns = 0
 
@@ -146,7 +158,7 @@ class Buffer:
         self._dropped_ns = received_ns
         return False
 
-    def notice(self, notice: Notice) -> None:
+    def notice(self, notice: BufferNotice) -> None:
         """Keep something that happened between two frames."""
         self._notices.append((len(self._frames.data), notice))
         self.arrived.set()
@@ -167,12 +179,12 @@ class Buffer:
     def __bool__(self) -> bool:
         return bool(self._frames.data or self._notices or self._dropped)
 
-    def take(self, frames_max: int) -> tuple[Frames, Notice | None]:
+    def take(self, frames_max: int) -> tuple[Frames, BufferNotice | None]:
         """Up to `frames_max` frames, and the notice that follows them, if one does."""
         if self._dropped and not self._frames.data:
             self._note_overflow()
         count = min(frames_max, len(self._frames.data))
-        notice: Notice | None = None
+        notice: BufferNotice | None = None
         if self._notices and self._notices[0][0] <= count:
             count, notice = self._notices.popleft()
         taken = self._split(count)

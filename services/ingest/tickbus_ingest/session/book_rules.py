@@ -1,0 +1,59 @@
+"""What holds for all books of a venue, and the states that a book can be in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from tickbus_ingest.venue.contract import Snapshots, UpdateIds, Venue
+
+
+class State(Enum):
+    """Of a book; SYNCING has never been LIVE, GAP has lost an update since."""
+
+    SYNCING = "syncing"
+    LIVE = "live"
+    GAP = "gap"
+
+
+@dataclass(frozen=True)
+class SnapshotRule:
+    """A full book goes into the log after this time AND this many books' worth of levels."""
+
+    interval_us: int = 300_000_000
+    books: int = 4
+
+
+@dataclass(frozen=True)
+class BookRules:
+    """What holds for all books of a venue."""
+
+    snapshots: Snapshots
+    update_ids: UpdateIds
+    is_global: bool
+    drops_equal: bool
+    depth: int
+    pulls: bool
+    """a snapshot can be asked for over REST"""
+    log: SnapshotRule
+    wait_us: int
+    """how long an update that came too early waits for the ones before it, in the venue's time"""
+
+    @classmethod
+    def of(cls, venue: Venue, log: SnapshotRule, wait_us: int) -> BookRules:
+        """The rules of a venue."""
+        asked = type(venue).snapshot_request is not Venue.snapshot_request
+        return cls(
+            venue.snapshots, venue.update_ids, venue.numbering_is_global, venue.drops_equal,
+            venue.book_depth, asked, log, wait_us,
+        )  # fmt: skip
+
+    @property
+    def has_numbers(self) -> bool:
+        """The venue numbers the updates of a ticker; else they are numbered here."""
+        return self.update_ids in (UpdateIds.LINKED, UpdateIds.COUNTED)
+
+    @property
+    def one_by_one(self) -> bool:
+        """Each update must be looked at before the next one is applied."""
+        return bool(self.depth) or self.update_ids is UpdateIds.CHECKSUM

@@ -1,0 +1,375 @@
+"""Frames to columns: `Venue.read` frame by frame, then one array a column for the whole flush.
+
+What breaks a rule that holds for every venue (a time that cannot be, a number that is not finite)
+is refused here, with everything else of its frame.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tickbus_schemas.errors import Reject
+
+from tickbus_ingest.session.levels import LevelColumns, read_levels
+from tickbus_ingest.session.tables import I32, I64, Array, Bool, L2Table, Table
+from tickbus_ingest.venue.contract import Line, TradeIds, Venue
+from tickbus_ingest.venue.rows import DERIVATIVE_VALUES, TICKER_VALUES, Control, Rows
+from tickbus_ingest.venue.wire_types import MS_MAX
+
+FIRST_SANE_US = 1_230_768_000_000_000  # 2009-01-01: before it there was no market of ours
+AHEAD_MAX_US = 86_400_000_000  # a venue time further ahead of the receive time is a mistake
+
+_LONG = re.compile(rb"[1-9][0-9]{15}|[1-9][0-9]*\.[0-9]{15}")
+"""A number with more digits than a double gives back, or nearly: looked for in a sample."""
+
+_PLACE = (("frame", np.int64), ("ticker", np.int32), ("timestamp", np.int64))
+_LAYOUTS: dict[str, tuple[tuple[str, Any], ...]] = {
+    "trade": (
+        *_PLACE, ("event_us", np.int64), ("number", np.int64), ("side", np.int8),
+        ("price", np.float64), ("qty", np.float64), ("flags", np.uint16),
+    ),
+    "l2": (
+        *_PLACE, ("engine_timestamp", np.int64), ("prev_update_id", np.int64),
+        ("update_id", np.int64), ("whole", np.bool_), ("checksum", np.int64),
+    ),
+    "bbo": (
+        *_PLACE, ("engine_timestamp", np.int64), ("update_id", np.int64), ("bid_px", np.float64),
+        ("bid_sz", np.float64), ("ask_px", np.float64), ("ask_sz", np.float64),
+    ),
+    "ticker": (
+        *_PLACE, ("engine_timestamp", np.int64), ("trade_count", np.int64),
+        *((name, np.float64) for name in TICKER_VALUES),
+    ),
+    "derivative": (
+        *_PLACE, ("engine_timestamp", np.int64), ("next_funding_timestamp", np.int64),
+        ("funding_interval_ms", np.int64), *((name, np.float64) for name in DERIVATIVE_VALUES),
+    ),
+    "liquidation": (
+        *_PLACE, ("engine_timestamp", np.int64), ("side", np.int8), ("price", np.float64),
+        ("average_price", np.float64), ("qty", np.float64), ("filled_qty", np.float64),
+        ("flags", np.uint16),
+    ),
+}  # fmt: skip
+"""The tuples of `Rows` by feed, value by value; a trade's id comes last."""
+_FINITE = {
+    "trade": ("price", "qty"),
+    "bbo": ("bid_px", "bid_sz", "ask_px", "ask_sz"),
+    "liquidation": ("price", "qty"),
+}
+"""The values without which the event is none."""
+
+
+@dataclass(slots=True)
+class Decoded:
+    """The events of some frames, by feed; rows in order of arrival."""
+
+    tables: dict[str, dict[str, Array]] = field(default_factory=dict)
+    ids: list[str] | None = None
+    """of the trades, where ids are texts"""
+    levels: LevelColumns | None = None
+    controls: list[Control] = field(default_factory=list)
+    replies: list[tuple[int, bytes]] = field(default_factory=list)
+    losses: list[tuple[int, str]] = field(default_factory=list)
+    ignored: list[tuple[int, str]] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
+    """frame -> why"""
+    long_decimals: int = 0
+    stands: dict[str, Bool] = field(default_factory=dict)
+
+    def between(self, start: int, stop: int) -> Decoded:
+        """The rows of frames `start` to `stop` (not included)."""
+        part = Decoded(ids=self.ids, levels=self.levels, stands=dict(self.stands))
+        for feed, columns in self.tables.items():
+            _keep(part, feed, columns, (columns["frame"] >= start) & (columns["frame"] < stop))
+        return part
+
+
+class FrameDecoder:
+    """Decodes the frames of one venue."""
+
+    def __init__(self, venue: Venue, max_frame_bytes: int) -> None:
+        self._venue = venue
+        self._max_frame_bytes = max_frame_bytes
+
+    def frames(
+        self, data: Sequence[bytes], lines: Sequence[Line], received_us: I64, size: int
+    ) -> Decoded:
+        """What these frames hold; `lines`: which connection each came over."""
+        rows = Rows(self._venue.index)
+        refused: dict[int, str] = {}
+        read = self._venue.read
+        largest = self._max_frame_bytes
+        check = size > largest
+        for n, frame in enumerate(data):
+            rows.frame = n
+            try:
+                if check and len(frame) > largest:
+                    raise Reject(f"{len(frame)} bytes in one frame: at most {largest}")
+                read(frame, lines[n], rows)
+            except Reject as error:
+                rows.undo()
+                refused[n] = str(error)
+            except Exception as error:  # a venue's file must not end the service
+                rows.undo()
+                refused[n] = f"the venue's file failed: {type(error).__name__}: {error}"[:200]
+        decoded = self._columns(rows, refused, received_us)
+        if data and _LONG.search(data[0]):
+            decoded.long_decimals += 1
+        return decoded
+
+    def body(self, parse: Callable[[Rows], None], received_us: int) -> Decoded:
+        """What a REST body holds; refused as frame 0."""
+        rows = Rows(self._venue.index)
+        refused: dict[int, str] = {}
+        try:
+            parse(rows)
+        except Reject as error:
+            rows.undo()
+            refused[0] = str(error)
+        except Exception as error:  # as above
+            rows.undo()
+            refused[0] = f"the venue's file failed: {type(error).__name__}: {error}"[:200]
+        return self._columns(rows, refused, np.array([received_us]))
+
+    def _columns(self, rows: Rows, refused: dict[int, str], received_us: I64) -> Decoded:
+        by_feed = {
+            "trade": rows.trades, "l2": rows.updates, "bbo": rows.quotes, "ticker": rows.tickers,
+            "derivative": rows.derivatives, "liquidation": rows.liquidations,
+        }  # fmt: skip
+        decoded = Decoded(
+            controls=rows.controls,
+            replies=rows.replies,
+            losses=rows.losses,
+            ignored=rows.ignored_frames,
+            refused=refused,
+        )
+        found: dict[int, str] = {}
+        texts: tuple[Any, ...] | None = None
+        for feed, events in by_feed.items():
+            if events:
+                columns, bad, last = _arrays(feed, events)
+                found.update(bad)
+                found.update(_insane(feed, columns, received_us))
+                decoded.tables[feed] = columns
+                if feed == "trade":
+                    texts = last
+        if "trade" in decoded.tables:
+            found.update(self._number_trades(decoded, texts or ()))
+        if "l2" in decoded.tables:
+            levels = decoded.levels = read_levels(rows.level_texts, self._venue.levels)
+            decoded.long_decimals += levels.long_decimals
+            frames = decoded.tables["l2"]["frame"]
+            found.update({int(frames[n]): why for n, why in levels.refused.items()})
+        if found:
+            _leave_out(decoded, found)
+        _mark_first(decoded, len(received_us))
+        return decoded
+
+    def _number_trades(self, decoded: Decoded, ids: tuple[Any, ...]) -> dict[int, str]:
+        """Make `number` of the ids where it is not given; frames whose ids cannot be."""
+        table = decoded.tables["trade"]
+        kind = self._venue.trade_ids
+        if kind is TradeIds.DENSE:
+            try:
+                table["number"] = np.array(ids, np.int64)
+            except (OverflowError, TypeError, ValueError):
+                numbers, bad = _integers(ids, table["frame"].tolist())
+                table["number"] = numbers
+                return bad
+            return {}
+        decoded.ids = [str(one) for one in ids]
+        bad = {
+            int(frame): f"trade id {one[:40]!r} is not text of 1 to 64 ASCII characters"
+            for frame, one in zip(table["frame"].tolist(), decoded.ids, strict=True)
+            if not (0 < len(one) <= 64 and one.isascii()) and kind is not TradeIds.NONE
+        }
+        if kind is TradeIds.UNIQUE:
+            table["number"] = np.array([hash(one) for one in decoded.ids], np.int64)
+        return bad
+
+
+def _arrays(
+    feed: str, events: list[tuple[Any, ...]]
+) -> tuple[dict[str, Array], dict[int, str], tuple[Any, ...]]:
+    """Columns of a feed's tuples, frames whose values fit no column, and the values behind."""
+    layout = _LAYOUTS[feed]
+    values = list(zip(*events, strict=True))
+    bad: dict[int, str] = {}
+    columns: dict[str, Array] = {}
+    for (name, dtype), column in zip(layout, values, strict=False):
+        try:
+            columns[name] = np.array(column, dtype)
+        except (OverflowError, TypeError, ValueError):
+            columns[name], wrong = _fitting(column, dtype)
+            for n in wrong:
+                bad[events[n][0]] = f"{name} {str(column[n])[:40]!r} is out of range"
+        if name in _TIMES:
+            columns[name] = _in_us(columns[name])
+    return columns, bad, values[len(layout)] if len(values) > len(layout) else ()
+
+
+_TIMES = ("timestamp", "event_us", "engine_timestamp", "next_funding_timestamp")
+
+
+def _in_us(time: I64) -> I64:
+    """Times in microseconds, of which some are in milliseconds; 0 and ABSENT stay."""
+    in_ms = (time > 0) & (time < MS_MAX)
+    return np.where(in_ms, time * 1000, time) if in_ms.any() else time
+
+
+def _fitting(column: Sequence[Any], dtype: Any) -> tuple[Array, list[int]]:
+    """The column with 0 where a value does not fit, and where those are."""
+    found = np.zeros(len(column), dtype)
+    wrong = []
+    for n, value in enumerate(column):
+        try:
+            found[n] = value
+        except (OverflowError, TypeError, ValueError):
+            wrong.append(n)
+    return found, wrong
+
+
+def _integers(ids: Sequence[Any], frames: Sequence[int]) -> tuple[I64, dict[int, str]]:
+    numbers = np.zeros(len(ids), np.int64)
+    bad: dict[int, str] = {}
+    for n, one in enumerate(ids):
+        try:
+            numbers[n] = int(one)
+        except (OverflowError, TypeError, ValueError):
+            bad[frames[n]] = f"trade id {str(one)[:40]!r} is not a whole number of 64 bits"
+    return numbers, bad
+
+
+def _insane(feed: str, columns: dict[str, Array], received_us: I64) -> dict[int, str]:
+    """Frames with an impossible time or number. A time of 0 was not sent."""
+    frames = columns["frame"]
+    latest = received_us[frames] + AHEAD_MAX_US
+    bad: dict[int, str] = {}
+    for name in ("timestamp", "event_us", "engine_timestamp"):
+        if name in columns:
+            time = columns[name]
+            wrong = ((time < FIRST_SANE_US) & (time != 0)) | (time > latest)
+            if wrong.any():
+                for n in np.flatnonzero(wrong).tolist():
+                    why = f"venue time {time[n]} us is not between 2009 and tomorrow"
+                    bad[int(frames[n])] = why
+    for name in _FINITE.get(feed, ()):
+        finite = np.isfinite(columns[name])
+        if not finite.all():
+            for n in np.flatnonzero(~finite).tolist():
+                bad[int(frames[n])] = f"{name} is not a finite number"
+    if feed in ("ticker", "derivative"):
+        for name, column in columns.items():
+            if column.dtype == np.float64 and np.isinf(column).any():
+                for n in np.flatnonzero(np.isinf(column)).tolist():
+                    bad[int(frames[n])] = f"{name} is not a finite number"
+    return bad
+
+
+def _leave_out(decoded: Decoded, found: dict[int, str]) -> None:
+    """Refuse these frames: nothing of them is kept."""
+    decoded.refused |= found
+    frames = np.array(sorted(found), np.int64)
+    for feed, columns in list(decoded.tables.items()):
+        keep = ~np.isin(columns["frame"], frames)
+        if not keep.all():
+            del decoded.tables[feed]
+            _keep(decoded, feed, columns, keep)
+    decoded.controls = [one for one in decoded.controls if one.frame not in found]
+    decoded.replies = [one for one in decoded.replies if one[0] not in found]
+    decoded.losses = [one for one in decoded.losses if one[0] not in found]
+    decoded.ignored = [one for one in decoded.ignored if one[0] not in found]
+
+
+def _keep(decoded: Decoded, feed: str, columns: dict[str, Array], keep: Bool) -> None:
+    """Enter some rows of a feed."""
+    if feed == "trade" and decoded.ids is not None:
+        decoded.ids = [decoded.ids[n] for n in np.flatnonzero(keep).tolist()]
+    if feed == "l2" and decoded.levels is not None:
+        decoded.levels = _some_levels(decoded.levels, keep)
+    if feed in decoded.stands:
+        decoded.stands[feed] = decoded.stands[feed][keep]
+    if keep.any():
+        decoded.tables[feed] = {name: column[keep] for name, column in columns.items()}
+
+
+def _some_levels(levels: LevelColumns, keep: Bool) -> LevelColumns:
+    counts = np.diff(levels.ends)
+    of_levels = np.repeat(keep, counts)
+    ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts[keep])))
+    return LevelColumns(
+        ends,
+        levels.side[of_levels],
+        levels.price[of_levels],
+        levels.qty[of_levels],
+        levels.long_decimals,
+        levels.refused,
+    )
+
+
+def _mark_first(decoded: Decoded, frames: int) -> None:
+    """Which row is the first event of its frame: it stands for the frame in the accounts."""
+    seen = np.zeros(frames, np.bool_)
+    for feed, columns in decoded.tables.items():
+        own = columns["frame"]
+        first = ~seen[own]
+        first[1:] &= own[1:] != own[:-1]
+        seen[own] = True
+        decoded.stands[feed] = first
+
+
+def table_of(decoded: Decoded, feed: str, order: I64, received_us: I64, packet_id: I64) -> Table:
+    """The rows of a feed in the order given, with what ingest knows of their packets."""
+    columns = decoded.tables[feed]
+    sorted_columns = {name: column[order] for name, column in columns.items()}
+    ticker, frame = sorted_columns.pop("ticker"), sorted_columns.pop("frame")
+    sorted_columns["rcv_timestamp"] = received_us[frame]
+    sorted_columns["packet_id"] = packet_id[frame]
+    ids = None
+    if feed == "trade" and decoded.ids is not None:
+        ids = [decoded.ids[n] for n in order.tolist()]
+    return Table(ticker, decoded.stands[feed][order], sorted_columns, ids)
+
+
+def l2_table_of(
+    decoded: Decoded,
+    order: I64,
+    received_us: I64,
+    packet_id: I64,
+    lines: I32,
+    gather: Callable[..., Any],
+) -> L2Table:
+    """The book updates in the order given; `gather` puts their levels behind one another."""
+    columns, levels = decoded.tables["l2"], decoded.levels
+    assert levels is not None
+    counts = np.diff(levels.ends)[order]
+    ends = np.zeros(len(order) + 1, np.int64)
+    np.cumsum(counts, out=ends[1:])
+    side, price, qty = levels.side, levels.price, levels.qty
+    if not (order[1:] > order[:-1]).all():
+        parts = np.empty(len(side), np.int8), np.empty(len(side)), np.empty(len(side))
+        gather(levels.ends[order], counts, side, price, qty, ends, *parts)
+        side, price, qty = parts
+    frame = columns["frame"][order]
+    return L2Table(
+        columns["timestamp"][order],
+        columns["engine_timestamp"][order],
+        received_us[frame],
+        packet_id[frame],
+        columns["prev_update_id"][order],
+        columns["update_id"][order],
+        np.zeros(len(order), np.uint16),
+        decoded.stands["l2"][order],
+        columns["whole"][order],
+        columns["checksum"][order],
+        lines[frame],
+        ends,
+        side,
+        price,
+        qty,
+        np.empty(len(side), np.int8),
+    )

@@ -1,0 +1,107 @@
+"""Feeds of which only the latest state counts: 24 h statistics, derivatives.
+
+A venue may send what has changed only. A row holds all that is known of its ticker so far.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tickbus.compiled import kernel
+from tickbus_schemas.messages import ABSENT
+
+from tickbus_ingest.session.tables import Flush, Table
+
+I64 = npt.NDArray[np.int64]
+I32 = npt.NDArray[np.int32]
+U16 = npt.NDArray[np.uint16]
+F64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+
+TIME_INFERRED = 1
+
+
+class LatestPolicy:
+    """Merges partial messages of one feed, ticker by ticker; drops what says the same again."""
+
+    def __init__(
+        self, feed: str, tickers: int, values: tuple[str, ...], *, tells_fields: bool
+    ) -> None:
+        """`values`: the columns that may be left out, in the order of their bits in `fields`."""
+        self._feed = feed
+        self._names = values
+        self._tells_fields = tells_fields
+        self._last: F64 = np.full((tickers, len(values)), np.nan)
+        self._last_us: I64 = np.zeros(tickers, np.int64)
+
+    def take(self, table: Table, seen_us: I64, out: Flush) -> None:
+        """Publish rows that say something new."""
+        columns = table.columns
+        whole = [name for name in self._names if columns[name].dtype == np.int64]
+        values = np.stack([_float(columns[name]) for name in self._names], axis=1)
+        fields = np.zeros(len(table), np.uint16)
+        fresh = np.empty(len(table), np.bool_)
+        merge(table.ticker, columns["timestamp"], values, self._last, self._last_us, fields, fresh)
+        for place, name in enumerate(self._names):
+            column = values[:, place]
+            columns[name] = _whole(column) if name in whole else column
+        columns["fields"] = fields
+        columns["flags"] = np.zeros(len(table), np.uint16)
+        inferred = columns["timestamp"] == 0
+        if inferred.any():
+            times = np.where(seen_us > 0, seen_us, columns["rcv_timestamp"])
+            columns["timestamp"] = np.where(inferred, times, columns["timestamp"])
+            columns["flags"][inferred] = TIME_INFERRED
+            out.counts["inferred_times", self._feed] += int(inferred.sum())
+        if not fresh.all():
+            out.fates["duplicate", self._feed] += int(np.count_nonzero(table.stands & ~fresh))
+            out.counts["duplicates", self._feed] += int(np.count_nonzero(~fresh))
+            table = table.take(fresh)
+        if not self._tells_fields:
+            del table.columns["fields"]
+        if len(table):
+            out.publish(self._feed, table)
+
+    def interrupt(self, tickers: list[int]) -> None:
+        """The next message after a pause is published even if it says the same."""
+        self._last_us[tickers] = 0
+
+
+def _float(column: npt.NDArray[Any]) -> F64:
+    """Whole numbers below 2**53 as doubles, ABSENT as NaN."""
+    if column.dtype == np.float64:
+        return column
+    return np.where(column == ABSENT, np.nan, column.astype(np.float64))
+
+
+def _whole(column: F64) -> I64:
+    known = ~np.isnan(column)
+    found = np.full(len(column), ABSENT, np.int64)
+    found[known] = column[known].astype(np.int64)
+    return found
+
+
+@kernel
+def merge(
+    ticker: I32, time: I64, values: F64, last: F64, last_us: I64, fields: U16, fresh: Bool
+) -> None:
+    """Fill what a row leaves out with the last known value, in order; `fields`: what it said.
+
+    last [tickers, values] and last_us [tickers] are carried on. A row that says nothing new at the
+    same time is not fresh.
+    """
+    for n in range(len(ticker)):
+        t = ticker[n]
+        news = time[n] != last_us[t] or time[n] == 0
+        for k in range(values.shape[1]):
+            value = values[n, k]
+            if value != value:
+                values[n, k] = last[t, k]
+                continue
+            fields[n] |= np.uint16(1) << np.uint16(k)
+            news |= value != last[t, k]
+            last[t, k] = value
+        last_us[t] = time[n]
+        fresh[n] = news and fields[n] != 0

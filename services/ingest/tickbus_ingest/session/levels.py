@@ -1,0 +1,421 @@
+"""Price levels of a whole flush: JSON text of many books' sides to columns, by one kernel.
+
+The kernel takes plain decimal numbers that are exact as a double by one multiplication or division,
+as text or as JSON numbers, in arrays or in objects. What it does not take is decided by `_plainly`,
+with a full JSON decoder: rows or a reason.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Raw
+from tickbus.compiled import kernel, part
+from tickbus_schemas.errors import Reject
+
+from tickbus_ingest.venue.contract import Levels
+
+I64 = npt.NDArray[np.int64]
+F64 = npt.NDArray[np.float64]
+I8 = npt.NDArray[np.int8]
+U8 = npt.NDArray[np.uint8]
+Bool = npt.NDArray[np.bool_]
+
+_TEN = 10.0 ** np.arange(23)
+_EXACT = 2**53  # below it an integer, times or over a power of ten up to 22, is the nearest double
+_MANTISSA_MAX = 10**17  # one digit more still fits into 64 bits
+_LONG = 10**15  # from here on a number has more than 15 significant digits
+_NOWHERE = -1
+LEVEL_BYTES_MIN = 6  # `[1,2],` is the shortest level
+QUOTE, COMMA, MINUS, PLUS, DOT, ZERO, NINE, COLON = 34, 44, 45, 43, 46, 48, 57, 58
+OPEN, BACKSLASH, CLOSE, OPEN_OBJECT, CLOSE_OBJECT = 91, 92, 93, 123, 125
+CAPITAL_E, SMALL_E, SPACE = 69, 101, 32
+
+
+@dataclass(slots=True)
+class LevelColumns:
+    """Levels of update i are rows [ends[i], ends[i+1])."""
+
+    ends: I64
+    side: I8
+    price: F64
+    qty: F64
+    long_decimals: int
+    refused: dict[int, str]
+    """updates whose levels are not understood, and why; they have no rows here"""
+
+
+def read_levels(texts: Sequence[bytes | Raw], shape: Levels) -> LevelColumns:
+    """Columns of the sides `texts`: bids and asks of each update, in this order."""
+    lengths = np.fromiter(map(_length, texts), np.int64, len(texts))
+    text_ends = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum(lengths, out=text_ends[1:])
+    text = np.frombuffer(b"".join(texts), np.uint8)
+    room = len(text) // LEVEL_BYTES_MIN + 1
+    side, price, qty = np.empty(room, np.int8), np.empty(room), np.empty(room)
+    updates = len(texts) // 2
+    ends, bad = np.zeros(updates + 1, np.int64), np.zeros(updates, np.bool_)
+    filled, longs = _read(text, text_ends, *_shape(shape), side, price, qty, ends, bad)
+    found = LevelColumns(ends, side[:filled], price[:filled], qty[:filled], longs, {})
+    return _mended(found, bad, texts, shape) if bad.any() else found
+
+
+def _length(text: bytes | Raw) -> int:
+    return len(text) if isinstance(text, bytes) else len(memoryview(text))
+
+
+def _shape(shape: Levels) -> tuple[int, int, U8, U8]:
+    """Places in arrays, and keys in objects."""
+    if isinstance(shape.price, int) and isinstance(shape.size, int):
+        return shape.price, shape.size, _NO_KEY, _NO_KEY
+    price, size = str(shape.price).encode(), str(shape.size).encode()
+    return -1, -1, np.frombuffer(price, np.uint8), np.frombuffer(size, np.uint8)
+
+
+_NO_KEY = np.frombuffer(b"\0", np.uint8)
+
+
+# ---------------------------------------------------------------------- kernel
+
+
+@part
+def _char(text: U8, at: int) -> int:
+    """One character; an unsigned index saves the test for a negative one."""
+    byte: int = text[np.uint64(at)]
+    return byte
+
+
+@part
+def _skip_space(text: U8, at: int, end: int) -> int:
+    while at < end and _char(text, at) <= SPACE:
+        at += 1
+    return at
+
+
+@part
+def _number(text: U8, at: int, end: int) -> tuple[float, int, int]:
+    """A decimal number from `at` on: value, position behind it (-1: not ours), is_long."""
+    negative = at < end and _char(text, at) == MINUS
+    if negative:
+        at += 1
+    start = at
+    value = np.int64(0)
+    while at < end and ZERO <= _char(text, at) <= NINE:
+        if value >= _MANTISSA_MAX:
+            return 0.0, _NOWHERE, 0
+        value = value * 10 + (_char(text, at) - ZERO)
+        at += 1
+    whole = at - start
+    if whole == 0 or (whole > 1 and _char(text, start) == ZERO):
+        return 0.0, _NOWHERE, 0
+    power = 0
+    if at < end and _char(text, at) == DOT:
+        at += 1
+        start = at
+        while at < end and ZERO <= _char(text, at) <= NINE:
+            if value >= _MANTISSA_MAX:
+                return 0.0, _NOWHERE, 0
+            value = value * 10 + (_char(text, at) - ZERO)
+            at += 1
+        power = start - at
+        if power == 0:
+            return 0.0, _NOWHERE, 0
+    is_long = 0
+    if value >= _LONG:
+        while power < 0 and value % 10 == 0:
+            value //= 10
+            power += 1
+        if value >= _EXACT:
+            return 0.0, _NOWHERE, 0
+        is_long = 1 if value >= _LONG else 0
+    if at < end and (_char(text, at) == SMALL_E or _char(text, at) == CAPITAL_E):
+        exponent, at = _exponent(text, at + 1, end)
+        power += exponent
+        if at < 0:
+            return 0.0, _NOWHERE, 0
+    if power < -22 or power > 22:
+        return 0.0, (at if value == 0 else _NOWHERE), 0
+    number = value / _TEN[-power] if power < 0 else value * _TEN[power]
+    return (-number if negative else number), at, is_long
+
+
+@part
+def _exponent(text: U8, at: int, end: int) -> tuple[int, int]:
+    negative = at < end and _char(text, at) == MINUS
+    if at < end and (negative or _char(text, at) == PLUS):
+        at += 1
+    start = at
+    value = 0
+    while at < end and ZERO <= _char(text, at) <= NINE and at - start < 3:
+        value = value * 10 + (_char(text, at) - ZERO)
+        at += 1
+    return (-value if negative else value), (at if at > start else _NOWHERE)
+
+
+@part
+def _value(text: U8, at: int, end: int) -> tuple[float, int, int]:
+    """A number, quoted or not."""
+    if at < end and _char(text, at) == QUOTE:
+        value, at, is_long = _number(text, at + 1, end)
+        if at < 0 or at >= end or _char(text, at) != QUOTE:
+            return 0.0, _NOWHERE, 0
+        return value, at + 1, is_long
+    return _number(text, at, end)
+
+
+@part
+def _skip_value(text: U8, at: int, end: int) -> int:
+    """Behind a string, a number or a word; -1 at anything nested or escaped."""
+    if at < end and _char(text, at) == QUOTE:
+        at += 1
+        while at < end and _char(text, at) != QUOTE:
+            if _char(text, at) == BACKSLASH or _char(text, at) < SPACE:
+                return _NOWHERE
+            at += 1
+        return at + 1 if at < end else _NOWHERE
+    start = at
+    while at < end and (
+        ZERO <= _char(text, at) <= NINE
+        or 97 <= _char(text, at) <= 122
+        or _char(text, at) in (DOT, MINUS, PLUS, CAPITAL_E)
+    ):
+        at += 1
+    return at if at > start else _NOWHERE
+
+
+@part
+def _array(text: U8, at: int, end: int, price_at: int, size_at: int, out: F64) -> tuple[int, int]:
+    """A level `[...]` from behind its bracket: price and size into `out`; behind it, long ones."""
+    place = seen = longs = 0
+    while True:
+        at = _skip_space(text, at, end)
+        if place in (price_at, size_at):
+            value, at, is_long = _value(text, at, end)
+            if at < 0:
+                return _NOWHERE, 0
+            out[0 if place == price_at else 1] = value
+            longs += is_long
+            seen += 1
+        else:
+            at = _skip_value(text, at, end)
+            if at < 0:
+                return _NOWHERE, 0
+        at = _skip_space(text, at, end)
+        if at >= end:
+            return _NOWHERE, 0
+        byte = _char(text, at)
+        at += 1
+        if byte == CLOSE:
+            return (at if seen == 2 else _NOWHERE), longs
+        if byte != COMMA:
+            return _NOWHERE, 0
+        place += 1
+
+
+@part
+def _is_key(text: U8, start: int, end: int, key: U8) -> bool:
+    if end - start != len(key):
+        return False
+    for n in range(len(key)):  # noqa: SIM110  # Numba compiles no generator expression
+        if _char(text, start + n) != key[n]:
+            return False
+    return True
+
+
+@part
+def _object(text: U8, at: int, end: int, price_key: U8, size_key: U8, out: F64) -> tuple[int, int]:
+    """A level `{...}` from behind its brace."""
+    seen = longs = 0
+    while True:
+        at = _skip_space(text, at, end)
+        if at >= end or _char(text, at) != QUOTE:
+            return _NOWHERE, 0
+        start = at + 1
+        at = _skip_value(text, at, end)
+        if at < 0:
+            return _NOWHERE, 0
+        is_price = _is_key(text, start, at - 1, price_key)
+        is_size = _is_key(text, start, at - 1, size_key)
+        at = _skip_space(text, at, end)
+        if at >= end or _char(text, at) != COLON:
+            return _NOWHERE, 0
+        at = _skip_space(text, at + 1, end)
+        if is_price or is_size:
+            value, at, is_long = _value(text, at, end)
+            if at < 0 or seen & (1 if is_price else 2):
+                return _NOWHERE, 0
+            out[0 if is_price else 1] = value
+            seen |= 1 if is_price else 2
+            longs += is_long
+        else:
+            at = _skip_value(text, at, end)
+            if at < 0:
+                return _NOWHERE, 0
+        at = _skip_space(text, at, end)
+        if at >= end:
+            return _NOWHERE, 0
+        byte = _char(text, at)
+        at += 1
+        if byte == CLOSE_OBJECT:
+            return (at if seen == 3 else _NOWHERE), longs
+        if byte != COMMA:
+            return _NOWHERE, 0
+
+
+@part
+def _side(
+    text: U8, at: int, end: int, price_at: int, size_at: int, price_key: U8, size_key: U8,
+    filled: int, price: F64, qty: F64, level: F64,
+) -> tuple[int, int]:  # fmt: skip
+    """All levels of one side behind `filled`; rows filled then (-1: not ours), long ones."""
+    at = _skip_space(text, at, end)
+    if at == end:
+        return filled, 0
+    if _char(text, at) != OPEN:
+        return _NOWHERE, 0
+    longs = 0
+    at = _skip_space(text, at + 1, end)
+    if at < end and _char(text, at) == CLOSE:
+        return (filled if _skip_space(text, at + 1, end) == end else _NOWHERE), 0
+    while at < end:
+        byte = _char(text, at)
+        if byte == OPEN and price_at >= 0:
+            at, long = _array(text, at + 1, end, price_at, size_at, level)
+        elif byte == OPEN_OBJECT and price_at < 0:
+            at, long = _object(text, at + 1, end, price_key, size_key, level)
+        else:
+            return _NOWHERE, 0
+        if at < 0:
+            return _NOWHERE, 0
+        longs += long
+        price[filled], qty[filled] = level[0], level[1]
+        filled += 1
+        at = _skip_space(text, at, end)
+        if at >= end:
+            return _NOWHERE, 0
+        byte = _char(text, at)
+        at = _skip_space(text, at + 1, end)
+        if byte == CLOSE:
+            return (filled if at == end else _NOWHERE), longs
+        if byte != COMMA:
+            return _NOWHERE, 0
+    return _NOWHERE, 0
+
+
+@kernel
+def _read(
+    text: U8, text_ends: I64, price_at: int, size_at: int, price_key: U8, size_key: U8,
+    side: I8, price: F64, qty: F64, ends: I64, bad: Bool,
+) -> tuple[int, int]:  # fmt: skip
+    """Levels of all updates; how many, and how many numbers have too many digits."""
+    filled = longs = 0
+    level = np.empty(2)
+    for n in range(len(bad)):
+        first = filled
+        for own in range(2):
+            begin, end = text_ends[2 * n + own], text_ends[2 * n + own + 1]
+            start = filled
+            filled, long = _side(
+                text, begin, end, price_at, size_at, price_key, size_key,
+                filled, price, qty, level,
+            )  # fmt: skip
+            if filled < 0:
+                bad[n] = True
+                filled = first
+                break
+            longs += long
+            for k in range(start, filled):
+                side[k] = 1 - 2 * own
+        ends[n + 1] = filled
+    return filled, longs
+
+
+# ------------------------------------------------------------- what it left
+
+
+def _mended(
+    found: LevelColumns, bad: Bool, texts: Sequence[bytes | Raw], shape: Levels
+) -> LevelColumns:
+    """The same with the levels that only a full decoder understands."""
+    sides, prices, qtys, counts = [], [], [], np.diff(found.ends)
+    longs, refused, done = found.long_decimals, found.refused, 0
+    for n in np.flatnonzero(bad).tolist():
+        start = int(found.ends[n])
+        try:
+            both = [_plainly(bytes(texts[2 * n + own]), shape) for own in range(2)]
+        except Reject as error:
+            refused[n] = str(error)
+            continue
+        sides += [found.side[done:start], *(_repeated(1 - 2 * k, both[k]) for k in range(2))]
+        prices += [found.price[done:start], *(np.array(own, np.float64)[:, 0] for own in both)]
+        qtys += [found.qty[done:start], *(np.array(own, np.float64)[:, 1] for own in both)]
+        counts[n] = sum(map(len, both))
+        longs += sum(long for own in both for _, _, long in own.tolist())
+        done = start
+    sides.append(found.side[done:])
+    ends = np.zeros(len(bad) + 1, np.int64)
+    np.cumsum(counts, out=ends[1:])
+    return LevelColumns(
+        ends,
+        np.concatenate(sides),
+        np.concatenate([*prices, found.price[done:]]),
+        np.concatenate([*qtys, found.qty[done:]]),
+        int(longs),
+        refused,
+    )
+
+
+def _repeated(side: int, levels: F64) -> I8:
+    return np.full(len(levels), side, np.int8)
+
+
+def _plainly(text: bytes, shape: Levels) -> F64:
+    """[levels, 3]: price, size, whether a number has too many digits. Reject for anything else."""
+    if not text:
+        return np.empty((0, 3))
+    try:
+        levels = msgspec.json.decode(text, type=list[Any] | None) or []
+        pairs = [(level[shape.price], level[shape.size]) for level in levels]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+        raise Reject("price levels are not a list in JSON") from None
+    except (TypeError, LookupError):
+        raise Reject("a price level has no price or no size") from None
+    rows = [(number(price), number(size), is_long(price) + is_long(size)) for price, size in pairs]
+    return np.array(rows, np.float64).reshape(-1, 3)
+
+
+_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+DIGITS_MAX = 64
+LONG_DIGITS = 15  # up to here the shortest text of the nearest double is the number again
+
+
+def number(value: object) -> float:
+    """The nearest double of a decimal text or a JSON number; Reject for anything else."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise Reject(f"not a number: {str(value)[:40]!r}")
+    if isinstance(value, str) and not (
+        len(value) <= DIGITS_MAX and _DECIMAL.fullmatch(value, 0, DIGITS_MAX)
+    ):
+        raise Reject(f"not a number: {value[:40]!r}")
+    try:
+        found = float(value)
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise Reject(f"number out of range: {str(value)[:40]}")
+    return found
+
+
+def is_long(value: object) -> bool:
+    """Whether a decimal text has more significant digits than a double gives back."""
+    digits = str(value).lower().lstrip("-").partition("e")[0]
+    if "." in digits:
+        digits = digits.rstrip("0")
+    return len(digits.replace(".", "").lstrip("0")) > LONG_DIGITS

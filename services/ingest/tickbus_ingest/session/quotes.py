@@ -1,0 +1,154 @@
+"""Best quotes of all tickers: older ones and repeats are dropped, interruptions said."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from tickbus.compiled import kernel
+from tickbus_schemas.messages import ABSENT, BboFlag, StatusKind
+
+from tickbus_ingest.session.tables import Flush, StatusRow, Table
+
+I64 = npt.NDArray[np.int64]
+I32 = npt.NDArray[np.int32]
+I8 = npt.NDArray[np.int8]
+F64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+
+FRESH, STALE, REPEAT = 0, 1, 2
+STALE_RUN_MAX = 64
+"""So many stale quotes in a row without a time mean that the venue began to count anew."""
+VALUES = ("bid_px", "bid_sz", "ask_px", "ask_sz")
+
+
+class QuotePolicy:
+    """The last quote of each ticker, and whether something may be missing since."""
+
+    def __init__(self, tickers: int) -> None:
+        self._last_id: I64 = np.full(tickers, ABSENT, np.int64)
+        self._last_us: I64 = np.zeros(tickers, np.int64)
+        self._last_values: F64 = np.zeros((tickers, 4), np.float64)
+        self._stale_run: I64 = np.zeros(tickers, np.int64)
+        self._said_id: I64 = np.full(tickers, ABSENT, np.int64)
+        self._said_us: I64 = np.full(tickers, ABSENT, np.int64)
+        self._interrupted: Bool = np.zeros(tickers, np.bool_)
+
+    def resume(
+        self, ticker: int, update_id: int, timestamp: int, values: tuple[float, ...]
+    ) -> None:
+        """Go on behind what a predecessor stored; whatever lies between is lost."""
+        self._last_id[ticker] = self._said_id[ticker] = update_id
+        self._last_us[ticker] = self._said_us[ticker] = timestamp
+        self._last_values[ticker] = values
+        self._interrupted[ticker] = True
+
+    def interrupt(self, tickers: list[int]) -> None:
+        """Quotes of these tickers may have been lost: their ids do not tell."""
+        self._interrupted[tickers] = self._said_us[tickers] != ABSENT
+
+    def take(self, table: Table, seen_us: I64, out: Flush) -> None:
+        """Publish the fresh ones. `seen_us`: highest venue time seen before each, 0 where none."""
+        columns = table.columns
+        values = np.stack([columns[name] for name in VALUES], axis=1)
+        verdict = np.empty(len(table), np.int8)
+        fresh = judge_quotes(
+            table.ticker, columns["update_id"], columns["timestamp"], values,
+            self._last_id, self._last_us, self._last_values, self._stale_run, verdict,
+        )  # fmt: skip
+        if fresh < len(table):
+            self._count(table, verdict, out)
+            kept = verdict == FRESH
+            table, seen_us = table.take(kept), seen_us[kept]
+            columns = table.columns
+        if not len(table):
+            return
+        columns["flags"] = _infer_times(columns, seen_us, out)
+        if self._interrupted.any():
+            self._announce(table, out)
+        self._said_id[table.ticker] = columns["update_id"]
+        self._said_us[table.ticker] = columns["timestamp"]
+        out.publish("bbo", table)
+
+    def _count(self, table: Table, verdict: I8, out: Flush) -> None:
+        for value, fate, metric in (
+            (STALE, "stale", "stale_events"),
+            (REPEAT, "duplicate", "duplicates"),
+        ):
+            rows = verdict == value
+            out.fates[fate, "bbo"] += int(np.count_nonzero(table.stands & rows))
+            out.counts[metric, "bbo"] += int(np.count_nonzero(rows))
+
+    def _announce(self, table: Table, out: Flush) -> None:
+        """A gap before the first quote of each ticker that was interrupted."""
+        columns = table.columns
+        for n in np.flatnonzero(self._interrupted[table.ticker]).tolist():
+            ticker = int(table.ticker[n])
+            if not self._interrupted[ticker]:
+                continue
+            self._interrupted[ticker] = False
+            out.counts["gaps", "bbo"] += 1
+            out.statuses.append(
+                StatusRow(
+                    ticker,
+                    StatusKind.GAP,
+                    int(columns["timestamp"][n]),
+                    int(columns["rcv_timestamp"][n]),
+                    int(columns["packet_id"][n]),
+                    feed="bbo",
+                    reason="interrupted; quote ids do not tell what is missing",
+                    from_id=int(self._said_id[ticker]),
+                    to_id=int(columns["update_id"][n]),
+                    from_timestamp=int(self._said_us[ticker]),
+                    to_timestamp=int(columns["timestamp"][n]),
+                )
+            )
+
+
+def _infer_times(columns: dict[str, I64], seen_us: I64, out: Flush) -> npt.NDArray[np.uint16]:
+    """Give quotes without a time the highest one seen of their ticker; their flags."""
+    timestamp = columns["timestamp"]
+    flags = np.zeros(len(timestamp), np.uint16)
+    if not timestamp.all():
+        inferred = timestamp == 0
+        times = np.where(seen_us > 0, seen_us, columns["rcv_timestamp"])
+        columns["timestamp"] = np.where(inferred, times, timestamp)
+        flags[inferred] = BboFlag.TIME_INFERRED
+        out.counts["inferred_times", "bbo"] += int(inferred.sum())
+    return flags
+
+
+@kernel
+def judge_quotes(
+    ticker: I32, update_id: I64, event_us: I64, values: F64,
+    last_id: I64, last_us: I64, last_values: F64, stale_run: I64, verdict: I8,
+) -> int:  # fmt: skip
+    """FRESH, STALE (an older update id) or REPEAT (the same again) for each quote.
+
+    `last_*` and `stale_run` [tickers] are carried from batch to batch; an id that goes back while
+    the venue's time goes on means that the venue began to count anew. Quotes without an id repeat
+    when time and values are the same. Returns how many are fresh.
+    """
+    fresh = 0
+    for n in range(len(ticker)):
+        t = ticker[n]
+        if update_id[n] < last_id[t]:
+            anew = event_us[n] > last_us[t] if event_us[n] else stale_run[t] >= STALE_RUN_MAX
+            if not anew:
+                stale_run[t] += 1
+                verdict[n] = STALE
+                continue
+        elif update_id[n] == last_id[t] and (update_id[n] != ABSENT or event_us[n] == last_us[t]):
+            same = True
+            for k in range(4):
+                same = same and values[n, k] == last_values[t, k]
+            if same:
+                verdict[n] = REPEAT
+                continue
+        stale_run[t] = 0
+        last_id[t] = update_id[n]
+        last_us[t] = event_us[n]
+        for k in range(4):
+            last_values[t, k] = values[n, k]
+        verdict[n] = FRESH
+        fresh += 1
+    return fresh

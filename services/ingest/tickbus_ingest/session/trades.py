@@ -1,0 +1,337 @@
+"""Trades: each one once, what is missing between them said, and put in order where it can be.
+
+Ids of venues that count without holes prove by themselves whether something was lost. Two sockets
+that carry the same trades may overtake each other: what comes too early waits for what is missing,
+bounded, before the hole is called a gap.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from tickbus.compiled import kernel
+from tickbus_schemas.messages import ABSENT, StatusKind
+
+from tickbus_ingest.session.tables import Flush, StatusRow, Table, joined
+from tickbus_ingest.venue.contract import TradeIds
+
+I64 = npt.NDArray[np.int64]
+I32 = npt.NDArray[np.int32]
+I8 = npt.NDArray[np.int8]
+F64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+
+RECENT = 1024
+"""How many of a ticker's last trades are known by id and content; two lines overlap by less."""
+FRESH, REPEAT, HOLE, LATE, REUSED, ANEW = range(6)
+"""Verdicts: new, published before, new behind missing ones, older but new, an id that stood for
+another trade, the venue counts anew."""
+COUNTING, UNIQUE, NONE = range(3)
+_MODES = {
+    TradeIds.DENSE: COUNTING,
+    TradeIds.SEQUENCED: COUNTING,
+    TradeIds.UNIQUE: UNIQUE,
+    TradeIds.NONE: NONE,
+}
+
+
+class TradePolicy:
+    """What was published of every ticker's trades."""
+
+    def __init__(self, tickers: int, ids: TradeIds, *, wait_us: int, feed: str = "trade") -> None:
+        """`wait_us`: how long an early trade waits for the ones before it, in the venue's time."""
+        self._feed = feed
+        self._mode = _MODES[ids]
+        self._wait_us = wait_us
+        self.last_number: I64 = np.full(tickers, ABSENT, np.int64)
+        self.last_us: I64 = np.full(tickers, ABSENT, np.int64)
+        self._slot: I32 = np.full(tickers, -1, np.int32)
+        self._recent: I64 = np.empty((0, RECENT, 2), np.int64)
+        self._filled: I64 = np.zeros(tickers, np.int64)
+        self._interrupted: Bool = np.zeros(tickers, np.bool_)
+        """a hole is certain: nobody could fill it"""
+        self._early: dict[int, Table] = {}
+        """trades that wait for the ones before them"""
+        self._early_since_s: dict[int, float] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Frames whose trade waits."""
+        return sum(int(np.count_nonzero(table.stands)) for table in self._early.values())
+
+    def resume(self, ticker: int, last_number: int, last_us: int) -> None:
+        """Go on behind what a predecessor stored."""
+        self.last_number[ticker], self.last_us[ticker] = last_number, last_us
+        self._interrupted[ticker] = True
+
+    def interrupt(self, tickers: list[int]) -> None:
+        """What was sent to these tickers meanwhile is lost: nobody else carries it."""
+        self._interrupted[tickers] = True
+
+    def take(self, table: Table, out: Flush) -> None:
+        """Publish trades but for those already published; `number` says their order."""
+        if self._mode == COUNTING:
+            table = self._in_order(table)
+        if len(table):
+            self._judge(table, out)
+
+    def tick(self, now_s: float, out: Flush, *, settle: bool) -> None:
+        """Time has passed: what has waited for too long goes out behind a gap."""
+        for ticker in list(self._early):
+            since_s = self._early_since_s.setdefault(ticker, now_s)
+            if settle or now_s - since_s >= 2 * self._wait_us / 1e6:
+                table = self._early.pop(ticker)
+                del self._early_since_s[ticker]
+                order = np.argsort(table.columns["number"], kind="stable")
+                self._judge(_never_back(table.take(order)), out)
+
+    # ----------------------------------------------------------------- order
+
+    def _in_order(self, table: Table) -> Table:
+        """The trades that can go out now, in their order; what is early is kept."""
+        number = table.columns["number"]
+        waits = np.zeros(len(self.last_number), np.bool_)
+        waits[list(self._early)] = True
+        if not holes(table.ticker, number, self.last_number, self._interrupted, waits):
+            return table
+        parts = []
+        for ticker, start, stop in table.segments():
+            own = table.take(np.arange(start, stop))
+            parts.append(self._ordered(ticker, own) if waits[ticker] else own)
+        return joined(parts)
+
+    def _ordered(self, ticker: int, table: Table) -> Table:
+        early = self._early.pop(ticker, None)
+        if early is not None:
+            table = joined([early, table])
+        number, time = table.columns["number"].tolist(), table.columns["timestamp"].tolist()
+        last = int(self.last_number[ticker])
+        out: list[int] = []
+        waiting: dict[int, int] = {}
+        first_us = 0
+        for row, own in enumerate(number):
+            if own <= last:
+                out.append(row)
+            elif own != last + 1:
+                first_us = first_us if waiting else time[row]
+                waiting.setdefault(own, row)
+                if waiting[own] != row:
+                    out.append(row)  # the same again: judged as a repeat
+                if time[row] - first_us >= self._wait_us:
+                    out += [waiting[n] for n in sorted(waiting)]
+                    last = max(waiting)
+                    waiting.clear()
+                continue
+            else:
+                out.append(row)
+                last = own
+            while last + 1 in waiting:
+                last += 1
+                out.append(waiting.pop(last))
+        if waiting:
+            self._early[ticker] = table.take(np.array(sorted(waiting.values()), np.int64))
+        else:
+            self._early_since_s.pop(ticker, None)
+        return _never_back(table.take(np.array(out, np.int64)))
+
+    # --------------------------------------------------------------- verdict
+
+    def _judge(self, table: Table, out: Flush) -> None:
+        columns = table.columns
+        if self._mode != COUNTING and self._interrupted[table.ticker].any():
+            self._say_interrupted(table, out)
+        if (self._slot[table.ticker] < 0).any():
+            self._make_room(table.ticker)
+        verdict = np.empty(len(table), np.int8)
+        before = np.empty((len(table), 2), np.int64)
+        odd = judge_trades(
+            self._mode, table.ticker, columns["number"], columns["timestamp"], columns["side"],
+            columns["price"], columns["qty"], self.last_number, self.last_us, self._slot,
+            self._recent, self._filled, verdict, before,
+        )  # fmt: skip
+        self._interrupted[table.ticker] = False
+        if odd:
+            self._say(table, verdict, before, out)
+            table = table.take(verdict != REPEAT)
+        if len(table):
+            out.publish(self._feed, table)
+
+    def _make_room(self, ticker: I32) -> None:
+        fresh = np.unique(ticker[self._slot[ticker] < 0])
+        first = len(self._recent)
+        self._slot[fresh] = np.arange(first, first + len(fresh), dtype=np.int32)
+        room = np.zeros((len(fresh), RECENT, 2), np.int64)
+        self._recent = np.concatenate((self._recent, room))
+
+    def _say_interrupted(self, table: Table, out: Flush) -> None:
+        """Ids that do not count cannot tell what was lost: the times on both sides do."""
+        columns = table.columns
+        for ticker, row, _ in table.segments():
+            if not self._interrupted[ticker] or self.last_us[ticker] == ABSENT:
+                continue
+            time = int(columns["timestamp"][row])
+            out.counts["gaps", self._feed] += 1
+            out.statuses.append(
+                StatusRow(
+                    ticker,
+                    StatusKind.GAP,
+                    time,
+                    int(columns["rcv_timestamp"][row]),
+                    int(columns["packet_id"][row]),
+                    feed=self._feed,
+                    reason="interrupted; ids do not tell what is missing",
+                    from_timestamp=int(self.last_us[ticker]),
+                    to_timestamp=time,
+                )
+            )
+
+    def _say(self, table: Table, verdict: I8, before: I64, out: Flush) -> None:
+        repeats = verdict == REPEAT
+        if repeats.any():
+            out.fates["duplicate", self._feed] += int(np.count_nonzero(table.stands[repeats]))
+            out.counts["duplicates", self._feed] += int(np.count_nonzero(repeats))
+        out.counts["late_trades", ""] += int(np.count_nonzero(verdict == LATE))
+        for row in np.flatnonzero((verdict == HOLE) | (verdict >= REUSED)).tolist():
+            self._say_one(table, row, int(verdict[row]), before[row].tolist(), out)
+
+    def _say_one(self, table: Table, row: int, verdict: int, before: list[int], out: Flush) -> None:
+        columns = table.columns
+        number, time = int(columns["number"][row]), int(columns["timestamp"][row])
+        status = StatusRow(
+            int(table.ticker[row]),
+            StatusKind.GAP,
+            time,
+            int(columns["rcv_timestamp"][row]),
+            int(columns["packet_id"][row]),
+            feed=self._feed,
+        )
+        if verdict == REUSED:
+            status.kind = StatusKind.NOTICE
+            status.reason = "an id of an earlier trade stands for another one: both are kept"
+            status.from_id = status.to_id = number
+            out.counts["reused_ids", self._feed] += 1
+        else:
+            status.reason = "trade ids are missing"
+            if verdict == ANEW:
+                status.reason = "the venue counts its trades anew: what lies between is not known"
+            status.from_id, status.from_timestamp = before
+            status.to_id, status.to_timestamp = number, time
+            out.counts["gaps", self._feed] += 1
+        out.statuses.append(status)
+
+
+def _never_back(table: Table) -> Table:
+    """What waited carries the packet that released it: packet_id never goes back in the log."""
+    packet_id = table.columns["packet_id"]
+    table.columns["packet_id"] = np.maximum.accumulate(packet_id)
+    return table
+
+
+@kernel
+def holes(ticker: I32, number: I64, last_number: I64, interrupted: Bool, waits: Bool) -> bool:
+    """Whether some ticker's numbers leave a hole that another line may fill; marks it in `waits`.
+
+    waits [tickers]: set for those that have early trades already.
+    """
+    found = False
+    n = 0
+    while n < len(ticker):
+        t = ticker[n]
+        last = last_number[t]
+        known = last != ABSENT and not interrupted[t]
+        while n < len(ticker) and ticker[n] == t:
+            if known and number[n] > last + 1:
+                waits[t] = True
+            known = True
+            last = max(last, number[n])
+            n += 1
+        found |= waits[t]
+    return found
+
+
+@kernel
+def judge_trades(
+    mode: int, ticker: I32, number: I64, timestamp: I64, side: I8, price: F64, qty: F64,
+    last_number: I64, last_us: I64, slot: I32, recent: I64, filled: I64, verdict: I8, before: I64,
+) -> int:  # fmt: skip
+    """A verdict for each trade, in order; how many are not FRESH.
+
+    recent [slots, RECENT, 2]: number and content of the last trades published of each ticker,
+    `filled` [tickers] of them ever; before [out]: last number and time before each trade.
+    """
+    odd = 0
+    price_bits, qty_bits = price.view(np.int64), qty.view(np.int64)
+    for n in range(len(ticker)):
+        t = ticker[n]
+        own, time = number[n], timestamp[n]
+        last, was_us = last_number[t], last_us[t]
+        before[n, 0], before[n, 1] = last, was_us
+        content = _mix(price_bits[n], qty_bits[n], time, side[n])
+        ring = recent[slot[t]]
+        found = FRESH
+        if mode == UNIQUE:
+            found = _seen(ring, filled[t], own, content)
+        elif mode == COUNTING and last != ABSENT and own != last + 1:
+            found = _seen(ring, filled[t], own, content)
+            if found == FRESH:
+                found = _place(ring, filled[t], own, last, time, was_us)
+        verdict[n] = found
+        odd += found != FRESH
+        if found == REPEAT:
+            continue
+        at = filled[t] % RECENT
+        ring[at, 0], ring[at, 1] = own, content
+        filled[t] += 1
+        if last == ABSENT or own > last or time > was_us or mode != COUNTING:
+            last_number[t], last_us[t] = own, time
+    return odd
+
+
+@kernel
+def content_numbers(
+    ticker: I32, packet_id: I64, timestamp: I64, side: I8, price: F64, qty: F64, number: I64
+) -> None:
+    """Numbers for events without an id, made of their content; equal ones of a packet differ."""
+    price_bits, qty_bits = price.view(np.int64), qty.view(np.int64)
+    for n in range(len(ticker)):
+        number[n] = _mix(price_bits[n], qty_bits[n], timestamp[n], side[n])
+        for k in range(n - 1, -1, -1):
+            if packet_id[k] != packet_id[n] or ticker[k] != ticker[n]:
+                break
+            if number[k] == number[n]:
+                number[n] += 1
+
+
+@kernel
+def _mix(price: int, qty: int, time: int, side: int) -> int:
+    """A hash of a trade's content."""
+    mixed = np.int64(price) * np.int64(-7046029254386353131)
+    mixed ^= np.int64(qty) * np.int64(-4417276706812531889)
+    mixed ^= (np.int64(time) << 2) ^ np.int64(side)
+    return int(mixed ^ (mixed >> 29))
+
+
+@kernel
+def _seen(ring: I64, filled: int, own: int, content: int) -> int:
+    """REPEAT, REUSED or FRESH by what the ring knows."""
+    other = False
+    for k in range(min(filled, RECENT)):
+        if ring[k, 0] == own:
+            if ring[k, 1] == content:
+                return REPEAT
+            other = True
+    return REUSED if other else FRESH
+
+
+@kernel
+def _place(ring: I64, filled: int, own: int, last: int, time: int, was_us: int) -> int:
+    """Of a number that the ring does not hold and that does not follow the last one."""
+    if own > last:
+        return HOLE
+    if time > was_us:
+        return ANEW
+    oldest = last + 1
+    for k in range(min(filled, RECENT)):
+        oldest = min(oldest, ring[k, 0])
+    # Below the known window it was published long ago, or by a predecessor.
+    return LATE if own >= oldest else REPEAT

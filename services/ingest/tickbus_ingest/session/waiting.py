@@ -1,0 +1,67 @@
+"""Updates that wait for a snapshot: bounded, in order of arrival."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+
+from tickbus_ingest.session.tables import L2Table
+
+PACKETS_MAX = 20_000
+
+
+class Waiting:
+    """The updates of one ticker for which there is no book yet."""
+
+    def __init__(self) -> None:
+        self._tables: deque[L2Table] = deque()
+        self.packets = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._tables)
+
+    def __iter__(self) -> Iterator[L2Table]:
+        return iter(self._tables)
+
+    @property
+    def first(self) -> L2Table:
+        """The oldest updates."""
+        return self._tables[0]
+
+    @property
+    def last(self) -> L2Table:
+        """The newest updates."""
+        return self._tables[-1]
+
+    @property
+    def frames(self) -> int:
+        """Frames that stand or fall with these updates."""
+        return sum(int(np.count_nonzero(table.stands)) for table in self._tables)
+
+    def add(self, table: L2Table) -> list[L2Table]:
+        """Keep updates; the oldest that had to give way for them."""
+        self._tables.append(table)
+        self.packets += len(table)
+        dropped = []
+        while self.packets > PACKETS_MAX and len(self._tables) > 1:
+            dropped.append(self._tables.popleft())
+            self.packets -= len(dropped[-1])
+        return dropped
+
+    def forget(self, packets: int) -> L2Table:
+        """Take the first packets of the oldest updates out."""
+        table = self._tables.popleft()
+        if packets < len(table):
+            self._tables.appendleft(table.cut(packets, len(table)))
+            table = table.cut(0, packets)
+        self.packets -= packets
+        return table
+
+    def take_all(self) -> list[L2Table]:
+        """All of them; nothing waits any more."""
+        tables = list(self._tables)
+        self._tables.clear()
+        self.packets = 0
+        return tables

@@ -1,0 +1,338 @@
+"""What a venue's file says of itself: the whole contract between one exchange and ingest.
+
+A venue module defines one class named `Venue`. It is found by its name, which is the exchange's
+token. It is data and four pure functions: it holds no socket and no clock, and what it counts per
+connection stands in the `Line` that it is given.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+from tickbus.book.orderbook import OrderBook
+from tickbus_schemas.errors import Fatal
+from tickbus_schemas.exchanges import Exchange
+
+from tickbus_ingest.venue.instruments import Instrument
+
+if TYPE_CHECKING:
+    from tickbus_ingest.venue.rows import Rows
+
+
+class Snapshots(Enum):
+    """How a full book comes."""
+
+    PULLED = "pulled"
+    """over REST, joined to the updates that wait: `snapshot_request`, `parse_snapshot`"""
+    PUSHED = "pushed"
+    """as the first message of a subscription, or whenever the venue likes; asked for again by
+    another subscription. A venue that defines `snapshot_request` too is asked for one over REST
+    where no pushed one comes"""
+    EVERY_FRAME = "every frame"
+    """each message is a whole book"""
+    NONE = "none"
+    """the venue has no books"""
+
+
+class UpdateIds(Enum):
+    """What a book update says of the one before it."""
+
+    LINKED = "linked"
+    """it names the update that it follows"""
+    COUNTED = "counted"
+    """its number is the last one of the ticker + 1"""
+    PER_CONNECTION = "per connection"
+    """messages are counted over the whole connection; `read` calls `rows.lost` at a hole"""
+    CHECKSUM = "checksum"
+    """no number: `checksum` of the book tells whether it is right"""
+    NONE = "none"
+    """nothing: each message must be a whole book, or nobody can know"""
+
+
+class TradeIds(Enum):
+    """What the identity of a trade proves."""
+
+    DENSE = "dense"
+    """ids count by one for each ticker: a hole is a loss"""
+    SEQUENCED = "sequenced"
+    """a separate number that counts by one stands beside the id"""
+    UNIQUE = "unique"
+    """an id is never used twice, and says nothing else"""
+    NONE = "none"
+    """trades have no id"""
+
+
+class What(Enum):
+    """What a limit is about; the unit of its number stands beside it."""
+
+    ATTEMPTS = "connection attempts"
+    """of one address: connections opened within `per_s`"""
+    CONNECTIONS = "connections"
+    """open at once"""
+    STREAMS = "streams a connection"
+    MESSAGES = "messages a connection"
+    """client frames within `per_s`"""
+    SUBSCRIPTIONS = "subscription requests a connection"
+    """within `per_s`"""
+    ARGUMENTS = "arguments a frame"
+    FRAME_BYTES = "bytes a frame"
+    """of a client frame"""
+    WEIGHT = "request weight"
+    """REST units within `per_s`"""
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """At most `n` of something; `per_s`: within so many seconds, 0 where it is no rate."""
+
+    what: What
+    n: int
+    per_s: float = 0.0
+
+
+class Keepalive(msgspec.Struct, frozen=True):
+    """What the client sends so that the venue does not hang up: `frame` each `every_s`.
+
+    `as_ping`: a WebSocket ping instead of a text frame.
+    """
+
+    frame: bytes
+    every_s: float
+    as_ping: bool = False
+
+
+class Levels(msgspec.Struct, frozen=True):
+    """How a venue writes price levels in JSON.
+
+    Arrays: where price and size stand (`["1.5", "2", ...]` is 0 and 1; `["new", 1.5, 2]` is 1 and
+    2). Objects: the keys of both (`{"px": "1.5", "sz": "2"}`).
+    """
+
+    price: int | str = 0
+    size: int | str = 1
+
+
+PAIRS = Levels()
+
+
+class Compression(Enum):
+    """What a frame's bytes are packed in."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    DEFLATE = "deflate"
+
+
+class Get(msgspec.Struct, frozen=True):
+    """A REST request: path below the REST address, weight in the venue's budget, what it is for."""
+
+    path: str
+    weight: int = 1
+    ticker: str = ""
+    host: int = 0
+    """index into `Venue.rest_urls`"""
+    body: bytes = b""
+    """not empty: a POST"""
+
+
+class Poll(msgspec.Struct, frozen=True):
+    """A REST body that is asked for again and again, because no channel carries it."""
+
+    get: Get
+    every_s: float
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """One subscription: the venue's name for it, whose it is, and which feeds it carries."""
+
+    name: str
+    ticker: str
+    """"" for a stream of the whole market"""
+    feeds: tuple[str, ...]
+
+
+class Route(msgspec.Struct, frozen=True):
+    """What shares a connection: streams, and the path below a WebSocket address."""
+
+    path: str
+    streams: tuple[Stream, ...]
+    host: int = 0
+    """index into `Venue.websocket_urls`"""
+    address: Get | None = None
+    """where the URL must be asked for before each connection; `Venue.address` reads the answer"""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A frame to send, and how many answers the venue gives to it."""
+
+    frame: bytes
+    answers: int = 1
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """One open connection of a route: N lines may carry the same one.
+
+    `memory` is the venue's own: whatever it counts per connection, emptied by `connected`.
+    """
+
+    number: int
+    """place of the line among all that are held; stands in status rows and recordings"""
+    route: Route
+    memory: dict[str, Any] = field(default_factory=dict)
+
+
+class Venue(ABC):
+    """One exchange's market. Each property stands with its source beside it in the venue's file."""
+
+    exchange: ClassVar[Exchange]
+    docs: ClassVar[tuple[str, ...]]
+    websocket_urls: ClassVar[tuple[str, ...]]
+    rest_urls: ClassVar[tuple[str, ...]]
+    feeds: ClassVar[tuple[str, ...]]
+    """the feeds that the venue has channels (or polls) for"""
+
+    snapshots: ClassVar[Snapshots]
+    update_ids: ClassVar[UpdateIds]
+    trade_ids: ClassVar[TradeIds]
+    numbering_is_global: ClassVar[bool] = True
+    """two connections show the same numbers, so they may be merged update by update"""
+    drops_equal: ClassVar[bool] = False
+    """the first update after a pulled snapshot is dropped when it ends exactly at the snapshot"""
+    book_depth: ClassVar[int] = 0
+    """levels a side that the venue's books have, where it does not say which ones fall out"""
+    levels: ClassVar[Levels] = PAIRS
+    compression: ClassVar[Compression] = Compression.NONE
+
+    keepalive: ClassVar[Keepalive | None] = None
+    connection_life_s: ClassVar[float] = float("inf")
+    """a connection is replaced before it is this old"""
+    maintenance_codes: ClassVar[frozenset[int]] = frozenset()
+    """close codes that announce maintenance: reconnecting at once is no use"""
+    silence_s: ClassVar[float] = 0.0
+    """a connection may be silent for so long; 0: the setting's value"""
+    limits: ClassVar[tuple[Limit, ...]]
+    weight_header: ClassVar[str] = ""
+    """header of an HTTP answer that tells the weight used in the running window"""
+
+    def __init__(self, instruments: Sequence[Instrument], feeds: Sequence[str]) -> None:
+        """Fatal for a feed that the venue does not have."""
+        missing = [feed for feed in feeds if feed not in self.feeds]
+        if missing:
+            raise Fatal(
+                f"ingest.feeds: {self.exchange.token} has no {' and no '.join(missing)}: "
+                f"choose among {', '.join(self.feeds)}"
+            )
+        self.instruments = {one.ticker: one for one in instruments}
+        self.tickers = list(self.instruments)
+        self.wanted = tuple(feeds)
+        self.index = {ticker: n for n, ticker in enumerate(self.tickers)}
+
+    # ---------------------------------------------------------- instruments
+
+    @classmethod
+    @abstractmethod
+    def instruments_requests(cls) -> list[Get]:
+        """Where the list of instruments is; several bodies where the venue splits it."""
+
+    @classmethod
+    @abstractmethod
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
+        """The instruments in the bodies; Reject for other bodies."""
+
+    # -------------------------------------------------------- subscriptions
+
+    @abstractmethod
+    def routes(self) -> list[Route]:
+        """The connections that the wanted tickers and feeds need, with their streams.
+
+        `split` spreads the streams of one path over connections that the limits allow.
+        """
+
+    @abstractmethod
+    def subscribe(self, streams: Sequence[Stream]) -> list[Request]:
+        """Frames that subscribe to these streams; also sent when a silent one is asked for anew."""
+
+    @abstractmethod
+    def unsubscribe(self, streams: Sequence[Stream]) -> list[Request]:
+        """Frames that end these subscriptions."""
+
+    def connected(self, line: Line) -> None:
+        """A connection was opened: what was counted on the last one is forgotten."""
+        line.memory.clear()
+
+    def address(self, body: bytes) -> str:
+        """The WebSocket URL in the answer to `Route.address`."""
+        raise NotImplementedError
+
+    # --------------------------------------------------------------- frames
+
+    @abstractmethod
+    def read(self, frame: bytes, line: Line, rows: Rows) -> None:
+        """Append what one frame holds to `rows`.
+
+        Reject for what is not understood in full: then nothing of the frame is kept.
+        """
+
+    def snapshot_request(self, ticker: str, levels: int) -> Get | None:
+        """Where the full book of a ticker is; `levels` 0: the most that the venue gives."""
+        return None
+
+    def parse_snapshot(self, body: bytes, ticker: str, rows: Rows) -> None:
+        """Append the book in a REST body as one `rows.l2(..., snapshot=True)`; else Reject."""
+        raise NotImplementedError
+
+    def polls(self) -> list[Poll]:
+        """REST bodies that carry wanted feeds for which there is no channel."""
+        return []
+
+    def parse_poll(self, body: bytes, get: Get, rows: Rows) -> None:
+        """Append what a polled body holds; Reject for what is not understood."""
+        raise NotImplementedError
+
+    def checksum(self, book: OrderBook, instrument: Instrument) -> int:
+        """The checksum of a book as the venue computes it; compared with `rows.l2(checksum=)`."""
+        raise NotImplementedError
+
+    # ----------------------------------------------------------------- REST
+
+    def hold_s(self, status: int, headers: Mapping[str, str]) -> float | None:
+        """How long an HTTP answer forbids all requests; None when it does not.
+
+        The common reading: 429, 418 and 403 with Retry-After in seconds.
+        https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+        """
+        return retry_after_s(headers) if status in (429, 418) else None
+
+    # --------------------------------------------------------------- common
+
+    @classmethod
+    def limit(cls, what: What, default: int = 2**31) -> int:
+        """The number of one limit; `default` where the venue names none."""
+        return min((one.n for one in cls.limits if one.what is what), default=default)
+
+    def split(self, path: str, streams: Sequence[Stream], host: int = 0) -> list[Route]:
+        """Routes of one path, each with as many streams as a connection may carry."""
+        most = self.limit(What.STREAMS)
+        return [
+            Route(path, tuple(streams[n : n + most]), host) for n in range(0, len(streams), most)
+        ]
+
+
+HELD_AFTER_BAN_S = 60.0
+"""When a venue refuses requests without saying for how long."""
+HELD_MAX_S = 3600.0
+"""A longer time is not believed."""
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float:
+    """Seconds in the header Retry-After, at most HELD_MAX_S."""
+    try:
+        seconds = float(headers.get("Retry-After", HELD_AFTER_BAN_S))
+    except ValueError:
+        return HELD_AFTER_BAN_S
+    return min(max(seconds, 0.0), HELD_MAX_S) if seconds == seconds else HELD_AFTER_BAN_S

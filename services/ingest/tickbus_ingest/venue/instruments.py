@@ -1,0 +1,43 @@
+"""An instrument as a venue lists it: what its prices and quantities mean."""
+
+from __future__ import annotations
+
+from math import nan
+
+import msgspec
+from tickbus_schemas.messages import ABSENT, InstrumentKind, InstrumentStatus, OptionType
+
+
+class Instrument(msgspec.Struct, frozen=True, kw_only=True):
+    """One ticker of a venue. NaN, ABSENT and "" stand for what the venue does not say."""
+
+    ticker: str
+    """as the venue spells it"""
+    kind: InstrumentKind = InstrumentKind.SPOT
+    base: str = ""
+    quote: str = ""
+    settle: str = ""
+    tick_size: float = nan
+    lot_size: float = nan
+    min_qty: float = nan
+    contract_size: float = nan
+    """how much one unit of `qty` stands for"""
+    contract_unit: str = ""
+    """of what: an asset's name"""
+    price_precision: int = ABSENT
+    """decimals of a price on the wire"""
+    qty_precision: int = ABSENT
+    inverse: bool = False
+    status: InstrumentStatus = InstrumentStatus.TRADING
+    venue_status: str = ""
+    """the venue's own word"""
+    expiry_timestamp: int = ABSENT
+    strike: float = nan
+    option_type: OptionType = OptionType.NONE
+
+
+def decimals(step: str) -> int:
+    """Decimals that a step such as `0.010` or `1e-8` needs: 2 and 8."""
+    mantissa, _, exponent = step.lower().partition("e")
+    digits = len(mantissa.partition(".")[2].rstrip("0"))
+    return max(digits - int(exponent or 0), 0)

@@ -1,0 +1,152 @@
+"""A venue's vectors: frames, and what its documents say that they mean. See README.md here.
+
+A file is a story: its steps go through one decoder and one session in their order. `reading` and
+`playing` do that, `comparing` tells what differs from what is expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+from tickbus_ingest.exchanges import load
+from tickbus_ingest.venue.contract import Venue
+from tickbus_ingest.venue.instruments import Instrument
+
+FOLDER = Path(__file__).parent
+Row = dict[str, Any]
+
+
+class Step(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """One line of a file."""
+
+    name: str = ""
+    frame: Raw | UnsetType = UNSET
+    """the wire text: a JSON value as it stands here, or a JSON text that holds it"""
+    hex: str | None = None
+    """the frame's bytes, where they are no text"""
+    line: int = 0
+    snapshot_of: str | None = None
+    """ticker of a REST book, which is in `body`"""
+    poll: str | None = None
+    """path of a polled REST body"""
+    body: Raw | UnsetType = UNSET
+    reconnect: int | None = None
+    """this line broke, and is open again"""
+    wait_s: float | None = None
+    """so much time passes"""
+    setup: Setup | None = None
+    """other tickers and feeds than those of setup.json: only in a file's first line"""
+
+    rows: dict[str, list[Row]] | None = None
+    reject: str | None = None
+    ignored: str | list[str] | None = None
+    control: Row | list[Row] | None = None
+    replies: list[Raw] | None = None
+    lost: str | None = None
+
+    publishes: dict[str, list[Row]] | None = None
+    asks: list[str] | None = None
+    resubscribes: list[str] | None = None
+
+    @property
+    def is_frame(self) -> bool:
+        """Whether it comes over a connection."""
+        return isinstance(self.frame, Raw) or self.hex is not None
+
+    @property
+    def is_body(self) -> bool:
+        """Whether it is the answer to a REST request."""
+        return isinstance(self.body, Raw)
+
+    @property
+    def data(self) -> bytes:
+        """The bytes of the frame or the body."""
+        if self.hex is not None:
+            return bytes.fromhex(self.hex)
+        text = self.frame if isinstance(self.frame, Raw) else self.body
+        assert isinstance(text, Raw), f"{self.name!r} is no frame and no body"
+        return wire_text(text)
+
+
+class Setup(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What ingest is told to take."""
+
+    tickers: tuple[str, ...]
+    feeds: tuple[str, ...]
+
+
+class Listed(msgspec.Struct, forbid_unknown_fields=True):
+    """instruments.json: the venue's answers to `instruments_requests`, and what they list."""
+
+    bodies: list[Raw]
+    instruments: list[Row]
+
+
+@dataclass(slots=True)
+class Story:
+    """The steps of one file."""
+
+    token: str
+    file: str
+    setup: Setup
+    steps: list[Step]
+    instruments: list[Instrument] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.token}/{self.file}"
+
+    def venue(self) -> Venue:
+        """The venue as ingest makes it for this story."""
+        chosen = {one.ticker: one for one in self.instruments}
+        missing = [ticker for ticker in self.setup.tickers if ticker not in chosen]
+        if missing:
+            raise AssertionError(f"{self}: instruments.json does not list {', '.join(missing)}")
+        return load(self.token)([chosen[ticker] for ticker in self.setup.tickers], self.setup.feeds)
+
+
+def tokens() -> list[str]:
+    """The venues that have a folder of vectors."""
+    return sorted(path.name for path in FOLDER.iterdir() if (path / "setup.json").is_file())
+
+
+def listed(token: str) -> tuple[list[bytes], list[Row]]:
+    """The bodies of a venue's list of instruments, and the rows expected of them."""
+    found = msgspec.json.decode((FOLDER / token / "instruments.json").read_bytes(), type=Listed)
+    return [wire_text(body) for body in found.bodies], found.instruments
+
+
+def files() -> list[str]:
+    """All stories of all venues, as `<token>/<file>`."""
+    found = [path for token in tokens() for path in sorted((FOLDER / token).glob("*.jsonl"))]
+    return [f"{path.parent.name}/{path.name}" for path in found]
+
+
+def story(file: str) -> Story:
+    """The steps of one file."""
+    token, _, name = file.partition("/")
+    setup = msgspec.json.decode((FOLDER / token / "setup.json").read_bytes(), type=Setup)
+    steps = list(_steps(FOLDER / file))
+    if steps and steps[0].setup:
+        setup = steps.pop(0).setup or setup
+    return Story(token, name, setup, steps, load(token).parse_instruments(listed(token)[0]))
+
+
+def _steps(path: Path) -> Iterator[Step]:
+    decoder = msgspec.json.Decoder(Step)
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if line.strip():
+            try:
+                yield decoder.decode(line)
+            except msgspec.MsgspecError as error:
+                raise AssertionError(f"{path.parent.name}/{path.name}:{number}: {error}") from None
+
+
+def wire_text(value: Raw) -> bytes:
+    """What goes over the wire: the text in a JSON string, any other JSON value as it stands."""
+    text = bytes(value).strip()
+    return str(msgspec.json.decode(text)).encode() if text.startswith(b'"') else text
