@@ -153,6 +153,21 @@ def test_a_time_before_2009_or_after_tomorrow_is_refused(frame: bytes) -> None:
     assert "2009" in script.refused[0] or ">= 1" in script.refused[0]
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        trade(7, 5, qty="-1"),
+        quote(5, 5).replace(b'"B":"1"', b'"B":"-1"'),
+        depth(91, 99, 90, 5, [("100", "1")], [("101", "2"), ("102", "-1e-9")]),
+    ],
+)
+def test_a_quantity_below_0_is_refused(frame: bytes) -> None:
+    script = Transcript().say(trade(6, 4), frame, trade(7, 6))
+    assert trade_ids(script.messages) == ["6", "7"]
+    assert len(script.refused) == 1
+    assert "below 0" in script.refused[0]
+
+
 def test_bad_frames_among_good_ones_change_nothing() -> None:
     good = [trade(n, n) for n in range(1, 30)] + [quote(n, n) for n in range(1, 30)]
     bad = [b"", b"\xff" * 99, b'{"a":' * 5000, trade(99, 1, price="NaN"), trade(98, 1, qty="1e400")]

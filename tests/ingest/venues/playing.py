@@ -24,6 +24,9 @@ from tests.ingest.venues.vectors import Row, Step, Story
 
 FEED_OF = {feed.kind: feed.name for feed in FEEDS}
 
+OF_MESSAGES = {"schema", "exchange", "epoch", "message_no", "more"}
+"""Fields that tell of a message, not of what is in it."""
+
 
 class Player:
     """One session; `published` is all that it said, feed by feed."""
@@ -145,7 +148,8 @@ def rows_of(message: Message) -> list[Row]:
         if width.per == "rows" and name not in message.texts
     }
     if not columns:
-        return [msgspec.structs.asdict(message)]
+        row = msgspec.structs.asdict(message)
+        return [{name: value for name, value in row.items() if name not in OF_MESSAGES}]
     for name in message.texts:
         ends = np.frombuffer(getattr(message, f"{name}_offsets"), np.int32).tolist()
         text = getattr(message, f"{name}_bytes").decode()
