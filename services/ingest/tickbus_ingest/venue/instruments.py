@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from math import nan
+from math import isfinite, nan
 
 import msgspec
+from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import ABSENT, InstrumentKind, InstrumentStatus, OptionType
 
 
@@ -41,3 +42,19 @@ def decimals(step: str) -> int:
     mantissa, _, exponent = step.lower().partition("e")
     digits = len(mantissa.partition(".")[2].rstrip("0"))
     return max(digits - int(exponent or 0), 0)
+
+
+def step_of(text: str) -> tuple[float, int]:
+    """A step and the decimals that it needs; NaN and ABSENT for the empty text.
+
+    Reject for anything but a number above 0.
+    """
+    if not text:
+        return nan, ABSENT
+    try:
+        step, digits = float(text), decimals(text)
+    except ValueError:
+        raise Reject(f"step {text[:40]!r} of an instrument is no number") from None
+    if not isfinite(step) or step <= 0:
+        raise Reject(f"step {text[:40]!r} of an instrument is not above 0")
+    return step, digits
