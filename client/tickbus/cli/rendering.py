@@ -34,7 +34,7 @@ _TIMES = ("timestamp", "engine_timestamp", "rcv_timestamp", "end_timestamp")
 
 
 def line(seq: int, subject: str, message: Message) -> str:
-    """`#<sequence> <venue time> <subject>  <what is in it>`; of a batch its last row."""
+    """`#<sequence> <venue time> <subject>  <summary>`; for a batch its last row."""
     time = message.timestamp
     time_us = _last(message, "timestamp") if isinstance(time, bytes) else time
     return f"#{seq} {_clock(time_us)} {subject}  {_summary(message)}"
@@ -73,7 +73,7 @@ def _json(value: dict[str, Any]) -> str:
 
 
 def _last(message: Header, name: str) -> Any:
-    """The last value of a column: a line must not cost a look at every row."""
+    """The last value of a column, without decoding the others."""
     value = column(getattr(message, name), message.columns[name].code)[-1]
     return None if value == ABSENT or value != value else value
 
