@@ -1,4 +1,4 @@
-"""All checks of a dataset in their order; each is in a file of its own."""
+"""Runs all checks of a dataset in order; each is in its own file."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def verify(root: Path, progress: Progress = lambda *_: None) -> Findings:
         progress("files", done, len(flat))
         check_entry(root, entry, findings)
     check_strays(root, entries, findings)
-    if findings.ok:  # rows that are not those committed would only give more of the same
+    if findings.ok:  # rows that differ from the committed ones would only repeat the problem
         _check_rows(root, flat, findings, progress)
     progress("", 0, 0)
     return findings
 
 
 def _check_rows(root: Path, entries: list[Entry], findings: Findings, progress: Progress) -> None:
-    """What rows say about each other: links, books, gaps."""
+    """Check rows against each other: links, books, gaps."""
     files: defaultdict[tuple[str, Owner], list[DataFile]] = defaultdict(list)
     empty: defaultdict[Owner, list[EmptyPacket]] = defaultdict(list)
     for entry in entries:
