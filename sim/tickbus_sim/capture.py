@@ -83,7 +83,9 @@ class Capture:
     @property
     def tickers(self) -> list[str]:
         """Symbols in order of first appearance, as the venue spells them."""
-        named = [topic.symbol for topic in self.topics] + [body.symbol for body in self.bodies]
+        indexes = self.dialect.index_families
+        named = [topic.symbol for topic in self.topics if topic.family not in indexes]
+        named += [body.symbol for body in self.bodies if body.kind != "instruments"]
         return list(dict.fromkeys(symbol for symbol in named if symbol))
 
     @property

@@ -98,7 +98,7 @@ class CaptureVenue(Venue):
 
     def instruments(self, resource: Resource) -> RestBody:
         """The recorded list where it names every ticker, else one made of what was recorded."""
-        recorded = self.other("instruments", "")
+        recorded = self.other("instruments", resource.symbol)
         names_all = recorded is not None and all(
             f'"{ticker}"'.encode() in recorded.text for ticker in self.tickers()
         )

@@ -131,6 +131,8 @@ class Dialect(ABC):
     feeds: ClassVar[Mapping[str, str]]
     """family -> our feeds, with blanks between them; other families are played, and are no feed.
     Of several families that carry one feed the first counts"""
+    index_families: ClassVar[frozenset[str]] = frozenset()
+    """families whose symbols are no tickers: indexes"""
     book_family: ClassVar[str]
     books: ClassVar[Books]
     depth: ClassVar[int] = 0
@@ -141,6 +143,8 @@ class Dialect(ABC):
     """numbers have all decimals of their step"""
     ids_are_shared: ClassVar[bool] = False
     """updates of all symbols are numbered in one series"""
+    counts_updates: ClassVar[bool] = False
+    """an update's number is the last one of its ticker + 1"""
     demo: ClassVar[tuple[str, ...]] = ("BTCDEMO", "ETHDEMO", "SOLDEMO")
     weight_header: ClassVar[str] = ""
     ping_interval_s: ClassVar[float] = 20.0

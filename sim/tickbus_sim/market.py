@@ -275,17 +275,19 @@ class _Ticker:
             return []
         if self._dialect.depth:
             bids, asks = self._visible_changes()
-        first, prev = self._first_id, self._prev_book_id
-        self._prev_book_id, self._first_id = self._update_id, 0
         self._changes += 1
+        first, last, prev = self._first_id, self._update_id, self._prev_book_id
+        if self._dialect.counts_updates:
+            first = last = prev + 1
+        self._prev_book_id, self._first_id = last, 0
         ms = self._venue_ms(time_ns)
         if self._dialect.depth:
             self.shown = self.now()
-            self.shown.event_ms = ms
+            self.shown.event_ms, self.shown.last_id = ms, last
         return [
             Change(
                 self.instrument.ticker, self._texts(bids), self._texts(asks), first,
-                self._update_id, prev, self._changes, ms, self._venue_ms(self._change_ns),
+                last, prev, self._changes, ms, self._venue_ms(self._change_ns),
                 self.shown,
             )
         ]  # fmt: skip

@@ -54,6 +54,7 @@ class MarketVenue(Venue):
             topics=frozenset(
                 topic for topic in market.topics[1:] if topic.family in market.families
             ),
+            played=frozenset(market.topics[1:]),
             route_of=market.dialect.route_of,
             wait_ns=int(serving.subscribe_wait_s * SECOND),
         )

@@ -68,6 +68,7 @@ class Playout:
             topics=frozenset(
                 topic for topic in capture.topics[1:] if topic.family in capture.families
             ),
+            played=frozenset(capture.topics[1:]),
             route_of=capture.dialect.route_of,
             wait_ns=int(subscribe_wait_s * SECOND),
         )

@@ -375,14 +375,20 @@ class Lobby:
     def _accept(self, request: WSUpgradeRequest) -> Connection | WSUpgradeResponseWithListener:
         if self.refuses:
             return WSUpgradeResponseWithListener(WSUpgradeResponse.create_error_response(503), None)
-        return Connection(self, self._open(request.path.decode("latin-1")))
+        target = request.path.decode("latin-1")
+        return Connection(self, open_line(self.dialect, target, has_times=self._has_times))
 
-    def _open(self, target: str) -> Line | Refusal:
+
+def open_line(dialect: Dialect, target: str, *, has_times: bool) -> Line | Refusal:
+    """The connection that a request target opens; `has_times`: the venue has receive times."""
+    try:
         _, path, query = split_url(target)
-        with_times = query.get("tickbus_times") == ["1"]
-        if with_times and not self._has_times:
-            return Refusal("no receive times here: start the venue with --capture-times")
-        line = self.dialect.open(path, query)
-        if isinstance(line, Line):
-            line.with_times = with_times
-        return line
+    except ValueError:
+        return Refusal("no such path")
+    with_times = query.get("tickbus_times") == ["1"]
+    if with_times and not has_times:
+        return Refusal("no receive times here: start the venue with --capture-times")
+    line = dialect.open(path, query)
+    if isinstance(line, Line):
+        line.with_times = with_times
+    return line
