@@ -126,6 +126,8 @@ class Dialect(ABC):
     paths: ClassVar[tuple[str, ...]] = ()
     """beginnings of WebSocket and REST paths that no other venue has: they tell a recording of
     this very venue, which names 127.0.0.1"""
+    path_decides: ClassVar[bool] = False
+    """markets of one exchange share the hosts: only the path tells which one it is"""
     routes: ClassVar[tuple[str, ...]]
     """WebSocket paths; the first one also carries what belongs to none"""
     feeds: ClassVar[Mapping[str, str]]

@@ -25,7 +25,7 @@ def listings(capture: Capture) -> list[Listing]:
     left = [_SAMPLE] * len(capture.topics)
     for text, topic_id in zip(capture.texts, capture.topic_ids, strict=True):
         ticker = capture.topics[topic_id].symbol
-        if ticker and left[topic_id]:
+        if ticker in steps and left[topic_id]:
             left[topic_id] -= 1
             _refine(steps[ticker], text, keeps_zeros)
     for body in capture.bodies:

@@ -46,4 +46,5 @@ def of_url(url: str) -> Exchange | None:
     exact = [one for one in able if load(one).paths and path.startswith(load(one).paths)]
     if exact:
         return exact[0] if len(exact) == 1 else None
+    able = [one for one in able if not load(one).path_decides]
     return able[0] if len(able) == 1 else None

@@ -67,6 +67,7 @@ class BybitDialect(contract.Dialect):
         "tickers": "ticker derivative",
         "allLiquidation": "liquidation",
     }
+    path_decides = True
     book_family = "orderbook"
     books = Books.PUSHED
     depth = 50
