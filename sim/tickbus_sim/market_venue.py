@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import IO, Any
 
 import msgspec
@@ -109,9 +110,14 @@ class MarketVenue(Venue):
         if by is not None and self.dialect.books is Books.PUSHED:
             for topic in joined:
                 if topic.family == self.dialect.book_family and topic.symbol in self.tickers():
-                    text = self.dialect.write_book(topic.symbol, self._market.book(topic.symbol))
-                    by.say(text, self._received_ns(self._time_ns))
+                    by.say(*self._book_now(topic.symbol))
         super()._subscribed(audience, joined, by)
+
+    def _book_now(self, symbol: str) -> tuple[bytes, int]:
+        """The book that a subscription begins with, and when it is sent."""
+        now_ms = (self._market.start_ms or self._opening_ms()) + self._time_ns // 1_000_000
+        book = replace(self._market.book(symbol), event_ms=now_ms, engine_ms=now_ms)
+        return self.dialect.write_book(symbol, book), now_ms * 1_000_000
 
     async def _play_until(self, until_ns: int) -> None:
         frames = self._market.advance(until_ns)
