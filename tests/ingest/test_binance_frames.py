@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus_ingest.buffer import join
+from tickbus_ingest.wire.buffer import join
 from tickbus_ingest.exchanges import load, names
 from tickbus_ingest.exchanges.contract import (
     Control,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tickbus_ingest.buffer import Failed
+from tickbus_ingest.wire.buffer import Failed
 from tickbus_ingest.session.book_rules import SnapshotRule, State
 from tickbus_ingest.session.tables import Flush
 from tickbus_ingest.venue.contract import Get

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tickbus_ingest.buffer import Body, BufferNotice, Connected, Frames
+from tickbus_ingest.wire.buffer import Body, BufferNotice, Connected, Frames
 from tickbus_ingest.exchanges import load
 from tickbus_ingest.publish.messages import Messages
 from tickbus_ingest.session.book_rules import SnapshotRule

@@ -12,9 +12,9 @@ from tickbus_schemas.errors import Fatal, Reject, Retry
 from tickbus_ingest import exchanges, instruments
 from tickbus_ingest.connection import Rest, choose_client
 from tickbus_ingest.flusher import Ingest, jitter
-from tickbus_ingest.raw_lines import one_line
+from tickbus_ingest.wire.raw_lines import one_line
 from tickbus_ingest.reconnect import backoff_s
-from tickbus_ingest.recorder import Recorder
+from tickbus_ingest.wire.recorder import Recorder
 from tickbus_ingest.snapshots import Fetcher
 from tickbus_ingest.venue.contract import Venue
 

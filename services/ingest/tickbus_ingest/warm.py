@@ -6,7 +6,7 @@ import numpy as np
 from tickbus.book.orderbook import OrderBook
 
 from tickbus_ingest import exchanges
-from tickbus_ingest.frames import Frames, join
+from tickbus_ingest.wire.buffer import Frames, join
 from tickbus_ingest.kernels import (
     FEEDS,
     arrange,
@@ -15,7 +15,7 @@ from tickbus_ingest.kernels import (
     observe,
     refuse_insane,
 )
-from tickbus_ingest.raw_lines import encode_frames
+from tickbus_ingest.wire.raw_lines import encode_frames
 from tickbus_ingest.venue.contract import Kind, Venue
 
 

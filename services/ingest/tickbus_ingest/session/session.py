@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from tickbus_schemas.messages import ABSENT, DerivativeField, L2Flag, StatusKind
 
-from tickbus_ingest import buffer
-from tickbus_ingest.buffer import Frames
+from tickbus_ingest.wire import buffer
+from tickbus_ingest.wire.buffer import Frames
 from tickbus_ingest.session.book_rules import BookRules, SnapshotRule, State
 from tickbus_ingest.session.books import TickerBook
 from tickbus_ingest.session.decoding import Decoded, FrameDecoder, l2_table_of, table_of

@@ -10,7 +10,7 @@ from tickbus_runtime.telemetry.metrics import Telemetry
 from tickbus_schemas.errors import Retry
 
 from tickbus_ingest.connection import Answer, Rest, spend
-from tickbus_ingest.frames import Body, Buffer, Failed
+from tickbus_ingest.wire.buffer import Body, Buffer, Failed
 from tickbus_ingest.reconnect import Budget, refusal_hold_s
 from tickbus_ingest.venue.contract import Get, Venue
 

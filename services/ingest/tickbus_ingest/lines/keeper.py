@@ -13,10 +13,10 @@ from tickbus_schemas.errors import Retry
 
 from tickbus_ingest import connection
 from tickbus_ingest.connection import END_OF_INPUT, Closed, Socket
-from tickbus_ingest.frames import Buffer, Connected, Disconnected
-from tickbus_ingest.raw_lines import one_line
+from tickbus_ingest.wire.buffer import Buffer, Connected, Disconnected
+from tickbus_ingest.wire.raw_lines import one_line
 from tickbus_ingest.reconnect import Budget, Silence, backoff_s
-from tickbus_ingest.recorder import Recorder
+from tickbus_ingest.wire.recorder import Recorder
 from tickbus_ingest.venue.contract import Line, Stream, Venue
 
 CHECK_S = 1.0

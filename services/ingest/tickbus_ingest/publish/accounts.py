@@ -13,8 +13,8 @@ import numpy as np
 from tickbus_runtime.telemetry.metrics import Telemetry
 
 from tickbus_ingest.books import State
-from tickbus_ingest.frames import Buffer, Frames
-from tickbus_ingest.recorder import Recorder
+from tickbus_ingest.wire.buffer import Buffer, Frames
+from tickbus_ingest.wire.recorder import Recorder
 from tickbus_ingest.rows import Flush
 from tickbus_ingest.session import Session
 

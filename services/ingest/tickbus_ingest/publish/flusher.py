@@ -24,14 +24,14 @@ from tickbus_schemas.errors import Retry
 from tickbus_ingest.accounts import Accounts
 from tickbus_ingest.batches import Batches, Numbered
 from tickbus_ingest.books import SnapshotRule
-from tickbus_ingest.capture_times import strip_times
+from tickbus_ingest.wire.capture_times import strip_times
 from tickbus_ingest.connection import choose_client
-from tickbus_ingest.frames import Body, Buffer
+from tickbus_ingest.wire.buffer import Body, Buffer
 from tickbus_ingest.lines import LineKeeper
 from tickbus_ingest.packet_traces import PacketTraces
-from tickbus_ingest.raw_lines import one_line
+from tickbus_ingest.wire.raw_lines import one_line
 from tickbus_ingest.reconnect import Budget, backoff_s
-from tickbus_ingest.recorder import Recorder
+from tickbus_ingest.wire.recorder import Recorder
 from tickbus_ingest.resume import resume
 from tickbus_ingest.rows import Flush
 from tickbus_ingest.session import Session

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import aiohttp
 from tickbus_schemas.errors import Fatal, Retry
 
-from tickbus_ingest.frames import Buffer
+from tickbus_ingest.wire.buffer import Buffer
 from tickbus_ingest.reconnect import Budget
 
 if TYPE_CHECKING:
