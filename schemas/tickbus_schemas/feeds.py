@@ -25,6 +25,7 @@ from tickbus_schemas.messages import (
     Instrument,
     L2Batch,
     L2Flag,
+    LiquidationBatch,
     Status,
     TickerBatch,
     TradeBatch,
@@ -141,6 +142,13 @@ FEEDS: tuple[Feed, ...] = (
             "mark {mark_price}, index {index_price}, funding {funding_rate}, "
             "open interest {open_interest}"
         ),
+    ),
+    Feed(
+        name="liquidation",
+        kind=LiquidationBatch,
+        identity=Identity.EVENT,
+        noun="liquidation",
+        shown="{side} {qty} at {price} ({position_side})",
     ),
     Feed(
         name="instrument",

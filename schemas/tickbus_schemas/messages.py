@@ -135,6 +135,14 @@ class DerivativeFlag(IntFlag):
     TIME_INFERRED = 1
 
 
+class LiquidationFlag(IntFlag):
+    """What is special about a liquidation."""
+
+    TIME_INFERRED = 1
+    SAMPLED = 2
+    BANKRUPTCY_PRICE = 4
+
+
 class BookFlag(IntFlag):
     """Quality of a derived row: of a book, a bar or a feature."""
 
@@ -187,6 +195,8 @@ class OptionType(IntEnum):
 
 TAKER = Codes({1: "BUY", -1: "SELL", 0: "UNKNOWN"})
 BOOK_SIDE = Codes({1: "BID", -1: "ASK"})
+ORDER_SIDE = Codes({1: "BUY", -1: "SELL"})
+POSITION_SIDE = Codes({1: "LONG", -1: "SHORT"})
 
 
 class Header(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
@@ -306,6 +316,22 @@ class DerivativeBatch(Header, tag=5, frozen=True, kw_only=True):
     open_interest_value: F64OrNull
     fields: Annotated[U16, DerivativeField]
     flags: Annotated[U16, DerivativeFlag]
+
+
+class LiquidationBatch(Header, tag=6, frozen=True, kw_only=True):
+    """Forced orders of one ticker, a row an order."""
+
+    timestamp: I64
+    engine_timestamp: I64OrZero
+    rcv_timestamp: I64
+    packet_id: I64
+    side: Annotated[I8, ORDER_SIDE]
+    position_side: Annotated[I8, POSITION_SIDE]
+    price: F64
+    average_price: F64OrNull
+    qty: F64
+    filled_qty: F64OrNull
+    flags: Annotated[U16, LiquidationFlag]
 
 
 class Instrument(Header, tag=7, frozen=True, kw_only=True):

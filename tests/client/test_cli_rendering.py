@@ -23,6 +23,8 @@ LINES = {
     "2 tickers, last 61240, high -, low -, volume 1250000",
     "DerivativeBatch": "#7 2026-09-30T08:31:22.383000Z md.bybit_linear.BTCUSDT.derivative  "
     "2 rows, mark 83024.7, index 83075.5, funding 0.0001, open interest 57118.511",
+    "LiquidationBatch": "#7 2024-08-08T00:00:01.123456Z md.binance_usdm.BTCUSDT.liquidation  "
+    "2 liquidations, BUY 1.5 at 61300 (SHORT)",
     "Instrument": "#7 2024-08-08T00:00:00.123456Z md.okx.BTC-USDT-SWAP.instrument  "
     "PERPETUAL BTC USDT, TRADING, tick 0.1, lot 1",
     "BookBatch": "#7 2024-08-08T00:00:00.200000Z book.binance_usdm.BTCUSDT.100ms  "

@@ -14,7 +14,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 from tickbus.lake import manifest, rowhash
-from tickbus.lake.dataset_schema import Column, Rows, Text, from_arrow, to_arrow
+from tickbus.lake.dataset_schema import FEEDS, Column, Rows, Text, from_arrow, to_arrow
 from tickbus.lake.rowhash import RowHash
 
 from tests.writer.logs import derived_log, market_log
@@ -117,7 +117,7 @@ def test_files_have_the_hash_that_their_entry_states(tmp_path: Path) -> None:
     for kind in ("book", "bar", "feature"):
         written(tmp_path, derived_log(kind), stream=f"{kind.upper()}_X")
     files = manifest.committed_files(tmp_path)
-    assert len({file.feed for file in files}) == 7
+    assert {file.feed for file in files} == {*FEEDS}
     for file in files:
         assert rowhash.of_file(tmp_path / file.path) == file.row_hash
 

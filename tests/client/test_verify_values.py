@@ -16,7 +16,14 @@ from tickbus.lake import manifest, rowhash
 from tickbus.lake.verify.check import verify
 from tickbus_schemas import codec
 from tickbus_schemas.feeds import OF_NAME
-from tickbus_schemas.messages import ABSENT, DerivativeField, Instrument, Status, StatusKind
+from tickbus_schemas.messages import (
+    ABSENT,
+    DerivativeField,
+    Instrument,
+    LiquidationBatch,
+    Status,
+    StatusKind,
+)
 
 from tests.client.test_verify import a_file, kinds, rewrite
 from tests.writer.logs import LogWriter, market_log
@@ -192,6 +199,22 @@ def test_rows_beside_an_unreadable_message_are_not_compared(tmp_path: Path) -> N
     findings = verify(tmp_path)
     assert findings.ok
     assert findings.facts["derivative rows compared"] == 0
+
+
+def test_a_liquidation_whose_position_does_not_fit_its_order_is_noticed(tmp_path: Path) -> None:
+    log = LogWriter()
+    log.fence()
+    log.statistics("liquidation", "BTCUSDT", 3)
+    message = codec.decode(log.stored[-1].data)
+    assert isinstance(message, LiquidationBatch)
+    written(tmp_path / "right", log.stored)
+    assert verify(tmp_path / "right").ok
+    log.seq -= 1
+    log.stored.pop()
+    spoilt = msgspec.structs.replace(message, position_side=message.side)
+    log.store("md.binance_usdm.BTCUSDT.liquidation", spoilt)
+    written(tmp_path / "wrong", log.stored)
+    assert verify(tmp_path / "wrong").counts == {"liquidation": 3}
 
 
 @pytest.mark.parametrize(

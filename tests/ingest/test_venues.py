@@ -1,25 +1,81 @@
 """The venue conformance suite: every venue file is asked the same questions.
 
 The venues are found by their files, the frames by their folder `venues/<token>`; see README.md
-there. A new venue adds no test code.
+there. A new venue adds no test code. Bytes that no venue sends: `test_venues_any_bytes.py`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+
 import msgspec
 import pytest
 from tickbus_ingest.exchanges import load, names
+from tickbus_ingest.session.book_rules import State
+from tickbus_ingest.session.decoding import Decoded
+from tickbus_ingest.venue.contract import Snapshots
+from tickbus_schemas.messages import InstrumentStatus, StatusKind
 
-from tests.ingest.venues import vectors
-from tests.ingest.venues.vectors import Reader
+from tests.ingest.venues import comparing, vectors
+from tests.ingest.venues.playing import Player
+from tests.ingest.venues.reading import Reader
+from tests.ingest.venues.vectors import Row, Step, Story
 
 each_file = pytest.mark.parametrize("file", vectors.files())
 each_venue = pytest.mark.parametrize("token", names())
 
 
+def stories(token: str) -> Iterator[Story]:
+    for file in vectors.files():
+        if file.startswith(f"{token}/"):
+            yield vectors.story(file)
+
+
 @each_venue
 def test_a_venue_has_vectors(token: str) -> None:
     assert token in vectors.tokens(), f"write tests/ingest/venues/{token}: see README.md there"
+    assert f"{token}/frames.jsonl" in vectors.files()
+
+
+# ----------------------------------------------------------------- instruments
+
+
+@each_venue
+def test_the_instruments_are_those_in_the_venues_list(token: str) -> None:
+    bodies, expected = vectors.listed(token)
+    found = [msgspec.structs.asdict(one) for one in load(token).parse_instruments(bodies)]
+    assert [one["ticker"] for one in found] == [one["ticker"] for one in expected]
+    for own, wanted in zip(found, expected, strict=True):
+        wrong = comparing.differences(wanted, own, "", all_of_it=True)
+        assert not wrong, f"{token}, {own['ticker']}:\n" + "\n".join(wrong)
+
+
+@each_venue
+def test_an_instrument_says_what_its_prices_and_quantities_mean(token: str) -> None:
+    found = load(token).parse_instruments(vectors.listed(token)[0])
+    trading = [one for one in found if one.status is InstrumentStatus.TRADING]
+    assert trading, f"{token}: instruments.json needs one that is traded now"
+    for one in trading:
+        assert one.tick_size > 0, one
+        assert one.lot_size > 0, one
+        assert 0 <= one.price_precision <= 18, one
+        assert 0 <= one.qty_precision <= 18, one
+        assert one.contract_size > 0, one
+        assert one.base, one
+        assert one.quote, one
+        assert one.contract_unit, one
+        assert one.venue_status, one
+
+
+@each_venue
+def test_each_body_of_instruments_has_its_request(token: str) -> None:
+    requests, (bodies, _) = load(token).instruments_requests(), vectors.listed(token)
+    assert len(requests) == len(bodies)
+    assert all(request.path.startswith("/") for request in requests)
+
+
+# ---------------------------------------------------------------------- frames
 
 
 @each_file
@@ -29,15 +85,210 @@ def test_every_frame_says_what_the_venues_documents_say(file: str) -> None:
     for step in story.steps:
         decoded = reader.step(step)
         if decoded is not None:
-            wrong = vectors.wrong_rows(step, decoded, reader.venue.tickers)
+            wrong = comparing.wrong_rows(step, decoded, reader.venue.tickers)
             assert not wrong, f"{file}, {step.name!r}:\n" + "\n".join(wrong)
 
 
+@each_file
+def test_a_session_publishes_and_asks_what_the_story_says(file: str) -> None:
+    story = vectors.story(file)
+    player = Player.of(story)
+    for step in story.steps:
+        player.step(step)
+        wrong = comparing.wrong_session(step, player)
+        assert not wrong, f"{file}, {step.name!r}:\n" + "\n".join(wrong)
+        assert player.accounted() == player.frames, f"{file}, {step.name!r}: {player.fates}"
+
+
 @each_venue
-def test_the_instruments_are_those_in_the_venues_list(token: str) -> None:
-    bodies, expected = vectors.listed(token)
-    found = [msgspec.structs.asdict(one) for one in load(token).parse_instruments(bodies)]
-    assert [one["ticker"] for one in found] == [one["ticker"] for one in expected]
-    for own, wanted in zip(found, expected, strict=True):
-        wrong = vectors.differences(wanted, own, "", all_of_it=True)
-        assert not wrong, f"{token}, {own['ticker']}:\n" + "\n".join(wrong)
+def test_every_feed_that_a_venue_claims_has_a_frame_that_gives_a_row(token: str) -> None:
+    given: Counter[str] = Counter()
+    for story in stories(token):
+        wanted = {feed.partition(":")[0]: feed for feed in story.setup.feeds}
+        for step in story.steps:
+            given.update({wanted[feed]: len(rows) for feed, rows in (step.rows or {}).items()})
+    if vectors.listed(token)[1]:
+        given["instrument"] += 1
+    missing = [feed for feed in load(token).feeds if not given[feed]]
+    assert not missing, f"{token}: no frame of {', '.join(missing)}"
+
+
+@each_venue
+def test_the_vectors_hold_what_every_venue_has(token: str) -> None:
+    venue, steps = load(token), [step for story in stories(token) for step in story.steps]
+    controls = [one for step in steps for one in _controls(step)]
+    assert any(one.get("answer") and not one.get("error") for one in controls), "an answer"
+    assert any(one.get("error") for one in controls), "an error"
+    assert any(step.ignored for step in steps), "a frame that is no feed of ours"
+    assert any(step.reject for step in steps), "a frame that is refused"
+    whole = [
+        row for step in steps for row in (step.rows or {}).get("l2", ()) if row.get("snapshot")
+    ]
+    assert whole or venue.snapshots is Snapshots.NONE, "a whole book"
+    assert any(step.snapshot_of for step in steps) or venue.snapshots is not Snapshots.PULLED
+    story = next(stories(token))
+    assert any(step.poll for step in steps) or not story.venue().polls(), "a polled body"
+
+
+def _controls(step: Step) -> list[Row]:
+    return step.control if isinstance(step.control, list) else [step.control or {}]
+
+
+# ------------------------------------------------------------ any way of cutting
+
+
+@each_file
+@pytest.mark.parametrize("flush", [2, 7, 2**30])
+def test_frames_hold_the_same_however_many_are_read_at_once(file: str, flush: int) -> None:
+    story = vectors.story(file)
+    assert _read(story, flush) == _read(story, 1)
+
+
+def _read(story: Story, flush: int) -> dict[str, list[object]]:
+    """All events of a story, its frames read so many at once."""
+    reader, found = Reader(story), dict[str, list[object]]()
+    waiting: list[Step] = []
+
+    def read_waiting() -> None:
+        if waiting:
+            data, lines = [step.data for step in waiting], [step.line for step in waiting]
+            _collect(reader.frames(data, lines), reader.venue.tickers, found)
+            waiting.clear()
+
+    for step in story.steps:
+        if step.is_frame:
+            waiting.append(step)
+            if len(waiting) == flush:
+                read_waiting()
+        else:
+            read_waiting()
+            decoded = reader.step(step)
+            if decoded is not None:
+                _collect(decoded, reader.venue.tickers, found)
+    read_waiting()
+    return found
+
+
+def _collect(decoded: Decoded, tickers: list[str], found: dict[str, list[object]]) -> None:
+    for feed, rows in comparing.found_rows(decoded, tickers).items():
+        # repr: a NaN equals no other; the frame's number and a hashed id depend on the run
+        kept = [{k: v for k, v in row.items() if k not in ("frame", "number")} for row in rows]
+        found.setdefault(feed, []).extend(map(repr, kept))
+    found.setdefault("refused", []).extend(decoded.refused[n] for n in sorted(decoded.refused))
+    found.setdefault("replies", []).extend(text for _, text in decoded.replies)
+    found.setdefault("losses", []).extend(reason for _, reason in decoded.losses)
+    found.setdefault("ignored", []).extend(channel for _, channel in decoded.ignored)
+    found.setdefault("controls", []).extend(one.text for one in decoded.controls)
+
+
+@each_file
+@pytest.mark.parametrize("flush", [2, 7, 2**30])
+def test_what_is_published_does_not_depend_on_the_flush(file: str, flush: int) -> None:
+    story = vectors.story(file)
+    assert _played(story, flush) == _played(story, 1)
+
+
+def _played(story: Story, flush: int) -> dict[str, list[str]]:
+    player = Player.of(story)
+    waiting: list[Step] = []
+    for step in [*story.steps, None]:
+        if waiting and (step is None or not step.is_frame or len(waiting) == flush):
+            player.say([one.data for one in waiting], [one.line for one in waiting])
+            waiting.clear()
+        if step is not None and step.is_frame:
+            waiting.append(step)
+        elif step is not None:
+            player.step(step)
+    return {feed: [repr(row) for row in rows] for feed, rows in player.published.items()}
+
+
+@each_file
+def test_a_new_connection_forgets_what_was_counted_on_the_last_one(file: str) -> None:
+    story = vectors.story(file)
+    reader = Reader(story)
+    first, again = dict[str, list[object]](), dict[str, list[object]]()
+    for found in (first, again):
+        for line in reader.lines.values():
+            reader.venue.connected(line)
+        for step in story.steps:
+            decoded = reader.step(step)
+            if decoded is not None:
+                _collect(decoded, reader.venue.tickers, found)
+    assert again == first
+
+
+@each_file
+def test_two_connections_are_counted_apart(file: str) -> None:
+    story = vectors.story(file)
+    one, both = Reader(story), Reader(story)
+    twins = {n: type(line)(n + 100, line.route) for n, line in both.lines.items()}
+    for line in twins.values():
+        both.venue.connected(line)
+    both.lines |= {line.number: line for line in twins.values()}
+    for step in story.steps:
+        if step.reconnect is not None:
+            one.step(step)
+            both.step(step)
+            both.venue.connected(twins[step.reconnect])
+        elif step.is_frame:
+            alone = dict[str, list[object]]()
+            _collect(one.frames([step.data], [step.line]), one.venue.tickers, alone)
+            for number in (step.line, step.line + 100):
+                beside = dict[str, list[object]]()
+                _collect(both.frames([step.data], [number]), both.venue.tickers, beside)
+                assert beside == alone, f"{file}, {step.name!r} over line {number}"
+
+
+@each_file
+def test_a_ticker_that_nobody_asked_for_gives_no_row_and_no_failure(file: str) -> None:
+    story = vectors.story(file)
+    other = msgspec.structs.replace(story.instruments[0], ticker="NOBODYSCOIN")
+    reader = Reader(story, load(story.token)([other], story.setup.feeds))
+    for step in story.steps:
+        if step.is_frame:
+            decoded = reader.frames([step.data], [step.line])
+            assert not decoded.tables, f"{file}, {step.name!r}"
+            why = decoded.refused.get(0, "")
+            assert not why.startswith(comparing.FAILED), f"{file}, {step.name!r}: {why}"
+
+
+# ------------------------------------------------------------------------ books
+
+
+@each_file
+def test_a_snapshot_in_the_middle_replaces_the_book_without_a_gap(file: str) -> None:
+    story = vectors.story(file)
+    if story.venue().snapshots is not Snapshots.PUSHED:
+        pytest.skip("the venue pushes no snapshots")
+    player, first, updated = Player.of(story), dict[str, Step](), 0
+    for step in story.steps:
+        player.step(step)
+        for row in (step.rows or {}).get("l2", ()):
+            ticker = str(row.get("ticker", player.venue.tickers[0]))
+            if row.get("snapshot"):
+                first.setdefault(ticker, step)
+            elif (
+                ticker in first
+                and player.session.books[player.venue.index[ticker]].state is State.LIVE
+            ):
+                updated += 1
+                _assert_replaces(player, ticker, first.pop(ticker))
+    assert updated or "l2" not in story.setup.feeds or file.split("/")[1] != "frames.jsonl", (
+        "frames.jsonl has a snapshot and an update that follows it"
+    )
+
+
+def _assert_replaces(player: Player, ticker: str, step: Step) -> None:
+    book = player.session.books[player.venue.index[ticker]]
+    player.step(step)
+    rows = [
+        row
+        for row in (step.rows or {})["l2"]
+        if row.get("ticker", player.venue.tickers[0]) == ticker
+    ]
+    assert book.state is State.LIVE
+    side, price, qty = book.log.book.levels()
+    held = sorted(zip(side.tolist(), price.tolist(), qty.tolist(), strict=True))
+    assert held == sorted((s, p, q) for s, p, q in rows[-1]["levels"] if q)
+    gaps = [one for one in player.step_published.get("status", ()) if one["kind"] == StatusKind.GAP]
+    assert not gaps

@@ -29,6 +29,7 @@ from tickbus_schemas.messages import (
     Header,
     Instrument,
     L2Batch,
+    LiquidationBatch,
     Message,
     TickerBatch,
     TradeBatch,
@@ -61,7 +62,7 @@ def sizes_of(message: Message) -> dict[str, int]:
 def numbers_of(message: Message) -> list[bytes]:
     """The columns that hold no NaN and no infinity."""
     match message:
-        case TradeBatch() | L2Batch():
+        case TradeBatch() | L2Batch() | LiquidationBatch():
             return [message.price, message.qty]
         case BboBatch() | BookBatch():
             return [message.bid_px, message.bid_sz, message.ask_px, message.ask_sz]
@@ -84,6 +85,8 @@ def consistent(message: Message) -> bool:
                 and (np.diff(offsets.astype(np.int64)) >= 0).all()
                 and np.isin(array(message.side, "<i1"), (1, -1, 0)).all()
             )
+        case LiquidationBatch():
+            return bool(np.isin(array(message.side + message.position_side, "<i1"), (1, -1)).all())
         case BookBatch():
             counts = array(message.bid_levels + message.ask_levels, "<i4")
             return bool(counts.min() >= 0 and counts.max() <= message.depth)
@@ -271,6 +274,7 @@ def columns_of_one_row(kind: type[Header]) -> dict[str, Any]:
 
 BAR = BarBatch(**HEADER, interval_ms=100, **columns_of_one_row(BarBatch))
 TICKER = TickerBatch(**HEADER, **columns_of_one_row(TickerBatch))
+LIQUIDATION = LiquidationBatch(**HEADER, **columns_of_one_row(LiquidationBatch))
 DERIVATIVE = DerivativeBatch(**HEADER, **columns_of_one_row(DerivativeBatch))
 FEATURE = FeatureBatch(
     **HEADER,
@@ -300,7 +304,8 @@ NAN, INFINITE = pack("<f8", [float("nan")]), pack("<f8", [float("inf")])
 
 
 @pytest.mark.parametrize(
-    "message", [TRADE, L2, BBO, TICKER, DERIVATIVE, INSTRUMENT, BOOK, BAR, FEATURE, CLOCK]
+    "message",
+    [TRADE, L2, BBO, TICKER, DERIVATIVE, LIQUIDATION, INSTRUMENT, BOOK, BAR, FEATURE, CLOCK],
 )
 def test_the_messages_that_are_spoilt_below_are_sound_themselves(message: Message) -> None:
     assert same(codec.decode(codec.encode(message)), message)
@@ -356,6 +361,10 @@ def test_the_messages_that_are_spoilt_below_are_sound_themselves(message: Messag
         (FEATURE, {"names": ["mid", "mid"]}, "each name once"),
         (FEATURE, {"values": [NAN, INFINITE]}, "values: an infinite value"),
         (FEATURE, {"values": [NAN, NAN + NAN]}, "not one value a row"),
+        (LIQUIDATION, {"side": b"\x00"}, "side: a value that is none of"),
+        (LIQUIDATION, {"position_side": b"\x02"}, "position_side: a value that is none of"),
+        (LIQUIDATION, {"price": NAN}, "price: .* not finite"),
+        (LIQUIDATION, {"filled_qty": INFINITE}, "filled_qty: an infinite value"),
         (INSTRUMENT, {"tick_size": float("inf")}, "tick_size: an infinite value"),
         (INSTRUMENT, {"strike": float("-inf")}, "strike: an infinite value"),
         (INSTRUMENT, {"lot_size": "0.001"}, "Expected `float`, got `str`"),

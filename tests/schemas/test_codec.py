@@ -172,13 +172,13 @@ def test_a_newer_schema_is_named_even_where_its_fields_cannot_be_read() -> None:
 def test_tags_and_field_order_are_those_of_the_contract(kind: type[Header]) -> None:
     header = ("schema", "exchange", "ticker", "epoch", "message_no", "more")
     assert kind.__struct_fields__[:6] == header
-    # 6 is kept for liquidation.
     assert tag_of(kind) == {
         "TradeBatch": 1,
         "L2Batch": 2,
         "BboBatch": 3,
         "TickerBatch": 4,
         "DerivativeBatch": 5,
+        "LiquidationBatch": 6,
         "Instrument": 7,
         "Status": 8,
         "BookBatch": 9,

@@ -207,6 +207,8 @@ class LogWriter:
             packet = self.tick()
             row = {name: self._drawn(kind, name) for name in kind.columns}
             row |= {"timestamp": self.now_us, "rcv_timestamp": self.now_us + 4, "packet_id": packet}
+            if "position_side" in row:
+                row["position_side"] = -row["side"]
             if "fields" in row:
                 row = self._merged(feed, ticker, row)
             made.append(row)

@@ -94,6 +94,13 @@ def _absent(values: Array) -> Bools:
     return absent
 
 
+def _of_order(
+    rows: dict[str, Array], before: dict[str, Array], gaps: Int64s
+) -> list[tuple[str, Bools]]:
+    """A BUY closes a SHORT, a SELL a LONG."""
+    return [("position_side does not fit its side", rows["position_side"] != -rows["side"])]
+
+
 def _of_kind(
     rows: dict[str, Array], before: dict[str, Array], gaps: Int64s
 ) -> list[tuple[str, Bools]]:
@@ -110,6 +117,7 @@ def _of_kind(
 
 RULES: dict[str, Callable[..., list[tuple[str, Bools]]]] = {
     "derivative": _merged,
+    "liquidation": _of_order,
     "instrument": _of_kind,
 }
 """By feed: a rule gives what is wrong, and in which rows."""
