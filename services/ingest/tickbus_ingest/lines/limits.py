@@ -1,91 +1,123 @@
-"""When to connect, ask and give up waiting: decisions without I/O; times are monotonic seconds."""
+"""A venue's limits, kept by one kind of bucket. No I/O: times are monotonic seconds."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 
-BACKOFF_BASE_S = 0.5
-BACKOFF_MAX_S = 30.0
-WINDOW_S = 300.0
-HELD_AFTER_BAN_S = 60.0
-"""When the venue refuses without saying for how long."""
+from tickbus_ingest.venue.contract import Limit, Venue, What
 
-
-def backoff_s(attempt: int, uniform: Callable[[float, float], float]) -> float:
-    """How long to wait before attempt 1, 2, ...: full jitter below a doubling limit.
-
-    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-    """
-    return uniform(0.0, min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2.0 ** min(attempt, 10)))
+PONGS = 1
+"""Messages a period that are left to the WebSocket library: it answers pings by itself, and venues
+count the answers (Binance:
+https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams)."""
 
 
-@dataclass
-class Budget:
-    """At most `limit` units within any `window_s`: connection attempts, request weights."""
+@dataclass(slots=True)
+class _Rule:
+    """At most `n` units within `per_s`, or at once where `per_s` is 0."""
 
-    limit: int
-    window_s: float = WINDOW_S
-    _spent: deque[tuple[float, int]] = field(default_factory=deque)
-    _held_until_s: float = 0.0
+    n: int
+    per_s: float
+    spent: deque[tuple[float, int]] = field(default_factory=deque)
+    total: int = 0
 
-    def wait_s(self, now_s: float, units: int = 1) -> float:
-        """How long to wait until `units` may be spent; 0 when now."""
-        while self._spent and self._spent[0][0] <= now_s - self.window_s:
-            self._spent.popleft()
-        held_s = max(self._held_until_s - now_s, 0.0)
-        excess = sum(spent for _, spent in self._spent) + units - self.limit
-        for spent_s, spent in self._spent:
+    def expire(self, now_s: float) -> None:
+        while self.per_s and self.spent and self.spent[0][0] <= now_s - self.per_s:
+            self.total -= self.spent.popleft()[1]
+
+    def wait_s(self, now_s: float, units: int) -> float:
+        self.expire(now_s)
+        excess = self.total + units - self.n
+        if excess <= 0 or not self.total:  # more than the limit at once: as soon as nothing counts
+            return 0.0
+        if not self.per_s:
+            return inf
+        at_s = now_s
+        for spent_s, spent in self.spent:
+            at_s = spent_s
+            excess -= spent
             if excess <= 0:
                 break
-            excess -= spent
-            held_s = max(held_s, spent_s + self.window_s - now_s)
-        return held_s
+        return at_s + self.per_s - now_s
 
-    def spend(self, now_s: float, units: int = 1) -> None:
-        """Note that units were spent now."""
-        self._spent.append((now_s, units))
+    def take(self, now_s: float, units: int) -> None:
+        self.total += units
+        if self.per_s:
+            self.spent.append((now_s, units))
+
+
+class Bucket:
+    """Tells how long to wait until more may be done; without limits, never.
+
+    Every window of `per_s` seconds sees at most `n` units: a bucket that fills drop by drop would
+    let twice as many through within one.
+    """
+
+    def __init__(self, *limits: Limit) -> None:
+        self._rules = [_Rule(limit.n, limit.per_s) for limit in limits]
+        self._held_until_s = 0.0
+
+    def wait_s(self, now_s: float, units: int = 1) -> float:
+        """How long to wait until `units` may be taken: 0 now; inf until some are given back."""
+        waits = [rule.wait_s(now_s, units) for rule in self._rules]
+        return max([self._held_until_s - now_s, 0.0, *waits])
+
+    def take(self, now_s: float, units: int = 1) -> None:
+        """So many are used now."""
+        for rule in self._rules:
+            rule.take(now_s, units)
+
+    def give_back(self, units: int = 1) -> None:
+        """So many of what is limited at once are free again."""
+        for rule in self._rules:
+            if not rule.per_s:
+                rule.total -= units
 
     def correct(self, now_s: float, used: int) -> None:
-        """The venue says that `used` units count against us: believe it if it is more."""
-        known = sum(spent for _, spent in self._spent)
-        if used > known:
-            self._spent.append((now_s, used - known))
+        """The venue says that `used` units count against us: believed if it is more."""
+        for rule in self._rules:
+            rule.expire(now_s)
+            if used > rule.total:
+                rule.take(now_s, used - rule.total)
 
     def hold(self, until_s: float) -> None:
         """The venue wants nothing from us before this time."""
         self._held_until_s = max(self._held_until_s, until_s)
 
 
-def refusal_hold_s(status: int, retry_after: str | None) -> float | None:
-    """How long HTTP `status` forbids all requests; None when it does not.
+class Limits:
+    """The buckets of one venue: some for all connections, some for each."""
 
-    429: too many requests. 418: banned for ignoring 429. Both name the seconds in Retry-After.
-    https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
-    """
-    if status not in (429, 418):
-        return None
-    try:
-        return max(float(retry_after or HELD_AFTER_BAN_S), 0.0)
-    except ValueError:
-        return HELD_AFTER_BAN_S
+    def __init__(self, venue: type[Venue], attempts: Limit | None = None) -> None:
+        """`attempts`: a further limit of ours for connection attempts."""
+        self._limits = venue.limits
+        more = [attempts] if attempts else []
+        self.attempts = [
+            Bucket(*self._of(What.ATTEMPTS), *more)
+            for _ in range(max(len(venue.websocket_urls), 1))
+        ]
+        """by `Route.host`"""
+        self.connections = Bucket(*self._of(What.CONNECTIONS))
+        self.weight = Bucket(*self._of(What.WEIGHT))
+
+    def messages(self) -> Bucket:
+        """Of a new connection: frames that we send."""
+        return Bucket(
+            *(Limit(one.what, max(one.n - PONGS, 1), one.per_s) for one in self._of(What.MESSAGES))
+        )
+
+    def subscriptions(self) -> Bucket:
+        """Of a new connection: requests to subscribe."""
+        return Bucket(*self._of(What.SUBSCRIPTIONS))
+
+    def _of(self, what: What) -> list[Limit]:
+        return [limit for limit in self._limits if limit.what is what]
 
 
-@dataclass
-class Silence:
-    """Tells that something which should deliver has not for `limit_s`; once per silence."""
+class NoLimits(Limits):
+    """Of a venue on this machine: it has none."""
 
-    limit_s: float
-    _seen: int = -1
-    _since_s: float = 0.0
-
-    def check(self, delivered: int, now_s: float) -> bool:
-        """`delivered` counts what came so far; True when the limit has just passed."""
-        if delivered != self._seen:
-            self._seen, self._since_s = delivered, now_s
-            return False
-        if now_s - self._since_s < self.limit_s:
-            return False
-        self._since_s = now_s
-        return True
+    def _of(self, what: What) -> list[Limit]:
+        return []

@@ -1,6 +1,6 @@
 """What became of every frame: counters, latencies and the sum that must come out even.
 
-received = published + stale or repeated + ignored + control + rejected + waiting for a snapshot
+received = published + stale + duplicate + ignored + control + refused + gap + dropped + waiting
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ from typing import Any
 import numpy as np
 from tickbus_runtime.telemetry.metrics import Telemetry
 
-from tickbus_ingest.books import State
+from tickbus_ingest.session.book_rules import State
+from tickbus_ingest.session.session import Session
+from tickbus_ingest.session.tables import Flush, Refused
 from tickbus_ingest.wire.buffer import Buffer, Frames
 from tickbus_ingest.wire.recorder import Recorder
-from tickbus_ingest.rows import Flush
-from tickbus_ingest.session import Session
 
-ENDS = {
-    "published_frames": "published",
-    "stale_events": "dropped",
-    "duplicates": "dropped",
-    "ignored_frames": "ignored",
-    "control_frames": "control",
-}
-"""Where a frame ends, by the counter that tells."""
+FATES = (
+    "published", "stale", "duplicate", "ignored", "control", "refused", "gap", "dropped",
+)  # fmt: skip
+"""How a frame ends: as rows; older than its book; said before; of a channel that is no feed or not
+wanted; an answer or notice; not understood; of a book that was lost; without room in the buffer."""
 LABELS = {
-    "stale_events": "feed", "duplicates": "feed", "gaps": "feed",
-    "inferred_times": "feed", "snapshots": "source", "ignored_frames": "channel",
+    "stale_events": "feed", "duplicates": "feed", "gaps": "feed", "inferred_times": "feed",
+    "reused_ids": "feed", "snapshots": "source",
 }  # fmt: skip
+CHANNELS_MAX = 64
+"""Channels that are counted one by one: their names come from outside."""
+REASONS_MAX = 10
+"""Different reasons of refusals that are kept."""
 
 
 class Accounts:
@@ -40,52 +41,84 @@ class Accounts:
         self._status = status
         self._wire, self._ingest = telemetry.latency("wire"), telemetry.latency("ingest")
         self._parse, self._publish = telemetry.latency("parse"), telemetry.latency("publish")
-        self._sums: Counter[str] = Counter()
+        self._received = 0
+        self._fates: Counter[str] = Counter(dict.fromkeys(FATES, 0))
+        self._channels: set[str] = set()
+        self._reasons: Counter[str] = Counter()
         self._began = (0, 0.0)
         self._stored_ns = 0
 
     def received(self, frames: Frames) -> None:
         """Frames were taken from the buffer."""
-        if not self._sums["received"]:
+        if not self._received:
             self._status["first_frame_ns"] = time.time_ns()
             self._began = (time.monotonic_ns(), time.process_time())
-        self._sums["received"] += len(frames.data)
+        self._received += len(frames.data)
         self._telemetry.count("frames", len(frames.data), source="websocket")
         self._telemetry.count("frame_bytes", frames.size, source="websocket")
 
-    def flushed(self, flush: Flush, arrived_ns: list[int], parsed_ns: int, stored_ns: int) -> None:
-        """A flush is stored; monotonic ns."""
+    def read(self, flush: Flush) -> list[Refused]:
+        """A flush was read: what becomes of its frames. Refusals with a reason that is new."""
         count = self._telemetry.count
-        count("flushes")
+        for (fate, label), number in flush.fates.items():
+            if not number:
+                continue
+            self._fates[fate] += number
+            count("fates", number, fate=fate)
+            if fate == "ignored":
+                count("ignored_frames", number, channel=self._channel(label))
+            elif fate == "control":
+                count("control_frames", number)
+            elif fate == "dropped":
+                self._received += number
+                count("frames", number, source="websocket")
         for (name, label), number in flush.counts.items():
-            if name in ENDS:
-                self._sums[ENDS[name]] += number
-            if name == "packet_parts":  # one frame that became several packets
-                self._sums["published"] -= number
-            elif label:
+            if label:
                 count(name, number, **{LABELS[name]: label})
-            elif name != "published_frames":
+            else:
                 count(name, number)
-        for one in flush.refused:
-            count("rejects", reason="body" if one.is_body else "frame")
-            self._sums["rejected"] += not one.is_body
         self._count_rows(flush)
-        if arrived_ns:
-            self._stored_ns = stored_ns
-            times = np.array(arrived_ns, np.int64)
-            self._ingest.observe_since(stored_ns, times)
-            self._parse.observe_since(parsed_ns, times)
-            self._publish.observe((stored_ns - parsed_ns) / 1e3)
-            for wire_us in flush.wire_us:
-                self._wire.observe_many(wire_us)
+        return self._refused(flush)
+
+    def _refused(self, flush: Flush) -> list[Refused]:
+        news = []
+        for one in flush.refused:
+            self._telemetry.count("rejects", reason="body" if one.is_body else "frame")
+            if one.reason in self._reasons or len(self._reasons) < REASONS_MAX:
+                if one.reason not in self._reasons:
+                    news.append(one)
+                self._reasons[one.reason] += 1
+        return news
+
+    def _channel(self, name: str) -> str:
+        if name not in self._channels and len(self._channels) >= CHANNELS_MAX:
+            return "others"
+        self._channels.add(name)
+        return name
 
     def _count_rows(self, flush: Flush) -> None:
-        for feed, pieces in (("trade", flush.trades), ("l2", flush.l2), ("bbo", flush.quotes)):
-            rows = sum(piece.stop - piece.start for piece in pieces)
-            if rows:
-                self._telemetry.count("events", rows, feed=feed)
-        if flush.statuses:
-            self._telemetry.count("events", len(flush.statuses), feed="status")
+        rows: Counter[str] = Counter()
+        for feed, table in flush.tables:
+            rows[feed] += len(table)
+        rows["l2"] += sum(piece.stop - piece.start for piece in flush.l2)
+        rows["status"] += len(flush.statuses)
+        rows["instrument"] += len(flush.instruments)
+        for feed, number in rows.items():
+            if number:
+                self._telemetry.count("events", number, feed=feed)
+
+    def stored(self, flush: Flush, arrived_ns: list[int], parsed_ns: int, stored_ns: int) -> None:
+        """A flush is stored; monotonic ns."""
+        self._telemetry.count("flushes")
+        if not arrived_ns:
+            return
+        self._stored_ns = stored_ns
+        times = np.array(arrived_ns, np.int64)
+        self._ingest.observe_since(stored_ns, times)
+        self._parse.observe_since(parsed_ns, times)
+        self._publish.observe((stored_ns - parsed_ns) / 1e3)
+        for wire_us in flush.wire_us:
+            self._wire.observe_many(wire_us)
 
     def work(self) -> dict[str, float]:
         """Packets' seconds from the first received to the last stored, and their CPU seconds."""
@@ -96,7 +129,7 @@ class Accounts:
         }
 
     def show(self, session: Session, buffer: Buffer, recorder: Recorder | None) -> None:
-        """Gauges and the sum; once a second."""
+        """Gauges and the sum; between two flushes, so that it comes out even."""
         gauge = self._telemetry.gauge
         live = sum(book.state is State.LIVE for book in session.books)
         gauge("books_live", live)
@@ -105,5 +138,10 @@ class Accounts:
         gauge("buffer_bytes", buffer.size)
         if recorder is not None:
             gauge("raw_bytes", recorder.text_bytes)
-        waiting = sum(book.waiting_packets for book in session.books)
-        self._status["frames"] = {**self._sums, "waiting": waiting, "buffered": len(buffer)}
+        self._status["frames"] = {
+            "received": self._received, **self._fates, "waiting": session.waiting_frames,
+        }  # fmt: skip
+        self._status["refusals"] = dict(self._reasons)
+        self._status["books_without_snapshot"] = {
+            book.name: book.waiting_packets for book in session.books if book.never_had_a_snapshot
+        }
