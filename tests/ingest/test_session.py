@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tickbus_ingest.wire.buffer import Connected, Disconnected, Overflow
 from tickbus_ingest.venue.contract import Line
+from tickbus_ingest.wire.buffer import Connected, Disconnected, Overflow
 from tickbus_schemas.messages import (
     ABSENT,
     BboBatch,
@@ -151,6 +151,21 @@ def test_a_time_before_2009_or_after_tomorrow_is_refused(frame: bytes) -> None:
     assert trade_ids(script.messages) == ["6", "7"]
     assert len(script.refused) == 1
     assert "2009" in script.refused[0] or ">= 1" in script.refused[0]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        trade(7, 5, qty="-1"),
+        quote(5, 5).replace(b'"B":"1"', b'"B":"-1"'),
+        depth(91, 99, 90, 5, [("100", "1")], [("101", "2"), ("102", "-1e-9")]),
+    ],
+)
+def test_a_quantity_below_0_is_refused(frame: bytes) -> None:
+    script = Transcript().say(trade(6, 4), frame, trade(7, 6))
+    assert trade_ids(script.messages) == ["6", "7"]
+    assert len(script.refused) == 1
+    assert "below 0" in script.refused[0]
 
 
 def test_bad_frames_among_good_ones_change_nothing() -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from tickbus_ingest.buffer import Body, BufferNotice, Connected, Disconnected, Frames
 from tickbus_ingest.publish.messages import Messages
 from tickbus_ingest.session.book_rules import SnapshotRule
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
 from tickbus_ingest.venue.contract import Line, Venue
+from tickbus_ingest.wire.buffer import Body, BufferNotice, Connected, Disconnected, Frames
 from tickbus_schemas import codec
 from tickbus_schemas.feeds import FEEDS
 from tickbus_schemas.messages import L2Batch, Message
@@ -23,6 +23,9 @@ from tests.ingest.venues.reading import RECEIVED_MS, get_of, opened
 from tests.ingest.venues.vectors import Row, Step, Story
 
 FEED_OF = {feed.kind: feed.name for feed in FEEDS}
+
+OF_MESSAGES = {"schema", "exchange", "epoch", "message_no", "more"}
+"""Fields that tell of a message, not of what is in it."""
 
 
 class Player:
@@ -145,7 +148,8 @@ def rows_of(message: Message) -> list[Row]:
         if width.per == "rows" and name not in message.texts
     }
     if not columns:
-        return [msgspec.structs.asdict(message)]
+        row = msgspec.structs.asdict(message)
+        return [{name: value for name, value in row.items() if name not in OF_MESSAGES}]
     for name in message.texts:
         ends = np.frombuffer(getattr(message, f"{name}_offsets"), np.int32).tolist()
         text = getattr(message, f"{name}_bytes").decode()

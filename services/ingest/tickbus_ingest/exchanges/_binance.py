@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import nan
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -93,7 +93,7 @@ class MarkPriceEvent(Event, tag="markPriceUpdate"):
     p: float
     i: float | UnsetType = UNSET
     P: float | UnsetType = UNSET
-    r: float | str = ""
+    r: float | Literal[""] = ""
     T: int = 0
 
 
@@ -263,11 +263,21 @@ class Binance(Venue):
 
     def read(self, frame: bytes, line: Line, rows: Rows) -> None:
         try:
-            event = COMBINED.decode(frame).data
+            combined = COMBINED.decode(frame)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self._read_other(frame, rows)
             return
+        event, stream = combined.data, combined.stream
+        # Books of 20 levels are called depthUpdate, too: only the stream's name tells.
+        if (type(event) is DepthEvent or stream[:1] == "!") and not self._takes(stream):
+            rows.ignored(_label(stream))
+            return
         self._acts[type(event)](event, rows)
+
+    def _takes(self, stream: str) -> bool:
+        """Whether a stream carries a wanted feed; of the whole market's, liquidations only."""
+        family = _channel(stream).partition("@")[0]
+        return family in self._families and (stream[:1] != "!" or family == "forceOrder")
 
     def _read_other(self, frame: bytes, rows: Rows) -> None:
         """What is no event of ours in an envelope: decoded step by step, with the reason."""
@@ -288,17 +298,13 @@ class Binance(Venue):
         if stream == "!serverShutdown":
             rows.control("serverShutdown", closing=True)
             return
-        # `btcusdt@depth@100ms` of one ticker, `!forceOrder@arr` of the whole market
-        whole = stream[:1] == "!"
-        family = stream.strip("!").split("@")[0 if whole else -1 if stream.count("@") == 1 else 1]
-        if family in self._families:
-            if whole and bytes(data).startswith(b"["):
-                for one in decoded(LIST, data):
-                    self._act(decoded(BARE, one), rows)
-                return
+        if not self._takes(stream):
+            rows.ignored(_label(stream))
+        elif stream[:1] == "!" and bytes(data).startswith(b"["):
+            for one in decoded(LIST, data):
+                self._act(decoded(BARE, one), rows)
+        else:
             self._act(decoded(COMBINED, frame).data, rows)  # Reject says what is wrong
-            return
-        rows.ignored(stream if whole else stream.partition("@")[2] or stream)
 
     def _read_bare(self, name: str | UnsetType, frame: bytes, rows: Rows) -> None:
         if name == "serverShutdown":
@@ -362,8 +368,8 @@ class Binance(Venue):
         if order.S not in ("BUY", "SELL"):
             raise Reject(f"side {order.S[:20]!r} of a liquidation")
         rows.liquidation(
-            order.s, order.T, Side.BUY if order.S == "BUY" else Side.SELL, order.p, order.q,
-            average_price=order.ap, filled_qty=order.z, flags=SAMPLED, engine_us=event.E,
+            order.s, event.E, Side.BUY if order.S == "BUY" else Side.SELL, order.p, order.q,
+            average_price=order.ap, filled_qty=order.z, flags=SAMPLED, engine_us=order.T,
         )  # fmt: skip
 
     # ----------------------------------------------------------------- REST
@@ -430,6 +436,16 @@ _EVENT_NAMES = frozenset(
         "forceOrder",
     )
 )
+
+
+def _channel(stream: str) -> str:
+    """`depth@100ms` of `btcusdt@depth@100ms`, `forceOrder@arr` of `!forceOrder@arr`."""
+    return stream[1:] if stream[:1] == "!" else stream.partition("@")[2]
+
+
+def _label(stream: str) -> str:
+    """What an ignored stream is counted as."""
+    return stream if stream[:1] == "!" else _channel(stream) or stream
 
 
 def _kind_of(contract_type: str) -> InstrumentKind:

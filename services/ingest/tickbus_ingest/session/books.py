@@ -13,6 +13,7 @@ import numpy as np
 from tickbus_schemas.continuity import Continuity, Verdict
 from tickbus_schemas.messages import ABSENT, L2Flag
 
+from tickbus_ingest.session.arbiter import NOBODY, Arbiter
 from tickbus_ingest.session.book_log import BookLog, Lost
 from tickbus_ingest.session.book_rules import BookRules, State
 from tickbus_ingest.session.tables import Flush, L2Table, Moment, joined_l2, moment_of
@@ -34,13 +35,16 @@ RETRY_S_MAX = 10.0
 class TickerBook:
     """Feed it every update and snapshot of one ticker, in order of arrival."""
 
-    def __init__(self, ticker: int, name: str, venue: Venue, rules: BookRules) -> None:
+    def __init__(
+        self, ticker: int, name: str, venue: Venue, rules: BookRules, arbiter: Arbiter
+    ) -> None:
         self.ticker = ticker
         self.name = name
         self.log = BookLog(ticker, name, venue, rules)
         self.state = State.SYNCING
         self._venue = venue
         self._rules = rules
+        self._arbiter = arbiter
         self._continuity = Continuity(drop_equal=rules.drops_equal)
         self._waiting = Waiting()
         self._early: L2Table | None = None
@@ -55,8 +59,6 @@ class TickerBook:
         self._lost: Lost | None = None
         self._said_waiting = False
         self._interrupted = False
-        self._line = -1
-        """the connection whose snapshot the book began with"""
         self._number = 0
         """last number given here, where the venue gives none"""
 
@@ -151,8 +153,10 @@ class TickerBook:
         self, table: L2Table, start: int, stop: int, out: Flush
     ) -> tuple[L2Table, int, int]:
         """Give the updates of the leading line numbers of our own; those of others are dropped."""
-        others = table.line[start:stop] != self._line
-        if self.state is State.LIVE and others.any():
+        others = None
+        if self.state is State.LIVE:
+            others = self._arbiter.others(self.ticker, table.line[start:stop])
+        if others is not None:
             table = table.cut(start, stop)
             for n in np.flatnonzero(others).tolist():
                 self._drop(table, n, n + 1, "duplicate", out)
@@ -290,7 +294,6 @@ class TickerBook:
         until a new one comes. `resubscribed`: the new connection will ask for it by itself.
         """
         self._interrupted = True
-        self._line = -1
         if self._rules.snapshots is Snapshots.PULLED or self.state is not State.LIVE:
             return
         last = self.log.last
@@ -303,11 +306,6 @@ class TickerBook:
             self._early = None
         self._ask_anew(first=True)
         self._asked = resubscribed
-
-    def follow_line(self, old: int, new: int) -> None:
-        """A connection was closed after another had taken its place."""
-        if self._line == old:
-            self._line = new
 
     def _resync(self, lost: Lost, reason: str, moment: Moment, out: Flush) -> None:
         self.state = State.GAP
@@ -324,9 +322,8 @@ class TickerBook:
         """Take a whole book that came over a connection."""
         line = int(table.line[at])
         every = self._rules.snapshots is Snapshots.EVERY_FRAME
-        other = self.state is State.LIVE and self._line >= 0 and line != self._line
-        if other and self._rules.is_global and not every:
-            # Another connection begins: the book goes on by its numbers.
+        live = self.state is State.LIVE
+        if live and not every and not self._arbiter.takes(self.ticker, line):
             self._drop(table, at, at + 1, "duplicate", out)
             return
         packet = table.cut(at, at + 1)
@@ -336,9 +333,8 @@ class TickerBook:
         if not self._rules.has_numbers:
             self._number += 1
             packet.update_id[0] = self._number
-        was_live = self.state is State.LIVE
         if self._replace(packet, line, out):
-            if not (every and was_live):
+            if not (every and live):
                 moment = moment_of(packet, 0)
                 self.log.announce_snapshot("pushed", moment, out)
             out.fates["published", ""] += int(np.count_nonzero(packet.stands))
@@ -370,7 +366,7 @@ class TickerBook:
     def _live(self, moment: Moment, line: int) -> None:
         self.state = State.LIVE
         self._continuity.snapshot(moment.update_id)
-        self._line = line
+        self._arbiter.lead(self.ticker, line)
         self._pending = self._early = None
         self._attempts, self._asked, self._since_s = 0, False, None
         self._interrupted = self._said_waiting = False
@@ -533,7 +529,7 @@ class TickerBook:
         if self._close_gap(moment, joined_prev, out):
             flags |= L2Flag.GAP_BEFORE
         self.log.replace(packet)
-        self._live(moment, -1)
+        self._live(moment, NOBODY)
         self.log.publish_book(moment, flags, out)
         self.log.announce_snapshot("REST", moment, out)
         for table in self._waiting.take_all():

@@ -61,6 +61,7 @@ _FINITE = {
     "liquidation": ("price", "qty"),
 }
 """The values without which the event is none."""
+_QUANTITIES = {"trade": ("qty",), "bbo": ("bid_sz", "ask_sz"), "liquidation": ("qty",)}
 
 
 @dataclass(slots=True)
@@ -164,6 +165,7 @@ class FrameDecoder:
             decoded.long_decimals += levels.long_decimals
             frames = decoded.tables["l2"]["frame"]
             found.update({int(frames[n]): why for n, why in levels.refused.items()})
+            found.update(_negative(levels, frames))
         if found:
             _leave_out(decoded, found)
         _mark_first(decoded, len(received_us))
@@ -262,12 +264,24 @@ def _insane(feed: str, columns: dict[str, Array], received_us: I64) -> dict[int,
         if not finite.all():
             for n in np.flatnonzero(~finite).tolist():
                 bad[int(frames[n])] = f"{name} is not a finite number"
+    for name in _QUANTITIES.get(feed, ()):
+        negative = columns[name] < 0
+        if negative.any():
+            for n in np.flatnonzero(negative).tolist():
+                bad[int(frames[n])] = f"{name} is below 0"
     if feed in ("ticker", "derivative"):
         for name, column in columns.items():
             if column.dtype == np.float64 and np.isinf(column).any():
                 for n in np.flatnonzero(np.isinf(column)).tolist():
                     bad[int(frames[n])] = f"{name} is not a finite number"
     return bad
+
+
+def _negative(levels: LevelColumns, frames: Array) -> dict[int, str]:
+    """Frames with a level whose size is below 0."""
+    wrong = np.flatnonzero(levels.qty < 0)
+    updates = np.searchsorted(levels.ends, wrong, side="right") - 1
+    return {int(frames[n]): "the size of a price level is below 0" for n in updates.tolist()}
 
 
 def _leave_out(decoded: Decoded, found: dict[int, str]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from tickbus_schemas.messages import ABSENT, DerivativeField, L2Flag, StatusKind
 
+from tickbus_ingest.session.arbiter import Arbiter
 from tickbus_ingest.session.book_rules import BookRules, SnapshotRule, State
 from tickbus_ingest.session.books import TickerBook
 from tickbus_ingest.session.decoding import Decoded, FrameDecoder, l2_table_of, table_of
@@ -29,7 +30,14 @@ from tickbus_ingest.session.tables import (
     Table,
 )
 from tickbus_ingest.session.trades import TradePolicy, content_numbers
-from tickbus_ingest.venue.contract import Line, Snapshots, TradeIds, UpdateIds, Venue
+from tickbus_ingest.venue.contract import (
+    Line,
+    Route,
+    Snapshots,
+    TradeIds,
+    UpdateIds,
+    Venue,
+)
 from tickbus_ingest.venue.instruments import Instrument
 from tickbus_ingest.venue.rows import TICKER_VALUES, Control, Rows
 from tickbus_ingest.wire import buffer
@@ -71,7 +79,10 @@ class Session:
         count = len(venue.tickers)
         self._decoder = FrameDecoder(venue, max_frame_bytes)
         rules = BookRules.of(venue, rule or SnapshotRule(), wait_us)
-        self.books = [TickerBook(n, name, venue, rules) for n, name in enumerate(venue.tickers)]
+        self._arbiter = Arbiter(count, is_global=venue.numbering_is_global)
+        self.books = [
+            TickerBook(n, name, venue, rules, self._arbiter) for n, name in enumerate(venue.tickers)
+        ]
         self._has_books = "l2" in venue.wanted and venue.snapshots is not Snapshots.NONE
         self.trades = TradePolicy(count, venue.trade_ids, wait_us=wait_us)
         self.liquidations = TradePolicy(count, TradeIds.UNIQUE, wait_us=0, feed="liquidation")
@@ -87,9 +98,10 @@ class Session:
                 tells_fields=True,
             ),
         }
-        self._policies: tuple[Policy, ...] = (
-            self.trades, self.liquidations, self.quotes, *self.latest.values(),
-        )  # fmt: skip
+        self._policies: dict[str, Policy] = {
+            "trade": self.trades, "liquidation": self.liquidations, "bbo": self.quotes,
+            **self.latest,
+        }  # fmt: skip
         self._seen_us: I64 = np.zeros(count, np.int64)
         self._highest_us = 0
         self.heard = {feed: np.zeros(count, np.bool_) for feed in venue.feeds}
@@ -107,7 +119,7 @@ class Session:
         first = self.packets + 1
         self.packets += count
         received_us = np.array(batch.received_ns, np.int64) // 1000
-        lines = [self._lines[number] for number in batch.line]
+        lines = [self._line(number) for number in batch.line]
         decoded = self._decoder.frames(batch.data, lines, received_us, batch.size)
         arrived = _Arrived(
             received_us,
@@ -119,6 +131,13 @@ class Session:
             self._take_around_losses(decoded, arrived, out)
         else:
             self._take_rows(decoded, arrived, out)
+
+    def _line(self, number: int) -> Line:
+        """The connection of a frame; what a closed one still brought has an empty memory."""
+        line = self._lines.get(number)
+        if line is None:
+            line = self._lines[number] = Line(number, Route("", ()))
+        return line
 
     def _take_rest(self, decoded: Decoded, batch: Frames, arrived: _Arrived, out: Flush) -> None:
         """What is no row: refusals, answers, notices."""
@@ -164,7 +183,7 @@ class Session:
         for frame, reason in decoded.losses:
             self._take_rows(decoded.between(start, frame), arrived, out)
             number = int(arrived.line[frame])
-            self._lose_line(number, reason, int(arrived.received_us[frame]), out)
+            self._lose_line(number, reason, int(arrived.received_us[frame]), out, gone=False)
             out.broken_lines.add(number)
             start = frame
         self._take_rows(decoded.between(start, len(arrived.packet_id)), arrived, out)
@@ -278,8 +297,8 @@ class Session:
             case buffer.Connected():
                 self._connected(notice, out)
             case buffer.Disconnected():
-                self._lose_line(notice.line, notice.reason, notice.received_ns // 1000, out)
-                self._lines.pop(notice.line, None)
+                received_us = notice.received_ns // 1000
+                self._lose_line(notice.line, notice.reason, received_us, out, gone=True)
             case buffer.Replaced():
                 self._replaced(notice)
 
@@ -293,26 +312,40 @@ class Session:
 
     def _replaced(self, notice: buffer.Replaced) -> None:
         self._lines.pop(notice.line, None)
-        for book in self.books:
-            book.follow_line(notice.line, notice.by)
+        self._arbiter.replace(notice.line, notice.by)
 
-    def _lose_line(self, number: int, reason: str, received_us: int, out: Flush) -> None:
-        """Nothing carries this line's streams any more."""
+    def _lose_line(
+        self, number: int, reason: str, received_us: int, out: Flush, *, gone: bool
+    ) -> None:
+        """Nothing carries this line's streams any more, or what it carried had a hole."""
         line = self._lines.get(number)
         if line is None:
             return
+        if gone:
+            del self._lines[number]
+        for feed, policy in self._policies.items():
+            policy.interrupt(self._carried_by(line, feed))
+        lost = self._carried_by(line, "l2")
+        self._arbiter.lose(lost)
+        for ticker in lost:
+            self.books[ticker].interrupt(out, resubscribed=True)
         tickers = self._tickers_of(line)
-        for policy in self._policies:
-            policy.interrupt(tickers)
-        if any("l2" in stream.feeds for stream in line.route.streams):
-            for ticker in tickers:
-                self.books[ticker].interrupt(out, resubscribed=True)
         self._announce(tickers, StatusKind.DISCONNECTED, reason, received_us, number, out)
 
-    def _tickers_of(self, line: Line) -> list[int]:
-        """All tickers that a line carries; every one where it has a stream of the whole market."""
+    def _carried_by(self, line: Line, feed: str) -> list[int]:
+        """Tickers whose feed this line carried, and no other one does."""
+        others: set[int] = set()
+        for other in self._lines.values():
+            if other is line:
+                continue
+            others.update(self._tickers_of(other, feed))
+        return [ticker for ticker in self._tickers_of(line, feed) if ticker not in others]
+
+    def _tickers_of(self, line: Line, feed: str = "") -> list[int]:
+        """Tickers that a line carries (a feed of); every one for a stream of the whole market."""
         index = self.venue.index
-        names = {stream.ticker for stream in line.route.streams}
+        streams = line.route.streams
+        names = {stream.ticker for stream in streams if not feed or feed in stream.feeds}
         if "" in names:
             return list(range(len(self.books)))
         return sorted(index[name] for name in names if name in index)
@@ -321,7 +354,7 @@ class Session:
         out.counts["buffer_overflows", ""] += 1
         out.fates["dropped", ""] += notice.frames
         everyone = list(range(len(self.books)))
-        for policy in self._policies:
+        for policy in self._policies.values():
             policy.interrupt(everyone)
         for book in self.books:
             if self.venue.snapshots is not Snapshots.PULLED:

@@ -1,0 +1,46 @@
+"""Which of several connections counts, ticker by ticker, where they carry the same books.
+
+Where the venue's numbers are the same on every connection, the first arrival of each update wins:
+the numbers themselves tell which one is new, and a whole book that another connection pushes when
+it begins is not needed. Where each connection counts for itself (or nobody counts), one leads; the
+rows of the others are dropped until one of them pushes a whole book, which it leads from then on.
+Trades need no arbiter: their policy keeps each id once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+NOBODY = -1
+
+
+class Arbiter:
+    """The leading connection of every ticker's book."""
+
+    def __init__(self, tickers: int, *, is_global: bool) -> None:
+        self._is_global = is_global
+        self._leader: npt.NDArray[np.int32] = np.full(tickers, NOBODY, np.int32)
+
+    def others(self, ticker: int, lines: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_] | None:
+        """Which updates came over a connection that does not count; None: all count."""
+        if self._is_global or self._leader[ticker] == NOBODY:
+            return None
+        others = lines != self._leader[ticker]
+        return others if others.any() else None
+
+    def takes(self, ticker: int, line: int) -> bool:
+        """Whether a whole book that `line` pushes replaces the one that is followed."""
+        return not self._is_global or self._leader[ticker] in (NOBODY, line)
+
+    def lead(self, ticker: int, line: int) -> None:
+        """The book of `ticker` begins anew with what `line` brought."""
+        self._leader[ticker] = line
+
+    def lose(self, tickers: list[int]) -> None:
+        """No connection carries these tickers any more."""
+        self._leader[tickers] = NOBODY
+
+    def replace(self, old: int, new: int) -> None:
+        """Connection `old` was closed after `new` had taken its place."""
+        self._leader[self._leader == old] = new if self._is_global else NOBODY
