@@ -242,11 +242,12 @@ class Stack:
         self._overrides = {
             "ingest.exchange": facts["exchange"],
             "ingest.tickers": list(facts["tickers"]),
-            "ingest.channels": list(facts["channels"]),
+            "ingest.feeds": list(facts["feeds"]),
             **self._overrides,
             "ingest.ws_url": facts["ws"],
             "ingest.rest_url": facts["rest"],
             "ingest.stop_at_end": self.plan.venue_ends,
+            "ingest.limits": False,
         }
         self._instrument_lists = int(facts.get("instrument_lists", 0))
         self.say(f"venue {facts['exchange']} at {facts['ws']}: {', '.join(facts['tickers'])}")

@@ -73,6 +73,11 @@ class TickerBook:
         return self._waiting.packets
 
     @property
+    def never_had_a_snapshot(self) -> bool:
+        """Updates wait, and no book was published at all."""
+        return self.log.last is None and bool(self._waiting)
+
+    @property
     def held_since_us(self) -> int:
         """Venue time of the oldest update that waits; 0 when none does."""
         if self._early is not None:
@@ -537,7 +542,8 @@ class TickerBook:
         if lost is None:
             return False
         if lost.stored:
-            if self._rules.has_numbers and lost.from_id in (moment.update_id, joined_prev):
+            known = self._rules.has_numbers and lost.from_id != ABSENT
+            if known and lost.from_id in (moment.update_id, joined_prev):
                 return False
             lost.to_id, lost.to_us = moment.update_id, moment.timestamp
             self.log.announce_gap(lost, "not received between two connections or runs", moment, out)
