@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from math import nan
 
 import msgspec
+from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import ABSENT, InstrumentKind, InstrumentStatus, OptionType
 
 
@@ -34,6 +36,23 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     expiry_timestamp: int = ABSENT
     strike: float = nan
     option_type: OptionType = OptionType.NONE
+
+
+_STEP = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?")
+
+
+def step_of(text: str) -> tuple[float, int]:
+    """A step of prices or quantities and the decimals that it needs.
+
+    `0.010` gives 0.01 and 2, `1e-8` gives 1e-8 and 8; an empty text and 0 say nothing: NaN and
+    ABSENT. Reject for anything else.
+    """
+    if not text:
+        return nan, ABSENT
+    if not _STEP.fullmatch(text):
+        raise Reject(f"not a step: {text[:40]!r}")
+    step = float(text)
+    return (step, decimals(text)) if step else (nan, ABSENT)
 
 
 def decimals(step: str) -> int:
