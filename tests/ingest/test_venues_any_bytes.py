@@ -13,14 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tickbus_ingest.exchanges import load, names
+from tickbus_ingest.publish.messages import Messages
 from tickbus_ingest.session.decoding import Decoded
+from tickbus_ingest.session.session import Session
+from tickbus_ingest.session.tables import Flush
+from tickbus_ingest.venue.instruments import Instrument
+from tickbus_schemas import codec, subjects
 from tickbus_schemas.errors import Reject
 
 from tests.ingest.venues import vectors
 from tests.ingest.venues.comparing import FAILED
 from tests.ingest.venues.mutations import changed, each_change, each_cut, json_texts
 from tests.ingest.venues.playing import Player
-from tests.ingest.venues.reading import Reader
+from tests.ingest.venues.reading import RECEIVED_MS, Reader
 
 each_file = pytest.mark.parametrize("file", vectors.files())
 each_venue = pytest.mark.parametrize("token", names())
@@ -153,9 +158,25 @@ def test_every_single_change_of_the_instruments_gives_instruments_or_a_reason(to
                 found = parse([*bodies[:n], wrong, *bodies[n + 1 :]])
             except Reject:
                 continue
-            for one in found:
-                assert isinstance(one.ticker, str)
-                assert not np.isinf([one.tick_size, one.lot_size, one.contract_size]).any(), wrong
+            assert_published(token, found)
+
+
+def assert_published(token: str, instruments: list[Instrument]) -> None:
+    """Each instrument whose ticker fits into a subject is a message that readers take."""
+    instruments = [one for one in instruments if _fits(one.ticker)]
+    venue = load(token)(instruments, ["instrument"])
+    session, out = Session(venue), Flush()
+    session.list_instruments(instruments, RECEIVED_MS * 1_000_000, out)
+    for message in Messages(venue.exchange, token, venue.tickers, 1).of(out):
+        codec.decode(message.payload, message.subject)
+
+
+def _fits(ticker: str) -> bool:
+    try:
+        subjects.escape(ticker)
+    except Reject:
+        return False
+    return True
 
 
 @each_venue
@@ -164,6 +185,7 @@ def test_any_bytes_as_instruments_give_instruments_or_a_reason(
     token: str, bodies: list[bytes]
 ) -> None:
     try:
-        load(token).parse_instruments(bodies)
+        found = load(token).parse_instruments(bodies)
     except Reject:
         return
+    assert_published(token, found)
