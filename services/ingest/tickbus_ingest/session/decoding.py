@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from tickbus_schemas.errors import Reject
+from tickbus_schemas.messages import ABSENT
 
 from tickbus_ingest.session.levels import LevelColumns, read_levels
 from tickbus_ingest.session.tables import I32, I64, Array, Bool, L2Table, Table
@@ -61,6 +62,9 @@ _FINITE = {
     "liquidation": ("price", "qty"),
 }
 """The values without which the event is none."""
+_WHOLE = ("trade_count", "next_funding_timestamp", "funding_interval_ms")
+WHOLE_MAX = 2**53
+"""Whole numbers of the feeds whose latest state counts are kept as doubles between messages."""
 _QUANTITIES = {"trade": ("qty",), "bbo": ("bid_sz", "ask_sz"), "liquidation": ("qty",)}
 
 
@@ -259,21 +263,23 @@ def _insane(feed: str, columns: dict[str, Array], received_us: I64) -> dict[int,
                 for n in np.flatnonzero(wrong).tolist():
                     why = f"venue time {time[n]} us is not between 2009 and tomorrow"
                     bad[int(frames[n])] = why
-    for name in _FINITE.get(feed, ()):
-        finite = np.isfinite(columns[name])
-        if not finite.all():
-            for n in np.flatnonzero(~finite).tolist():
-                bad[int(frames[n])] = f"{name} is not a finite number"
+    for name, column in columns.items():
+        if column.dtype == np.float64:
+            # NaN stands for a value that the venue did not send, where the event goes without it.
+            wrong = ~np.isfinite(column) if name in _FINITE.get(feed, ()) else np.isinf(column)
+            if wrong.any():
+                for n in np.flatnonzero(wrong).tolist():
+                    bad[int(frames[n])] = f"{name} is not a finite number"
+        elif name in _WHOLE:
+            wrong = (np.abs(column) > WHOLE_MAX) & (column != ABSENT)
+            if wrong.any():
+                for n in np.flatnonzero(wrong).tolist():
+                    bad[int(frames[n])] = f"{name} {column[n]} is out of range"
     for name in _QUANTITIES.get(feed, ()):
         negative = columns[name] < 0
         if negative.any():
             for n in np.flatnonzero(negative).tolist():
                 bad[int(frames[n])] = f"{name} is below 0"
-    if feed in ("ticker", "derivative"):
-        for name, column in columns.items():
-            if column.dtype == np.float64 and np.isinf(column).any():
-                for n in np.flatnonzero(np.isinf(column)).tolist():
-                    bad[int(frames[n])] = f"{name} is not a finite number"
     return bad
 
 
