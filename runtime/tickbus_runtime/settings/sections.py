@@ -1,7 +1,7 @@
-"""Every setting of every tickbus process: one TOML file, `TICKBUS_<SECTION>__<KEY>` above it.
+"""Every setting of every process: from one TOML file; `TICKBUS_<SECTION>__<KEY>` overrides it.
 
-Types, limits and meaning stand together at each key; `settings_sources` reads them. Plain msgspec
-structs, since each service pays for its imports at every start (pydantic-settings: 0.3 s each).
+Each key has its type, its limits and its meaning; `sources` reads the values. These are msgspec
+structs, because a service imports them at every start (pydantic-settings takes 0.3 s).
 """
 
 from __future__ import annotations
@@ -176,13 +176,13 @@ class Settings(Section, frozen=True, kw_only=True):
 
     @property
     def of_shard(self) -> Shard:
-        """The shard that these settings are about."""
+        """The shard of these settings."""
         exchange = Exchange.from_token(self.ingest.exchange)
         return Shard(name=self.shard or exchange.token, exchange=exchange)
 
 
 class Shard(msgspec.Struct, frozen=True):
-    """One exchange, or a part of its tickers: one raw stream and what is derived from it."""
+    """One exchange, or a part of its tickers: one raw stream and its derived streams."""
 
     name: str
     exchange: Exchange
@@ -193,5 +193,5 @@ class Shard(msgspec.Struct, frozen=True):
 
     @property
     def md(self) -> str:
-        """The raw stream: the log that all else is derived from."""
+        """The raw stream: the log from which everything else is derived."""
         return self.stream("md")

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 
 class Metric(NamedTuple):
-    """What a number counts."""
+    """Kind, unit and meaning of a metric."""
 
     kind: Literal["counter", "gauge"]
     unit: str
