@@ -243,16 +243,15 @@ class TickerBook:
 
     def _publish(self, table: L2Table, start: int, stop: int, out: Flush) -> None:
         self._interrupted = False
-        if not self._rules.one_by_one:
+        if not self.log.one_by_one:
             self.log.publish(table, start, stop, out)
             return
-        for at in range(start, stop):
-            if self.state is not State.LIVE:
-                self._wait(table, at, stop, out)
-                return
-            if not self.log.publish_checked(table, at, out):
-                self._open_gap(table, at, out, "the book's checksum is not the venue's")
-                self._drop(table, at, at + 1, "gap", out)
+        wrong = self.log.publish_checked(table, start, stop, out)
+        if wrong < stop:
+            self._open_gap(table, wrong, out, "the book's checksum is not the venue's")
+            self._drop(table, wrong, wrong + 1, "gap", out)
+            if wrong + 1 < stop:
+                self._wait(table, wrong + 1, stop, out)
 
     def _drop(self, table: L2Table, start: int, stop: int, fate: str, out: Flush) -> None:
         """These updates leave no row: `fate` says why."""
@@ -349,7 +348,7 @@ class TickerBook:
     def _replace(self, packet: L2Table, line: int, out: Flush) -> bool:
         """The packet's levels are the book from now on; False when its checksum is wrong."""
         moment = moment_of(packet, 0)
-        if not self.log.replace(packet):
+        if not self.log.replace(packet, out):
             self._drop(packet, 0, 1, "gap", out)
             last = self.log.last or moment
             lost = self._lost or Lost(last.update_id, last.timestamp)
@@ -528,7 +527,7 @@ class TickerBook:
             moment, flags = replace(moment, timestamp=joined_us), L2Flag.TIME_INFERRED
         if self._close_gap(moment, joined_prev, out):
             flags |= L2Flag.GAP_BEFORE
-        self.log.replace(packet)
+        self.log.replace(packet, out)
         self._live(moment, NOBODY)
         self.log.publish_book(moment, flags, out)
         self.log.announce_snapshot("REST", moment, out)
