@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from tickbus.log.stored import Stored
-from tickbus_ingest.buffer import Body, Connected, Frames
+from tickbus_ingest.wire.buffer import Body, Connected, Frames
 from tickbus_ingest.exchanges import load
 from tickbus_ingest.publish.messages import Messages
 from tickbus_ingest.session.session import Session

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import random
+import re
 import signal
 import sys
 from pathlib import Path
@@ -15,15 +16,15 @@ import msgspec
 from tickbus_schemas.errors import Fatal, Reject
 from tickbus_schemas.exchanges import Exchange
 
+from tickbus_sim import dialects
 from tickbus_sim.capture import read_capture
 from tickbus_sim.capture_venue import CaptureVenue, capture_facts
-from tickbus_sim.dialect import DIALECTS
 from tickbus_sim.faults import Faults, read_schedule
 from tickbus_sim.market import Market
 from tickbus_sim.market_venue import MarketVenue
 from tickbus_sim.venue import Serving, Venue
 
-_TICKERS = "BTCDEMO,ETHDEMO,SOLDEMO"
+_TICKER = re.compile(r"[A-Z0-9]+(?:[-/_][A-Z0-9]+)*")
 _CANNOT = 2  # exit code: the job cannot be done as asked
 
 _EXAMPLES = """
@@ -51,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     """All options."""
     made = argparse.ArgumentParser(
         prog="tickbus-sim",
-        description="A venue on this machine: real WebSocket and REST in Binance's protocol.",
+        description="A venue on this machine: real WebSocket and REST in an exchange's protocol.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -61,7 +62,9 @@ def parser() -> argparse.ArgumentParser:
     )
     source.add_argument("--synthetic", action="store_true", help="a seeded market, no file needed")
     made.add_argument(
-        "--exchange", help="binance_usdm or binance_spot (a capture mostly tells by itself)"
+        "--exchange",
+        help="whose protocol it speaks (a capture mostly tells by itself): "
+        + ", ".join(one.token for one in dialects.exchanges()),
     )
     made.add_argument(
         "--speed",
@@ -88,14 +91,21 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--faults", metavar="FILE|JSON", help="schedule: TOML file, JSON file or JSON text"
     )
+    made.add_argument("--idle-s", type=_positive, help="cut silent clients off (default: as venue)")
     made.add_argument("--ping-s", type=_positive, help="between server pings (default: as venue)")
     market = made.add_argument_group("synthetic market")
-    market.add_argument("--tickers", default=_TICKERS, help=f"default: {_TICKERS}")
+    market.add_argument("--tickers", default="", help="default: three of the exchange's form")
     market.add_argument("--seed", type=int, help="default: drawn, and told in the ready line")
     market.add_argument(
         "--rate", type=_positive, default=500.0, help="frames a second, all tickers (default: 500)"
     )
     market.add_argument("--duration", type=_positive, metavar="S", help="default: endless")
+    market.add_argument(
+        "--journal",
+        type=Path,
+        metavar="FILE",
+        help="write what happens there before it is sent, a JSON line an event",
+    )
     market.add_argument(
         "--start-ms", type=int, metavar="MS", help="the market's opening time (default: now)"
     )
@@ -124,6 +134,7 @@ async def _main(args: argparse.Namespace) -> int:
         subscribe_wait_s=args.subscribe_wait_s,
         has_times=args.capture_times,
         ping_interval_s=args.ping_s,
+        idle_s=args.idle_s,
     )
     venue, facts = (
         _synthetic(args, exchange, serving)
@@ -156,17 +167,22 @@ def _from_capture(
 def _synthetic(
     args: argparse.Namespace, exchange: Exchange | None, serving: Serving
 ) -> tuple[Venue, dict[str, Any]]:
-    dialect = DIALECTS.get(exchange or Exchange.BINANCE_USDM)
-    if dialect is None:
-        known = ", ".join(known.token for known in DIALECTS)
-        raise Fatal(f"--exchange {args.exchange}: this venue can be {known}")
-    tickers = list(dict.fromkeys(args.tickers.upper().replace(" ", "").split(",")))
-    if not all(ticker.isascii() and ticker.isalnum() for ticker in tickers):
+    dialect = dialects.load(exchange or Exchange.BINANCE_USDM)
+    asked = args.tickers.upper().replace(" ", "").split(",") if args.tickers else dialect.demo
+    tickers = list(dict.fromkeys(asked))
+    if not all(_TICKER.fullmatch(ticker) for ticker in tickers):
         raise Fatal(f"--tickers {args.tickers}: names of letters and digits, with commas between")
     seed = random.SystemRandom().randrange(2**31) if args.seed is None else args.seed
     market = Market(dialect, tickers, seed=seed, rate=args.rate)
     faults = Faults(read_schedule(args.faults), market.topics, 0) if args.faults else None
-    venue = MarketVenue(market, serving, faults, duration_s=args.duration, start_ms=args.start_ms)
+    venue = MarketVenue(
+        market,
+        serving,
+        faults,
+        duration_s=args.duration,
+        start_ms=args.start_ms,
+        journal=args.journal.open("wb") if args.journal else None,
+    )
     return venue, venue.facts() | {"seed": seed}
 
 

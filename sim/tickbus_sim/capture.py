@@ -10,20 +10,23 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import IO, Literal, Protocol
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 import zstandard
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
 
-from tickbus_sim.dialect import DIALECTS, Dialect, Topic, channel_of, exchange_of_url, topic_of
+from tickbus_sim import dialects
+from tickbus_sim.dialect import CONTROL, BadRequest, Dialect, Topic, split_url
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 _COMPLAINTS_MAX = 20  # lines of complaint on a terminal; the count goes on
 _READ_BYTES = 1 << 18
+_SAMPLE_FRAMES = 200  # that tell the exchange where nothing else does
 
 
 class Readable(Protocol):
@@ -51,20 +54,14 @@ class Binary(bytes):
     """A frame that is no text: it is sent as a binary one."""
 
 
-class Envelope(msgspec.Struct, gc=False):
-    """What every frame of a combined stream is wrapped in."""
-
-    stream: str
-    data: msgspec.Raw
-
-
 @dataclass(frozen=True)
 class Body:
     """A recorded REST answer and its place in the order of frames."""
 
     position: int  # frames recorded before it
-    resource: str  # last part of the path: depth, exchangeInfo, ...
-    ticker: str  # "" where the request named none
+    kind: str
+    """`book`, `instruments`, or the venue's own word"""
+    symbol: str  # "" where the request named none
     received_ns: int
     text: bytes
 
@@ -75,18 +72,61 @@ class Capture:
 
     dialect: Dialect
     texts: list[bytes]
-    topic_ids: list[int]  # index into topics; 0 is "no envelope"
+    topic_ids: list[int]  # index into topics; 0 is "does not tell"
     received_ns: list[int]
     topics: list[Topic]
-    channels: list[str]
     bodies: list[Body]
     bad_lines: int
+    control_frames: int = 0
+    """recorded answers, heartbeats and notices, which are not played"""
 
     @property
     def tickers(self) -> list[str]:
         """Symbols in order of first appearance, as the venue spells them."""
-        named = [topic.ticker for topic in self.topics] + [body.ticker for body in self.bodies]
-        return list(dict.fromkeys(ticker for ticker in named if ticker))
+        indexes = self.dialect.index_families
+        named = [topic.symbol for topic in self.topics if topic.family not in indexes]
+        named += [body.symbol for body in self.bodies if body.kind != "instruments"]
+        return list(dict.fromkeys(symbol for symbol in named if symbol))
+
+    @property
+    def channels(self) -> list[str]:
+        """Channels in order of first appearance, as the venue's clients name them."""
+        return list(dict.fromkeys(topic.channel for topic in self.topics if topic.channel))
+
+    @property
+    def feeds(self) -> list[str]:
+        """Our feeds that are in it; of several channels of one feed, the dialect's first."""
+        return [feed for feeds in self.families.values() for feed in feeds]
+
+    @property
+    def other(self) -> dict[str, int]:
+        """Frames of families that are no feed of ours, or that say again what another one says."""
+        played = self.families
+        found: dict[str, int] = {}
+        for topic_id in self.topic_ids:
+            family = self.topics[topic_id].family
+            if family and family not in played:
+                found[family] = found.get(family, 0) + 1
+        return found
+
+    @property
+    def families(self) -> dict[str, list[str]]:
+        """Family -> feeds that it is the one to carry, in the dialect's order.
+
+        What is known of a derivative may come in several families.
+        """
+        there = {topic.family for topic in self.topics}
+        found: dict[str, list[str]] = {}
+        taken: set[str] = set()
+        for family, feeds in self.dialect.feeds.items():
+            for feed in feeds.split() if family in there else ():
+                base = feed.partition(":")[0]
+                if base not in taken:
+                    found.setdefault(family, []).append(feed)
+                    taken.add(base)
+                elif base == "derivative":
+                    found.setdefault(family, [])
+        return found
 
 
 def read_capture(paths: Sequence[Path], exchange: Exchange | None = None) -> Capture:
@@ -104,10 +144,10 @@ def read_capture(paths: Sequence[Path], exchange: Exchange | None = None) -> Cap
     for line in merged:
         loading.add(line)
     reader.finish()
-    if not loading.texts and not loading.bodies:
+    if not loading.lines:
         names = ", ".join(str(path) for path in paths)
         raise Fatal(f"{names}: no frame in it; a capture has one JSON object a line")
-    dialect = _dialect(loading.exchanges, files, exchange)
+    dialect = _dialect(loading, files, exchange)
     return loading.capture(dialect, reader.bad_lines)
 
 
@@ -126,83 +166,85 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def _dialect(seen: set[Exchange], files: Iterable[Path], wanted: Exchange | None) -> Dialect:
-    """URLs decide, then folder names, then the option; contradiction is an error, not a guess."""
+def _dialect(loading: _Loading, files: Iterable[Path], wanted: Exchange | None) -> Dialect:
+    """URLs decide, then folders, then the option, then the frames; contradiction is an error."""
     by_folder = {e for e in Exchange for file in files if e.token in file.absolute().parts}
-    found = seen or by_folder
+    found = loading.exchanges or by_folder
+    if len(found) > 1 and wanted in found:
+        found = {wanted} if wanted is not None else found
     if len(found) > 1:
         tokens = " and ".join(sorted(exchange.token for exchange in found))
         raise Fatal(f"the capture holds {tokens}: name the recordings of one exchange")
-    exchange = next(iter(found)) if found else wanted
+    exchange = next(iter(found)) if found else wanted or _by_frames(loading.texts())
     if exchange is None:
         raise Fatal("neither URLs nor folder name tell the exchange: add --exchange")
     if wanted is not None and wanted is not exchange:
         raise Fatal(f"the capture is of {exchange.token}, not {wanted.token}: drop --exchange")
-    if exchange not in DIALECTS:
-        known = ", ".join(known.token for known in DIALECTS)
-        raise Fatal(f"the capture is of {exchange.token}; this venue can be {known}")
-    return DIALECTS[exchange]
+    return dialects.load(exchange)
+
+
+def _by_frames(texts: Iterable[bytes]) -> Exchange | None:
+    """The one exchange whose dialect understands the first frames; None unless there is one."""
+    sample = list(islice(texts, _SAMPLE_FRAMES))
+    able = []
+    for exchange in dialects.exchanges():
+        topics = map(dialects.load(exchange).topic_of, sample)
+        if any(topic is not None and topic != CONTROL for topic in topics):
+            able.append(exchange)
+    return able[0] if len(able) == 1 else None
 
 
 @dataclass
 class _Loading:
-    """Collects lines into columns."""
+    """Collects lines, in their order."""
 
-    texts: list[bytes] = field(default_factory=list)
-    topic_ids: list[int] = field(default_factory=list)
-    received_ns: list[int] = field(default_factory=list)
-    bodies: list[Body] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
     exchanges: set[Exchange] = field(default_factory=set)
-    ids: dict[str, int] = field(default_factory=dict)  # stream name to topic id
-    topics: list[Topic] = field(default_factory=lambda: [Topic("", "")])
 
     def add(self, line: Line) -> None:
         if line.url:
-            exchange = exchange_of_url(line.url)
+            exchange = dialects.of_url(line.url)
             if exchange is not None:
                 self.exchanges.add(exchange)
-        if line.dir == "in":
-            text = line.content()
-            self.texts.append(text)
-            self.topic_ids.append(self._topic_id(text))
-            self.received_ns.append(line.ts)
-        elif line.dir == "http":
-            self.bodies.append(_body(line, len(self.texts)))
+        if line.dir in ("in", "http"):
+            self.lines.append(line)
 
-    def _topic_id(self, text: bytes) -> int:
-        try:
-            stream = _decode_envelope(text).stream
-        except msgspec.MsgspecError:
-            return 0
-        found = self.ids.get(stream)
-        if found is None:
-            topic = topic_of(stream)
-            if topic not in self.topics:
-                self.topics.append(topic)
-            found = self.ids[stream] = self.topics.index(topic)
-        return found
+    def texts(self) -> Iterator[bytes]:
+        return (line.content() for line in self.lines if line.dir == "in")
 
     def capture(self, dialect: Dialect, bad_lines: int) -> Capture:
-        return Capture(
-            dialect=dialect,
-            texts=self.texts,
-            topic_ids=self.topic_ids,
-            received_ns=self.received_ns,
-            topics=self.topics,
-            channels=list(dict.fromkeys(map(channel_of, self.ids))),
-            bodies=self.bodies,
-            bad_lines=bad_lines,
-        )
+        made = Capture(dialect, [], [], [], [Topic("", "")], [], bad_lines)
+        places: dict[Topic, int] = {made.topics[0]: 0}
+        for line in self.lines:
+            if line.dir == "http":
+                made.bodies.append(_body(line, len(made.texts), dialect))
+                continue
+            text = line.content()
+            topic = dialect.topic_of(text) or made.topics[0]
+            if topic == CONTROL:
+                made.control_frames += 1
+                continue
+            place = places.get(topic)
+            if place is None:
+                place = places[topic] = len(made.topics)
+                made.topics.append(topic)
+            made.texts.append(text)
+            made.topic_ids.append(place)
+            made.received_ns.append(line.ts)
+        return made
 
 
 _decode_line = msgspec.json.Decoder(Line).decode
-_decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 
-def _body(line: Line, position: int) -> Body:
-    parts = urlsplit(line.url)
-    symbol = parse_qs(parts.query).get("symbol", [""])[0]
-    return Body(position, parts.path.rpartition("/")[2], symbol, line.ts, line.content())
+def _body(line: Line, position: int, dialect: Dialect) -> Body:
+    _, path, query = split_url(line.url)
+    try:
+        resource = dialect.resource(path, query)
+    except BadRequest:
+        resource = None
+    kind, symbol = (resource.kind, resource.symbol) if resource else (path.rpartition("/")[2], "")
+    return Body(position, kind, symbol, line.ts, line.content())
 
 
 class _Reader:

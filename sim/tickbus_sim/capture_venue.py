@@ -7,13 +7,14 @@ import time
 from typing import Any
 
 from tickbus_sim.capture import Capture
-from tickbus_sim.dialect import Topic
+from tickbus_sim.dialect import Books, Resource, Topic
 from tickbus_sim.faults import Faults
 from tickbus_sim.instruments import listings
 from tickbus_sim.pace import Wait
 from tickbus_sim.playout import End, Playout, Send
 from tickbus_sim.rest import RestBody
 from tickbus_sim.snapshots import Answer, AnswerBook
+from tickbus_sim.sockets import Connection
 from tickbus_sim.venue import Serving, Venue
 
 _PARSE_S = 0.03
@@ -34,7 +35,8 @@ class CaptureVenue(Venue):
             snapshot_delay_s=faults.snapshot_delay_s if faults else lambda body: 0.0,
         )
         self._waiting: dict[int, asyncio.Future[RestBody]] = {}
-        self._limits: dict[int, int] = {}
+        self._levels: dict[int, int] = {}
+        self._pushed = 0
 
     def facts(self) -> dict[str, Any]:
         return capture_facts(self._capture)
@@ -48,6 +50,8 @@ class CaptureVenue(Venue):
             "rest_own_books": counts.own_books,
             "rest_unsubscribed": counts.unsubscribed,
             "rest_not_fetched": counts.not_fetched,
+            "pushed_own_books": self._pushed,
+            "control_frames": self._capture.control_frames,
             "bad_lines": self._capture.bad_lines,
         }
 
@@ -66,9 +70,9 @@ class CaptureVenue(Venue):
                 case reply:
                     await self._reply(reply)
 
-    async def depth(self, ticker: str, limit: int) -> tuple[RestBody, int]:
-        ticket = self._playout.snapshots.request(ticker)
-        self._limits[ticket] = limit
+    async def book(self, symbol: str, levels: int) -> tuple[RestBody, int]:
+        ticket = self._playout.snapshots.request(symbol)
+        self._levels[ticket] = levels
         future = self._waiting[ticket] = asyncio.get_running_loop().create_future()
         self._changed.set()
         try:
@@ -77,13 +81,13 @@ class CaptureVenue(Venue):
             self._playout.snapshots.withdraw(ticket)
             raise
         finally:
-            del self._waiting[ticket], self._limits[ticket]
+            del self._waiting[ticket], self._levels[ticket]
 
-    def settle(self, ticket: int, ticker: str, *, reached: bool) -> None:
+    def settle(self, ticket: int, symbol: str, *, reached: bool) -> None:
         if reached:
             # The client has the bytes. Frames that are sent at once would overtake its parser, and
             # the book would begin at another packet in every run.
-            asyncio.get_running_loop().call_later(_PARSE_S, self._fetched, ticket, ticker)
+            asyncio.get_running_loop().call_later(_PARSE_S, self._fetched, ticket, symbol)
         else:
             self._playout.snapshots.withdraw(ticket)
         self._changed.set()
@@ -92,20 +96,39 @@ class CaptureVenue(Venue):
         self._playout.snapshots.fetched(ticket, ticker)
         self._changed.set()
 
-    def exchange_info(self) -> RestBody:
-        recorded = self.other("exchangeInfo", "")
+    def instruments(self, resource: Resource) -> RestBody:
+        """The recorded list where it names every ticker, else one made of what was recorded."""
+        recorded = self.other("instruments", resource.symbol)
         names_all = recorded is not None and all(
             f'"{ticker}"'.encode() in recorded.text for ticker in self.tickers()
         )
-        return recorded if recorded is not None and names_all else super().exchange_info()
+        return recorded if recorded is not None and names_all else super().instruments(resource)
 
-    def other(self, resource: str, ticker: str) -> RestBody | None:
-        body = self._playout.snapshots.recorded.get((resource, ticker))
+    def other(self, kind: str, symbol: str) -> RestBody | None:
+        body = self._playout.snapshots.recorded.get((kind, symbol))
         return None if body is None else RestBody(body.text, body.received_ns)
 
-    def _subscribed(self, audience: frozenset[Topic], joined: frozenset[Topic]) -> None:
+    def _subscribed(
+        self, audience: frozenset[Topic], joined: frozenset[Topic], by: Connection | None
+    ) -> None:
         self._playout.subscribed(audience, joined, time.monotonic_ns())
-        super()._subscribed(audience, joined)
+        if by is not None and self.dialect.books is Books.PUSHED:
+            for topic in joined:
+                if topic.family == self.dialect.book_family:
+                    self._push_book(topic.symbol, by)
+        super()._subscribed(audience, joined, by)
+
+    def _push_book(self, symbol: str, client: Connection) -> None:
+        """A subscription begins with a book: ours, where the recording has none at this place.
+
+        Only a book that is whole: else the client waits for the next one that was recorded.
+        """
+        position = self._playout.position
+        book = self._playout.snapshots.books.at(symbol, position)
+        if position and book.whole:
+            self._pushed += 1
+            last_ns = self._capture.received_ns[position - 1]
+            client.say(self.dialect.write_book(symbol, book), last_ns)
 
     async def _play_run(self, start: int, stop: int) -> None:
         capture = self._capture
@@ -129,17 +152,29 @@ class CaptureVenue(Venue):
             future.set_result(RestBody(reply.body.text, reply.body.received_ns))
         else:
             book = self._playout.snapshots.books.at(reply.ticker, reply.position)
+            if not book.whole:
+                # Nobody sent it: it must not become somebody's snapshot.
+                self._playout.snapshots.withdraw(reply.ticket)
+                future.set_exception(self.dialect.no_book())
+                return
             last_ns = self._capture.received_ns[reply.position - 1] if reply.position else None
-            future.set_result(RestBody(book.body(self._limits[reply.ticket]), last_ns))
+            text = self.dialect.write_body(reply.ticker, book, self._levels[reply.ticket])
+            future.set_result(RestBody(text, last_ns, is_own=True))
 
 
 def capture_facts(capture: Capture) -> dict[str, Any]:
     """What a capture holds, for the ready line and `--describe`."""
+    times = capture.received_ns
     return {
         "tickers": capture.tickers,
+        "feeds": capture.feeds,
         "channels": capture.channels,
+        "other": capture.other,
         "frames": len(capture.texts),
         "rest_bodies": len(capture.bodies),
-        "instrument_lists": sum(body.resource == "exchangeInfo" for body in capture.bodies),
+        "instrument_lists": sum(body.kind == "instruments" for body in capture.bodies),
         "bad_lines": capture.bad_lines,
+        "control_frames": capture.control_frames,
+        "first_ns": min(times, default=None),
+        "last_ns": max(times, default=None),
     }

@@ -1,134 +1,289 @@
-"""What differs between the two Binance markets that this venue speaks: routes, REST paths, limits.
+"""What a venue's dialect says: the contract between one exchange's protocol and the local venue.
 
-Spot: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
-USD-M: https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams
+A dialect is one file in `dialects/`, found by its name, which is the exchange's token. The core
+(captures, play-out, sockets, REST, market, faults) knows connections, requests that name topics,
+URLs that name bodies, and time; no word of any venue. Prices and sizes stay decimal text.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 from tickbus_schemas.exchanges import Exchange
 
-PUBLIC = "/public"
-MARKET = "/market"
-SPOT_ROUTE = ""
+from tickbus_sim.book import BookEvent, NaiveBook
+from tickbus_sim.events import Change, Derivative, Instrument, Liquidation, Quote, Statistics, Trade
 
-# USD-M families that the public root owns; every other one belongs to the market root.
-_PUBLIC_FAMILIES = ("bookTicker", "!bookTicker", "trade", "rpiDepth")
+POLICY_VIOLATION = 1008
 
 
 @dataclass(frozen=True)
 class Topic:
-    """What a stream name asks for: a symbol and a channel family.
+    """What one subscription asks for: a symbol and a channel family.
 
-    `depth`, `depth@0ms` and `depth@100ms` are one family: a capture recorded with one of them
-    answers a subscription to any. A stream for all symbols (`!bookTicker`) has no symbol.
+    Update speeds of a channel are one family: a capture recorded with one of them answers a
+    subscription to any. A topic of the whole market has no symbol.
     """
 
-    symbol: str  # lower case, as stream names spell it
+    symbol: str
+    """as payloads and REST spell it"""
     family: str
-
-    @property
-    def ticker(self) -> str:
-        """The symbol as REST and payloads spell it."""
-        return self.symbol.upper()
+    channel: str = field(default="", compare=False)
+    """as the venue's clients name it, with its speed"""
 
 
-def topic_of(stream: str) -> Topic:
-    """The topic of a stream name such as `btcusdt@depth@100ms`."""
-    symbol, at, channel = stream.partition("@")
-    if not at or symbol.startswith("!"):
-        return Topic("", stream)
-    return Topic(symbol, channel.partition("@")[0])
+CONTROL = Topic("", "control")
+"""Recorded answers, heartbeats, notices: whoever plays the recording makes its own."""
 
 
-def channel_of(stream: str) -> str:
-    """The channel as subscribed, with its update speed: `depth@100ms`."""
-    symbol, at, channel = stream.partition("@")
-    return channel if at and not symbol.startswith("!") else stream
+class Books(Enum):
+    """How a client comes by a full book."""
+
+    PULLED = "pulled"
+    PUSHED = "pushed"
+    """the first message of a subscription"""
+    WHOLE = "whole"
+    """each message is a whole book"""
 
 
 @dataclass(frozen=True)
-class Dialect:
-    """One market of Binance as its documents describe it."""
+class Refusal:
+    """Why a connection is closed at once."""
 
-    exchange: Exchange
-    routes: tuple[str, ...]  # WebSocket roots; the first one also carries what belongs to none
-    rest_root: str
-    depth_limits: tuple[int, ...]  # the only ones allowed; empty: any from 1 to depth_limit_max
-    depth_limit_default: int
-    depth_limit_max: int
-    depth_weights: tuple[tuple[int, int], ...]  # (largest limit, weight)
-    ping_interval_s: float
-    pong_deadline_s: float
+    reason: str
+
+
+@dataclass
+class Line:
+    """One connection as the venue sees it."""
+
+    route: str
+    with_times: bool = False  # frames preceded by the capture's receive time
+    streams: dict[str, Topic] = field(default_factory=dict)
+    """name of each subscription -> its topic"""
+    memory: dict[str, Any] = field(default_factory=dict)
+    """the dialect's own"""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a client's frame gives: frames back, then perhaps the end of the connection."""
+
+    frames: tuple[bytes, ...] = ()
+    close: tuple[int, str] | None = None
+
+
+@dataclass(frozen=True)
+class Resource:
+    """What a REST request asks for."""
+
+    kind: str
+    """`book`, `instruments`, or the venue's own word"""
+    symbol: str = ""
+    levels: int = 0
+    weight: int = 1
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One ticker with its steps, as decimals after the point."""
+
+    ticker: str
+    price_decimals: int
+    qty_decimals: int
+
+    @property
+    def tick(self) -> str:
+        """Decimal text of the price step."""
+        return step(self.price_decimals)
+
+    @property
+    def lot(self) -> str:
+        """Decimal text of the quantity step."""
+        return step(self.qty_decimals)
+
+
+class BadRequest(Exception):
+    """A REST request that the venue answers with its error object."""
+
+    def __init__(self, body: bytes, status: int = 400) -> None:
+        super().__init__(body)
+        self.body = body
+        self.status = status
+
+
+class Dialect(ABC):
+    """One exchange's protocol, as its documents describe it."""
+
+    exchange: ClassVar[Exchange]
+    hosts: ClassVar[frozenset[str]]
+    paths: ClassVar[tuple[str, ...]] = ()
+    """beginnings of WebSocket and REST paths that no other venue has: they tell a recording of
+    this very venue, which names 127.0.0.1"""
+    path_decides: ClassVar[bool] = False
+    """markets of one exchange share the hosts: only the path tells which one it is"""
+    routes: ClassVar[tuple[str, ...]]
+    """WebSocket paths; the first one also carries what belongs to none"""
+    feeds: ClassVar[Mapping[str, str]]
+    """family -> our feeds, with blanks between them; other families are played, and are no feed.
+    Of several families that carry one feed the first counts"""
+    index_families: ClassVar[frozenset[str]] = frozenset()
+    """families whose symbols are no tickers: indexes"""
+    book_family: ClassVar[str]
+    books: ClassVar[Books]
+    depth: ClassVar[int] = 0
+    """levels a side of its books; 0: all"""
+    drops_silently: ClassVar[bool] = False
+    """a level that falls out of the depth is not said to be gone"""
+    keeps_zeros: ClassVar[bool] = False
+    """numbers have all decimals of their step"""
+    ids_are_shared: ClassVar[bool] = False
+    """updates of all symbols are numbered in one series"""
+    counts_updates: ClassVar[bool] = False
+    """an update's number is the last one of its ticker + 1"""
+    demo: ClassVar[tuple[str, ...]] = ("BTCDEMO", "ETHDEMO", "SOLDEMO")
+    weight_header: ClassVar[str] = ""
+    ping_interval_s: ClassVar[float] = 20.0
+    pong_deadline_s: ClassVar[float] = 60.0
+    idle_s: ClassVar[float] = float("inf")
+    """a client that says nothing for so long is cut off"""
+    messages_per_s: ClassVar[float] = float("inf")
+    streams_max: ClassVar[int] = 2**31
+    """subscriptions of a connection"""
+    heartbeat_s: ClassVar[float] = 0.0
+    """between `heartbeat` frames; 0: none"""
+
+    # ---------------------------------------------------------- connections
+
+    def open(self, path: str, query: Mapping[str, list[str]]) -> Line | Refusal:
+        """The connection that a request for `path` opens."""
+        route = next((one for one in self.routes if path.rstrip("/") == one), None)
+        if route is None:
+            return Refusal(f"no such path: use {', '.join(self.routes)}")
+        return Line(route)
+
+    def welcome(self, line: Line) -> tuple[bytes, ...]:
+        """Frames that greet a new connection."""
+        return ()
+
+    @abstractmethod
+    def request(self, line: Line, text: bytes) -> Reply:
+        """Carry out one request: change `line.streams`, answer as the venue words it."""
+
+    def topics(self, line: Line) -> frozenset[Topic]:
+        """What a connection receives: a stream of another route stays silent."""
+        return frozenset(
+            topic for topic in line.streams.values() if self.route_of(topic.family) == line.route
+        )
 
     def route_of(self, family: str) -> str:
-        """The WebSocket root on which the venue sends this family."""
-        if len(self.routes) == 1:
-            return self.routes[0]
-        public = family in _PUBLIC_FAMILIES or family.startswith("depth")
-        return PUBLIC if public else MARKET
+        """The WebSocket path on which the venue sends this family."""
+        return self.routes[0]
 
-    def depth_weight(self, limit: int) -> int:
-        """What a depth request of `limit` levels costs of the weight budget."""
-        return next(weight for largest, weight in self.depth_weights if limit <= largest)
+    def heartbeat(self, line: Line) -> bytes:
+        """What is sent each `heartbeat_s`."""
+        return b""
 
+    # --------------------------------------------------------------- frames
 
-SPOT = Dialect(
-    exchange=Exchange.BINANCE_SPOT,
-    routes=(SPOT_ROUTE,),
-    rest_root="/api/v3",
-    depth_limits=(),
-    depth_limit_default=100,
-    depth_limit_max=5000,
-    depth_weights=((100, 5), (500, 25), (1000, 50), (5000, 250)),
-    ping_interval_s=20.0,
-    pong_deadline_s=60.0,
-)
+    @abstractmethod
+    def topic_of(self, text: bytes) -> Topic | None:
+        """Whose a frame is; CONTROL for what is no data; None when it does not tell."""
 
-USDM = Dialect(
-    exchange=Exchange.BINANCE_USDM,
-    routes=(PUBLIC, MARKET),
-    rest_root="/fapi/v1",
-    depth_limits=(5, 10, 20, 50, 100, 500, 1000),
-    depth_limit_default=500,
-    depth_limit_max=1000,
-    depth_weights=((50, 2), (100, 5), (500, 10), (1000, 20)),
-    ping_interval_s=180.0,
-    pong_deadline_s=600.0,
-)
+    def on_wire(self, line: Line, text: bytes, topic: Topic) -> bytes:
+        """A frame as this connection gets it."""
+        return text
 
-DIALECTS = {dialect.exchange: dialect for dialect in (SPOT, USDM)}
+    @abstractmethod
+    def read_book(self, text: bytes) -> BookEvent | None:
+        """What a frame of `book_family` does to a book; None when it is damaged."""
 
-_HOSTS = {
-    "fstream.binance.com": Exchange.BINANCE_USDM,
-    "fapi.binance.com": Exchange.BINANCE_USDM,
-    "stream.binance.com": Exchange.BINANCE_SPOT,
-    "data-stream.binance.vision": Exchange.BINANCE_SPOT,
-    "api.binance.com": Exchange.BINANCE_SPOT,
-    "data-api.binance.vision": Exchange.BINANCE_SPOT,
-}
-
-_PATHS = (
-    ("/fapi/", Exchange.BINANCE_USDM),
-    (f"{PUBLIC}/", Exchange.BINANCE_USDM),
-    (f"{MARKET}/", Exchange.BINANCE_USDM),
-    ("/api/v", Exchange.BINANCE_SPOT),
-)
-
-
-def exchange_of_url(url: str) -> Exchange | None:
-    """The market that a recorded URL belongs to; None when the URL does not tell.
-
-    The path decides where the host does not: a recording of this very venue names 127.0.0.1.
-    """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
+    def read_body(self, text: bytes) -> BookEvent | None:
+        """The book in a REST body; None for an error object."""
         return None
-    by_host = _HOSTS.get(parts.hostname or "")
-    if by_host is not None:
-        return by_host
-    return next((exchange for start, exchange in _PATHS if parts.path.startswith(start)), None)
+
+    def write_book(self, symbol: str, book: NaiveBook) -> bytes:
+        """The frame of a whole book."""
+        raise NotImplementedError
+
+    def holds(self, book: NaiveBook, event: BookEvent) -> bool:
+        """Whether a book is what the venue says by its checksum."""
+        return True
+
+    # ----------------------------------------------------------------- REST
+
+    def resource(
+        self, path: str, query: Mapping[str, list[str]], body: bytes = b""
+    ) -> Resource | None:
+        """What a REST request asks for; None: no such path. BadRequest: a wrong request."""
+        return None
+
+    def write_body(self, symbol: str, book: NaiveBook, levels: int) -> bytes:
+        """The REST answer that holds a book."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def write_instruments(
+        self, listed: Sequence[Listing], now_ms: int, resource: Resource
+    ) -> bytes:
+        """The instrument list, all tickers trading."""
+
+    def no_book(self) -> BadRequest:
+        """The answer where there is no book to give."""
+        return BadRequest(b'{"error":"no book"}', 503)
+
+    # --------------------------------------------------------------- market
+
+    def trade(self, event: Trade) -> bytes:
+        """The frame of a trade."""
+        raise NotImplementedError
+
+    def change(self, event: Change) -> bytes:
+        """The frame of a book update, or of the whole book."""
+        raise NotImplementedError
+
+    def quote(self, event: Quote) -> bytes:
+        """The frame of the best quotes."""
+        raise NotImplementedError
+
+    def statistics(self, event: Statistics) -> bytes:
+        """The frame of 24 h statistics; empty: the venue has none."""
+        return b""
+
+    def derivative(self, event: Derivative) -> Iterable[tuple[str, bytes]]:
+        """(family, frame) of marks, funding and open interest."""
+        return ()
+
+    def liquidation(self, event: Liquidation) -> bytes:
+        """The frame of a liquidation; empty: the venue does not publish them."""
+        return b""
+
+    def family_of(self, feed: str) -> str:
+        """The family that carries a feed; "" where none does."""
+        return next((f for f, feeds in self.feeds.items() if feed in feeds.split()), "")
+
+    def instrument(self, ticker: str, listed: Instrument) -> Instrument:
+        """The market's instrument of a ticker, as this venue would list it."""
+        return listed
+
+
+def step(decimals: int) -> str:
+    """Decimal text of one unit of the last decimal."""
+    return "1" if decimals == 0 else f"0.{'0' * (decimals - 1)}1"
+
+
+def split_url(url: str) -> tuple[str, str, dict[str, list[str]]]:
+    """Host, path and query of a URL."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.path, parse_qs(parts.query)
+
+
+def compact(value: Any) -> bytes:
+    """JSON without blanks."""
+    return msgspec.json.encode(value)

@@ -22,8 +22,10 @@ from tickbus_sim.dialect import Topic
 
 SECOND = 1_000_000_000
 REPORTED_FRAMES_MAX = 1000  # a report names so many frames of a fault; its count goes on
-_IDS = ("U", "u", "pu", "t", "a", "E")
-_NUMBER = re.compile(rb'"\d+(\.\d+)?"')
+_IDS = ("U", "u", "pu", "t", "a", "E", "seqId", "prevSeqId", "ts", "time", "checksum", "seq")
+"""Keys by which venues tell events apart; a report names those that a frame has."""
+_NUMBER = re.compile(rb'"-?\d+(\.\d+)?"|(?<=[:\[,])-?\d+\.\d+(?=[,}\]])')
+"""A decimal text, or a JSON number with a fraction."""
 
 Kind = Literal[
     "drop",
@@ -167,12 +169,12 @@ class Faults:
             fault = armed.fault
             if fault.kind != "late_snapshot" or not armed.left:
                 continue
-            if fault.ticker not in ("", body.ticker):
+            if fault.ticker not in ("", body.symbol):
                 continue
             if self._reached(fault, body.position, body.received_ns):
                 armed.left -= 1
                 armed.touched += 1
-                armed.frames.append({"frame": body.position, "ticker": body.ticker})
+                armed.frames.append({"frame": body.position, "ticker": body.symbol})
                 return fault.length_s
         return 0.0
 
@@ -239,7 +241,7 @@ class Faults:
 
     def _matches(self, fault: Fault, frame: Frame) -> bool:
         topic = self._topics[frame.topic_id]
-        if fault.ticker not in ("", topic.ticker):
+        if fault.ticker not in ("", topic.symbol):
             return False
         return fault.channel.partition("@")[0] in ("", topic.family)
 
@@ -269,10 +271,12 @@ def _with_text(frame: Frame, text: bytes) -> Frame:
 
 
 def _identity(text: bytes) -> dict[str, Any]:
-    """Stream and ids of a frame, as far as it has them."""
+    """Stream and ids of a frame, as far as it has them: of its first event."""
     try:
         parsed = msgspec.json.decode(text)
         data = parsed.get("data", parsed)
-        return {"stream": parsed.get("stream", "")} | {k: data[k] for k in _IDS if k in data}
-    except (msgspec.MsgspecError, AttributeError, TypeError):
+        data = data[0] if isinstance(data, list) and data else data
+        found = {k: one[k] for one in (parsed, data) for k in _IDS if k in one}
+        return {"stream": parsed.get("stream", "")} | found
+    except (msgspec.MsgspecError, AttributeError, TypeError, UnicodeDecodeError):
         return {}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
 from heapq import nlargest, nsmallest
 from math import exp, log
+from typing import TypeAlias
 from zlib import crc32
 
+from tickbus_sim.events import Instrument
+
+Rungs: TypeAlias = list[tuple[int, int]]
+"""(price in ticks, lots)"""
 LEVELS = 1_500  # a side at the open
 LEVELS_MIN, LEVELS_MAX = 1_200, 3_000
 _NEAR_DECAY = 0.7  # of orders near the touch, a tick further away
@@ -18,28 +22,6 @@ _KNOWN = {  # ticker's start: price, decimals of tick and lot
     "ETH": (3_000.0, 2, 3),
     "SOL": (150.0, 2, 2),
 }
-
-
-@dataclass(frozen=True)
-class Instrument:
-    """A ticker with its price and quantity steps."""
-
-    ticker: str
-    price_decimals: int
-    qty_decimals: int
-    price_ticks: int  # at the open
-    _texts: dict[int, str] = field(default_factory=dict, compare=False, repr=False)
-
-    def price_text(self, ticks: int) -> str:
-        """Decimal text of a price."""
-        text = self._texts.get(ticks)
-        if text is None:
-            text = self._texts[ticks] = _decimal(ticks, self.price_decimals)
-        return text
-
-    def qty_text(self, lots: int) -> str:
-        """Decimal text of a quantity."""
-        return _decimal(lots, self.qty_decimals)
 
 
 def instrument(ticker: str) -> Instrument:
@@ -132,23 +114,19 @@ class Ladder:
         if price > 0:
             self._set(is_ask, price, 0 if gone else self._lots(3.0))
 
-    def take_changes(self) -> tuple[str, str]:
-        """Levels changed since the last call as JSON, bids and asks; quantity 0 is a deletion."""
+    def take_changes(self) -> tuple[Rungs, Rungs]:
+        """Levels changed since the last call, bids and asks; 0 lots is a deletion."""
         changes, self._changes = self._changes, ({}, {})
-        return self._levels(list(changes[0].items())), self._levels(list(changes[1].items()))
+        return list(changes[0].items()), list(changes[1].items())
 
-    def top(self, limit: int) -> tuple[str, str]:
-        """The best `limit` levels a side as JSON, best first."""
+    def top(self, limit: int) -> tuple[Rungs, Rungs]:
+        """The best `limit` levels a side, best first."""
         bids, asks = self._sides
-        return (
-            self._levels(nlargest(limit, bids.items())),
-            self._levels(nsmallest(limit, asks.items())),
-        )
+        return nlargest(limit, bids.items()), nsmallest(limit, asks.items())
 
-    def _levels(self, levels: list[tuple[int, int]]) -> str:
-        listed = self._instrument
-        pairs = [f'["{listed.price_text(p)}","{listed.qty_text(q)}"]' for p, q in levels]
-        return f"[{','.join(pairs)}]"
+    def has(self, is_ask: int, ticks: int) -> bool:
+        """Whether the side has a level at this price."""
+        return ticks in self._sides[is_ask]
 
     def _near(self) -> int:
         """Ticks from the touch, geometric."""
@@ -180,8 +158,3 @@ class Ladder:
             self._extend(is_ask)
         while self._best[is_ask] not in side:
             self._best[is_ask] += outward
-
-
-def _decimal(units: int, decimals: int) -> str:
-    whole, part = divmod(units, 10**decimals)
-    return f"{whole}.{part:0{decimals}d}"

@@ -1,4 +1,4 @@
-"""A seeded market: time in, frames out, in the form of Binance's streams.
+"""A seeded market: time in, frames out, in the words of a dialect.
 
 Orders arrive in bursts that excite further ones (Hawkes: https://doi.org/10.1093/biomet/58.1.83);
 the fair price walks with clustering volatility, trades take the best levels, makers follow.
@@ -8,17 +8,28 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import exp, log, sqrt
 
-from tickbus_schemas.exchanges import Exchange
-
+from tickbus_sim.book import Levels, NaiveBook, Side
 from tickbus_sim.dialect import Dialect, Topic
-from tickbus_sim.ladder import Instrument, Ladder, instrument
+from tickbus_sim.events import (
+    Change,
+    Derivative,
+    Event,
+    Instrument,
+    Liquidation,
+    Quote,
+    Statistics,
+    Trade,
+)
+from tickbus_sim.ladder import Ladder, Rungs, instrument
 
 SECOND = 1_000_000_000
-DEPTH_INTERVAL_NS = SECOND // 10
-CHANNELS = ("trade", "depth@100ms", "bookTicker")
+BOOK_INTERVAL_NS = SECOND // 10
+STATISTICS_INTERVAL_NS = SECOND
+FUNDING_INTERVAL_MS = 8 * 3_600_000
 
 _BRANCHING = 0.7  # further orders that each order excites, on average
 _DECAY_PER_S = 6.0  # how fast the excitement fades
@@ -27,6 +38,9 @@ _VOLATILITY_SPREAD = 0.7  # standard deviation of log volatility
 _FAIR_TICKS_PER_ORDER = 0.4  # standard deviation of the fair price's step from order to order
 _FRAMES_PER_ORDER = 0.61  # measured: trades and quotes that one order makes, on average
 _ID_STEP_MAX = 7  # USD-M counts the updates of all its symbols in one series
+
+
+_LIQUIDATED = 0.01  # of trades
 
 
 @dataclass(frozen=True)
@@ -47,26 +61,27 @@ class Market:
         """Sets up the books; `rate`: frames a second of all tickers together, on average."""
         rng = random.Random(seed)
         self.dialect = dialect
-        self.instruments = [instrument(ticker) for ticker in tickers]
+        self.instruments = [dialect.instrument(one, instrument(one)) for one in tickers]
         self.topics = [Topic("", "")]
-        self._shared = _Shared(
-            dialect.exchange is Exchange.BINANCE_USDM, rng.randrange(10**12, 10**13), start_ms
-        )
+        self._topic_ids: dict[Topic, int] = {}
+        self._events_made: list[Event] = []
+        first_id = rng.randrange(10**12, 10**13)
+        self._shared = _Shared(dialect.ids_are_shared, first_id, start_ms)
         self._tickers: list[_Ticker] = []
         weights = [1 / (1 + place) for place in range(len(tickers))]
         for listed, weight in zip(self.instruments, weights, strict=True):
             frames_per_s = rate * weight / sum(weights)
             orders_per_s = max(1.0, frames_per_s - 10) / _FRAMES_PER_ORDER
             ticker_rng = random.Random(rng.randrange(2**62))
-            self._tickers.append(_Ticker(listed, ticker_rng, orders_per_s, self._shared))
-            self.topics += [
-                Topic(listed.ticker.lower(), channel.partition("@")[0]) for channel in CHANNELS
-            ]
-        self._events: list[tuple[int, int, bool]] = []  # time, place of ticker, is a depth frame
+            self._tickers.append(_Ticker(listed, ticker_rng, orders_per_s, self._shared, dialect))
+            for family in dialect.feeds:
+                self._topic_id(listed.ticker, family)
+        self._events: list[tuple[int, int, int]] = []  # time, place of ticker, what is due
         for place, ticker in enumerate(self._tickers):
             self._events += [
-                (ticker.next_order_ns(), place, False),
-                (DEPTH_INTERVAL_NS, place, True),
+                (ticker.next_order_ns(), place, _ORDER),
+                (BOOK_INTERVAL_NS, place, _BOOK),
+                (STATISTICS_INTERVAL_NS, place, _STATISTICS),
             ]
         heapq.heapify(self._events)
 
@@ -75,46 +90,104 @@ class Market:
         """Venue time at which the market opens."""
         return self._shared.start_ms
 
+    @property
+    def families(self) -> list[str]:
+        """The channels that carry its main feeds."""
+        return [
+            family
+            for family, feeds in self.dialect.feeds.items()
+            if not {"trade", "l2", "bbo"}.isdisjoint(feeds.split())
+        ]
+
+    @property
+    def feeds(self) -> list[str]:
+        """Our feeds that one is shown unless others are asked for."""
+        return ["trade", "l2", "bbo"]
+
     def open(self, start_ms: int) -> None:
         """Sets the opening time, before the first `advance`."""
         self._shared.start_ms = start_ms
+
+    def take_events(self) -> list[Event]:
+        """What happened since the last call."""
+        events, self._events_made = self._events_made, []
+        return events
 
     def advance(self, until_ns: int) -> list[MarketFrame]:
         """Frames up to and including `until_ns`; the same ones however the time is cut."""
         frames: list[MarketFrame] = []
         while self._events[0][0] <= until_ns:
-            time_ns, place, is_depth = self._events[0]
+            time_ns, place, due = self._events[0]
             ticker = self._tickers[place]
-            if is_depth:
-                texts = ticker.depth(time_ns)
-                following = time_ns + DEPTH_INTERVAL_NS
+            if due == _BOOK:
+                events, following = ticker.change(time_ns), time_ns + BOOK_INTERVAL_NS
+            elif due == _STATISTICS:
+                events, following = ticker.statistics(time_ns), time_ns + STATISTICS_INTERVAL_NS
             else:
-                texts = ticker.order(time_ns)
-                following = ticker.next_order_ns()
-            heapq.heapreplace(self._events, (following, place, is_depth))
-            first_topic = 1 + place * len(CHANNELS)
-            frames += [MarketFrame(time_ns, first_topic + kind, text) for kind, text in texts]
+                events, following = ticker.order(time_ns), ticker.next_order_ns()
+            heapq.heapreplace(self._events, (following, place, due))
+            self._events_made += events
+            for event in events:
+                frames += [
+                    MarketFrame(time_ns, self._topic_id(event.ticker, family), text)
+                    for family, text in self._written(event)
+                    if text
+                ]
         return frames
 
-    def snapshot(self, ticker: str, limit: int) -> bytes:
-        """The REST depth body after everything sent so far. Errors: KeyError, no such ticker."""
+    def snapshot(self, symbol: str, levels: int) -> bytes:
+        """The REST answer after everything sent so far. Errors: KeyError, no such ticker."""
+        return self.dialect.write_body(symbol, self._of(symbol).now(), levels)
+
+    def book(self, symbol: str) -> NaiveBook:
+        """The book as the last update left it."""
+        return self._of(symbol).shown
+
+    def _of(self, symbol: str) -> _Ticker:
         for candidate in self._tickers:
-            if candidate.instrument.ticker == ticker:
-                return candidate.snapshot(limit)
-        raise KeyError(ticker)
+            if candidate.instrument.ticker == symbol:
+                return candidate
+        raise KeyError(symbol)
+
+    def _topic_id(self, symbol: str, family: str) -> int:
+        topic = Topic(symbol, family)
+        found = self._topic_ids.get(topic)
+        if found is None:
+            found = self._topic_ids[topic] = len(self.topics)
+            self.topics.append(topic)
+        return found
+
+    def _written(self, event: Event) -> Iterator[tuple[str, bytes]]:
+        dialect = self.dialect
+        match event:
+            case Trade():
+                yield dialect.family_of("trade"), dialect.trade(event)
+            case Change():
+                yield dialect.book_family, dialect.change(event)
+            case Quote():
+                yield dialect.family_of("bbo"), dialect.quote(event)
+            case Statistics():
+                yield dialect.family_of("ticker"), dialect.statistics(event)
+            case Derivative():
+                yield from dialect.derivative(event)
+            case Liquidation():
+                yield dialect.family_of("liquidation"), dialect.liquidation(event)
+
+
+_ORDER, _BOOK, _STATISTICS = range(3)
 
 
 class _Shared:
-    """What the tickers of one exchange share: the opening time and, on USD-M, the update ids."""
+    """What the tickers of one exchange share: the opening time and, at some, the update ids."""
 
-    def __init__(self, is_usdm: bool, first_id: int, start_ms: int) -> None:
-        self.is_usdm = is_usdm
+    def __init__(self, ids_are_shared: bool, first_id: int, start_ms: int) -> None:
+        self.ids_are_shared = ids_are_shared
         self.last_id = first_id
         self.start_ms = start_ms
 
     def following(self, own_last: int, rng: random.Random) -> int:
-        """The id after `own_last`: dense per ticker on Spot, one sparse series on USD-M."""
-        if not self.is_usdm:
+        """The id after `own_last`: dense per ticker, or of one sparse series."""
+        if not self.ids_are_shared:
             return own_last + 1
         self.last_id += 1 + int(rng.random() * _ID_STEP_MAX)
         return self.last_id
@@ -143,7 +216,7 @@ class _Arrivals:
 
 
 class _Ticker:
-    """One ticker's book, price process and frames."""
+    """One ticker's book, price process and events."""
 
     def __init__(
         self,
@@ -151,11 +224,12 @@ class _Ticker:
         rng: random.Random,
         orders_per_s: float,
         shared: _Shared,
+        dialect: Dialect,
     ) -> None:
         self.instrument = listed
         self._rng = rng
         self._shared = shared
-        self._is_usdm = shared.is_usdm
+        self._dialect = dialect
         self._arrivals = _Arrivals(rng, orders_per_s)
         self._fair_ticks_per_sqrt_s = _FAIR_TICKS_PER_ORDER * sqrt(orders_per_s)
         self._ladder = Ladder(listed, rng)
@@ -163,17 +237,21 @@ class _Ticker:
         self._log_volatility = 0.0
         self._last_s = 0.0
         self._trade_id = rng.randrange(10**8, 10**9)
-        self._update_id = self._prev_depth_id = shared.last_id
-        self._first_id = 0  # of the coming depth frame; 0: nothing changed yet
+        self._update_id = self._prev_book_id = shared.last_id
+        self._first_id = 0  # of the coming book update; 0: nothing changed yet
+        self._changes = 0
         self._change_ns = 0
-        self._stream = listed.ticker.lower()
+        self._day = _Day(listed)
+        self.shown = self.now()
+        """the book as the last update left it, as deep as the venue shows it"""
+        self._shown_ticks = self._ladder.top(dialect.depth)
 
     def next_order_ns(self) -> int:
         activity = exp(self._log_volatility - _VOLATILITY_SPREAD**2 / 2)
         return int(self._arrivals.next_s(activity) * SECOND)
 
-    def order(self, time_ns: int) -> list[tuple[int, bytes]]:
-        """One order arrives: its trades, and the quote if it changed (place of channel, text)."""
+    def order(self, time_ns: int) -> list[Event]:
+        """One order arrives: its trades, and the quote if it changed."""
         self._walk(time_ns / SECOND)
         ladder = self._ladder
         before = ladder.best()
@@ -181,33 +259,90 @@ class _Ticker:
         self._change_ns = time_ns
         self._update_id = self._shared.following(self._update_id, self._rng)
         self._first_id = self._first_id or self._update_id
-        texts = [(0, self._trade(*trade)) for trade in trades]
+        events: list[Event] = [self._trade(*trade) for trade in trades]
+        if trades and self._rng.random() < _LIQUIDATED:
+            last = events[-1]
+            assert isinstance(last, Trade)
+            events.append(Liquidation(last.ticker, last.price, last.qty, last.sells, last.time_ms))
         if ladder.best() != before:
-            texts.append((2, self._quote()))
-        return texts
+            events.append(self._quote())
+        return events
 
-    def depth(self, time_ns: int) -> list[tuple[int, bytes]]:
-        """The coming 100 ms' depth frame; none when nothing changed."""
+    def change(self, time_ns: int) -> list[Event]:
+        """The coming 100 ms' book update; none when nothing changed."""
         bids, asks = self._ladder.take_changes()
         if not self._first_id:
             return []
-        event_ms = self._venue_ms(time_ns)
-        text = (
-            f'{{"stream":"{self._stream}@depth@100ms","data":{{"e":"depthUpdate","E":{event_ms},'
-            + (f'"T":{self._venue_ms(self._change_ns)},' if self._is_usdm else "")
-            + f'"s":"{self.instrument.ticker}","U":{self._first_id},"u":{self._update_id},'
-            + (f'"pu":{self._prev_depth_id},' if self._is_usdm else "")
-            + f'"b":{bids},"a":{asks}}}}}'
-        )
-        self._prev_depth_id, self._first_id = self._update_id, 0
-        return [(1, text.encode())]
+        if self._dialect.depth:
+            bids, asks = self._visible_changes()
+        self._changes += 1
+        first, last, prev = self._first_id, self._update_id, self._prev_book_id
+        if self._dialect.counts_updates:
+            first = last = prev + 1
+        self._prev_book_id, self._first_id = last, 0
+        ms = self._venue_ms(time_ns)
+        if self._dialect.depth:
+            self.shown = self.now()
+            self.shown.event_ms, self.shown.last_id = ms, last
+        return [
+            Change(
+                self.instrument.ticker, self._texts(bids), self._texts(asks), first,
+                last, prev, self._changes, ms, self._venue_ms(self._change_ns),
+                self.shown,
+            )
+        ]  # fmt: skip
 
-    def snapshot(self, limit: int) -> bytes:
-        bids, asks = self._ladder.top(limit)
-        ms = self._venue_ms(self._change_ns)
-        times = f'"E":{ms},"T":{ms},' if self._is_usdm else ""
-        text = f'{{"lastUpdateId":{self._update_id},{times}"bids":{bids},"asks":{asks}}}'
-        return text.encode()
+    def _visible_changes(self) -> tuple[Rungs, Rungs]:
+        """What changed in the part of the book that the venue shows."""
+        top = self._ladder.top(self._dialect.depth)
+        found: list[Rungs] = []
+        for is_ask in (0, 1):
+            before, after = dict(self._shown_ticks[is_ask]), dict(top[is_ask])
+            changed = [(ticks, lots) for ticks, lots in top[is_ask] if before.get(ticks) != lots]
+            gone = [
+                (ticks, 0)
+                for ticks in before
+                if ticks not in after
+                and not (self._dialect.drops_silently and self._ladder.has(is_ask, ticks))
+            ]
+            found.append(gone + changed)
+        self._shown_ticks = top
+        return found[0], found[1]
+
+    def now(self) -> NaiveBook:
+        """The book as it is, as deep as the venue shows it."""
+        bids, asks = self._ladder.top(self._dialect.depth or 10_000)
+        return NaiveBook(
+            self._side(bids), self._side(asks), self._update_id,
+            self._venue_ms(self._change_ns), self._venue_ms(self._change_ns),
+            self._dialect.depth, whole=True,
+        )  # fmt: skip
+
+    def _side(self, rungs: Rungs) -> Side:
+        return dict(self._texts(rungs))
+
+    def _texts(self, rungs: Rungs) -> Levels:
+        listed = self.instrument
+        return [(listed.price_text(ticks), listed.qty_text(lots)) for ticks, lots in rungs]
+
+    def statistics(self, time_ns: int) -> list[Event]:
+        """What the venue tells once a second."""
+        ms, listed, day = self._venue_ms(time_ns), self.instrument, self._day
+        bid, bid_lots, ask, ask_lots = self._ladder.best()
+        best = (
+            (listed.price_text(bid), listed.qty_text(bid_lots)),
+            (listed.price_text(ask), listed.qty_text(ask_lots)),
+        )
+        last = listed.price_text(day.last_ticks)
+        mark, index = listed.price_text(round(self._fair)), listed.price_text(round(self._fair) + 1)
+        return [
+            Statistics(listed.ticker, last, *day.texts(), *best, ms),
+            Derivative(
+                listed.ticker, mark, index, last, "0.0001",
+                (ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS,
+                listed.qty_text(1_000_000 + day.trades), "12345678.5", ms,
+            ),
+        ]  # fmt: skip
 
     def _venue_ms(self, time_ns: int) -> int:
         return self._shared.start_ms + time_ns // 1_000_000
@@ -239,24 +374,54 @@ class _Ticker:
             ladder.deep()
         return []
 
-    def _trade(self, price_ticks: int, lots: int, taker_sells: bool) -> bytes:
+    def _trade(self, price_ticks: int, lots: int, taker_sells: bool) -> Trade:
         self._trade_id += 1
         listed, ms = self.instrument, self._venue_ms(self._change_ns)
-        kind = '"X":"MARKET",' if self._is_usdm else ""
-        tail = ("true" if taker_sells else "false") + ("" if self._is_usdm else ',"M":true')
-        return (
-            f'{{"stream":"{self._stream}@trade","data":{{"e":"trade","E":{ms},"T":{ms},'
-            f'"s":"{listed.ticker}","t":{self._trade_id},"p":"{listed.price_text(price_ticks)}",'
-            f'"q":"{listed.qty_text(lots)}",{kind}"m":{tail}}}}}'
-        ).encode()
+        self._day.add(price_ticks, lots)
+        price, qty = listed.price_text(price_ticks), listed.qty_text(lots)
+        return Trade(listed.ticker, self._trade_id, price, qty, taker_sells, ms)
 
-    def _quote(self) -> bytes:
+    def _quote(self) -> Quote:
         listed, ms = self.instrument, self._venue_ms(self._change_ns)
         bid, bid_lots, ask, ask_lots = self._ladder.best()
-        kind = '"e":"bookTicker",' if self._is_usdm else ""
-        times = f',"T":{ms},"E":{ms}' if self._is_usdm else ""
+        return Quote(
+            listed.ticker,
+            self._update_id,
+            (listed.price_text(bid), listed.qty_text(bid_lots)),
+            (listed.price_text(ask), listed.qty_text(ask_lots)),
+            ms,
+        )
+
+
+class _Day:
+    """Statistics since the open."""
+
+    def __init__(self, listed: Instrument) -> None:
+        self._listed = listed
+        self.last_ticks = self._open = self._high = self._low = listed.price_ticks
+        self._last_lots = self._lots = self._turnover = 0
+        self.trades = 0
+
+    def add(self, ticks: int, lots: int) -> None:
+        """A trade."""
+        self.last_ticks, self._last_lots = ticks, lots
+        self._high, self._low = max(self._high, ticks), min(self._low, ticks)
+        self._lots += lots
+        self._turnover += ticks * lots
+        self.trades += 1
+
+    def texts(self) -> tuple[str, str, str, str, str, str, int, str]:
+        """Last quantity, open, high, low, volume, turnover, trades, change."""
+        listed = self._listed
+        change = self.last_ticks - self._open
+        decimals = listed.price_decimals + listed.qty_decimals
         return (
-            f'{{"stream":"{self._stream}@bookTicker","data":{{{kind}"u":{self._update_id},'
-            f'"s":"{listed.ticker}","b":"{listed.price_text(bid)}","B":"{listed.qty_text(bid_lots)}",'
-            f'"a":"{listed.price_text(ask)}","A":"{listed.qty_text(ask_lots)}"{times}}}}}'
-        ).encode()
+            listed.qty_text(self._last_lots),
+            listed.price_text(self._open),
+            listed.price_text(self._high),
+            listed.price_text(self._low),
+            listed.qty_text(self._lots),
+            f"{self._turnover / 10**decimals:.{decimals}f}",
+            self.trades,
+            ("-" if change < 0 else "") + listed.price_text(abs(change)),
+        )

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from dataclasses import replace
+from typing import IO, Any
+
+import msgspec
 
 from tickbus_sim.capture import Body
-from tickbus_sim.dialect import Topic
+from tickbus_sim.dialect import Books, Listing, Topic
+from tickbus_sim.events import as_facts
 from tickbus_sim.faults import Faults
-from tickbus_sim.instruments import Listing
-from tickbus_sim.market import CHANNELS, Market
+from tickbus_sim.market import Market
 from tickbus_sim.pace import SECOND, Gate, Pace, Wait
 from tickbus_sim.rest import RestBody
+from tickbus_sim.sockets import Connection
 from tickbus_sim.venue import Serving, Venue
 
 SLICE_NS = SECOND // 500  # of market time played at once
@@ -29,8 +33,12 @@ class MarketVenue(Venue):
         *,
         duration_s: float | None = None,
         start_ms: int | None = None,
+        journal: IO[bytes] | None = None,
     ) -> None:
-        """`start_ms`: the market's opening time (UTC); None: when the first subscriber is there."""
+        """`start_ms`: the market's opening time (UTC); None: when the first subscriber is there.
+
+        `journal`: what happens is written there, a JSON line an event, before it is sent.
+        """
         listed = [
             Listing(one.ticker, one.price_decimals, one.qty_decimals) for one in market.instruments
         ]
@@ -38,12 +46,16 @@ class MarketVenue(Venue):
         self._market = market
         self._end_ns = None if duration_s is None else int(duration_s * SECOND)
         self._start_ms = start_ms
+        self._journal = journal
         self._time_ns = 0
         self._number = 0
         self._bodies = 0
         self._tickets = 0
         self._gate = Gate(
-            topics=frozenset(market.topics[1:]),
+            topics=frozenset(
+                topic for topic in market.topics[1:] if topic.family in market.families
+            ),
+            played=frozenset(market.topics[1:]),
             route_of=market.dialect.route_of,
             wait_ns=int(serving.subscribe_wait_s * SECOND),
         )
@@ -51,7 +63,8 @@ class MarketVenue(Venue):
     def facts(self) -> dict[str, Any]:
         return {
             "tickers": self.tickers(),
-            "channels": list(CHANNELS),
+            "feeds": self._market.feeds,
+            "channels": self._market.families,
             "frames": None,
             "rest_bodies": None,
         }
@@ -78,24 +91,37 @@ class MarketVenue(Venue):
             await asyncio.sleep(0)
         await self._end()
 
-    async def depth(self, ticker: str, limit: int) -> tuple[RestBody, int]:
+    async def book(self, symbol: str, levels: int) -> tuple[RestBody, int]:
         self._tickets += 1
         received_ns = self._received_ns(self._time_ns)
-        body = RestBody(self._market.snapshot(ticker, limit), received_ns)
+        body = RestBody(self._market.snapshot(symbol, levels), received_ns, is_own=True)
         if self._faults is not None:
-            fact = Body(self._number, "depth", ticker, received_ns, body.text)
+            fact = Body(self._number, "book", symbol, received_ns, body.text)
             await asyncio.sleep(self._faults.snapshot_delay_s(fact))
         return body, self._tickets
 
-    def settle(self, ticket: int, ticker: str, *, reached: bool) -> None:
+    def settle(self, ticket: int, symbol: str, *, reached: bool) -> None:
         self._bodies += reached
 
-    def _subscribed(self, audience: frozenset[Topic], joined: frozenset[Topic]) -> None:
+    def _subscribed(
+        self, audience: frozenset[Topic], joined: frozenset[Topic], by: Connection | None
+    ) -> None:
         self._gate.change(audience, time.monotonic_ns())
-        super()._subscribed(audience, joined)
+        if by is not None and self.dialect.books is Books.PUSHED:
+            for topic in joined:
+                if topic.family == self.dialect.book_family and topic.symbol in self.tickers():
+                    by.say(*self._book_now(topic.symbol))
+        super()._subscribed(audience, joined, by)
+
+    def _book_now(self, symbol: str) -> tuple[bytes, int]:
+        """The book that a subscription begins with, and when it is sent."""
+        now_ms = (self._market.start_ms or self._opening_ms()) + self._time_ns // 1_000_000
+        book = replace(self._market.book(symbol), event_ms=now_ms, engine_ms=now_ms)
+        return self.dialect.write_book(symbol, book), now_ms * 1_000_000
 
     async def _play_until(self, until_ns: int) -> None:
         frames = self._market.advance(until_ns)
+        self._write_journal()
         self._time_ns = until_ns
         number, self._number = self._number, self._number + len(frames)
         await self._send(
@@ -108,6 +134,12 @@ class MarketVenue(Venue):
             refuse_s = self._faults.cut_s(self._number, self._received_ns(until_ns))
             if refuse_s is not None:
                 await self._cut(refuse_s)
+
+    def _write_journal(self) -> None:
+        events = self._market.take_events()
+        if self._journal is not None and events:
+            self._journal.write(b"".join(msgspec.json.encode(as_facts(e)) + b"\n" for e in events))
+            self._journal.flush()
 
     def _received_ns(self, time_ns: int) -> int:
         return self._market.start_ms * 1_000_000 + time_ns

@@ -55,6 +55,9 @@ class Gate:
     """
 
     topics: frozenset[Topic]
+    """those that a client is expected to ask for"""
+    played: frozenset[Topic]
+    """all that the source plays: a client may want some of the others too"""
     route_of: Callable[[str], str]
     wait_ns: int
     audience: frozenset[Topic] = frozenset()
@@ -88,7 +91,7 @@ class Gate:
 
     def _missing(self) -> frozenset[Topic]:
         # After a pause: what was subscribed before it, not what nobody ever wanted.
-        expected = self.topics & self._ever if self._ever else self.topics
+        expected = self.played & self._ever if self._ever else self.topics
         return expected - self.audience
 
     def _every_line_is_there(self) -> bool:

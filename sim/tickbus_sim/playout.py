@@ -65,7 +65,10 @@ class Playout:
         self._stops = [stop for stop in sorted(set(stops)) if stop > 0]
         self._pace = None if speed is None else Pace(speed)
         self._gate = Gate(
-            topics=frozenset(capture.topics[1:]),
+            topics=frozenset(
+                topic for topic in capture.topics[1:] if topic.family in capture.families
+            ),
+            played=frozenset(capture.topics[1:]),
             route_of=capture.dialect.route_of,
             wait_ns=int(subscribe_wait_s * SECOND),
         )
@@ -75,8 +78,8 @@ class Playout:
         """Subscriptions changed: all topics with a subscriber now, and those just subscribed."""
         self._gate.change(audience, now_ns)
         for topic in joined:
-            if topic.family == "depth":
-                self.snapshots.joined(topic.ticker, self.position)
+            if topic.family == self.capture.dialect.book_family:
+                self.snapshots.joined(topic.symbol, self.position)
         if not audience:
             self.snapshots.paused()
 

@@ -1,7 +1,4 @@
-"""The venue's REST side: depth snapshots, instrument list, time, and its own status.
-
-https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints
-"""
+"""The venue's REST side: books, instrument list, other recorded bodies, and its own status."""
 
 from __future__ import annotations
 
@@ -14,10 +11,11 @@ import msgspec
 from aiohttp import web
 from tickbus_schemas.errors import Fatal
 
-from tickbus_sim.dialect import Dialect
+from tickbus_sim.dialect import BadRequest, Dialect, Resource
 
-WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 RECEIVED_HEADER = "X-Tickbus-Received-Ns"
+SOURCE_HEADER = "X-Tickbus-Source"
+"""`recorded`, or `own-book`: folded from what was played."""
 _MINUTE_NS = 60 * 1_000_000_000
 
 
@@ -27,6 +25,8 @@ class RestBody:
 
     text: bytes
     received_ns: int | None = None
+    is_own: bool = False
+    """made here, not recorded"""
 
 
 class Desk(Protocol):
@@ -35,28 +35,23 @@ class Desk(Protocol):
     def tickers(self) -> list[str]:
         """All tickers that have books."""
 
-    async def depth(self, ticker: str, limit: int) -> tuple[RestBody, int]:
-        """The ticker's snapshot, as soon as it may be known, and a ticket to settle."""
+    async def book(self, symbol: str, levels: int) -> tuple[RestBody, int]:
+        """The ticker's book, as soon as it may be known, and a ticket to settle.
 
-    def settle(self, ticket: int, ticker: str, *, reached: bool) -> None:
+        BadRequest where there is none that is whole.
+        """
+
+    def settle(self, ticket: int, symbol: str, *, reached: bool) -> None:
         """Whether the answer reached whoever asked."""
 
-    def exchange_info(self) -> RestBody:
+    def instruments(self, resource: Resource) -> RestBody:
         """The instrument list."""
 
-    def other(self, resource: str, ticker: str) -> RestBody | None:
+    def other(self, kind: str, symbol: str) -> RestBody | None:
         """Any other recorded body; None when there is none."""
 
     def status(self) -> Mapping[str, Any]:
         """Counts and position."""
-
-
-class BadRequest(Exception):
-    """A request that the venue answers with its error object."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.body = msgspec.json.encode({"code": code, "msg": text})
 
 
 class Weights:
@@ -76,21 +71,6 @@ class Weights:
         return self._used
 
 
-def depth_limit(dialect: Dialect, text: str | None) -> int:
-    """The limit of a depth request. Errors: BadRequest as the venue words it."""
-    if text is None:
-        return dialect.depth_limit_default
-    if not (text.isascii() and text.isdigit() and len(text) <= 20):
-        shown = "Illegal characters found in parameter 'limit'; legal range is '^[0-9]{1,20}$'."
-        raise BadRequest(-1100, shown)
-    limit = int(text)
-    if dialect.depth_limits and limit not in dialect.depth_limits:
-        raise BadRequest(-4021, f"{limit} is not valid depth limit.")
-    if limit == 0:
-        raise BadRequest(-1130, "Data sent for parameter 'limit' is not valid.")
-    return min(limit, dialect.depth_limit_max)
-
-
 class RestServer:
     """HTTP in front of a desk."""
 
@@ -105,18 +85,9 @@ class RestServer:
 
     async def listen(self, port: int) -> int:
         """Starts to accept; returns the port. Fatal when the port is taken."""
-        root = self._dialect.rest_root
         app = web.Application()
-        app.add_routes(
-            [
-                web.get(f"{root}/ping", self._ping),
-                web.get(f"{root}/time", self._time),
-                web.get(f"{root}/exchangeInfo", self._exchange_info),
-                web.get(f"{root}/depth", self._depth),
-                web.get("/tickbus/status", self._status),
-                web.get(f"{root}/{{resource}}", self._other),
-            ]
-        )
+        app.add_routes([web.get("/tickbus/status", self._status)])
+        app.router.add_route("*", "/{path:.*}", self._any)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port)
@@ -132,47 +103,38 @@ class RestServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _ping(self, request: web.Request) -> web.Response:
-        return self._response(b"{}", weight=1)
-
-    async def _time(self, request: web.Request) -> web.Response:
-        text = msgspec.json.encode({"serverTime": time.time_ns() // 1_000_000})
-        return self._response(text, weight=1)
-
-    async def _exchange_info(self, request: web.Request) -> web.Response:
-        body = self._desk.exchange_info()
-        return self._response(body.text, weight=20, received_ns=body.received_ns)
-
     async def _status(self, request: web.Request) -> web.Response:
         return self._response(msgspec.json.encode(self._desk.status()), weight=0)
 
-    async def _other(self, request: web.Request) -> web.Response:
-        resource = request.match_info["resource"]
-        body = self._desk.other(resource, request.query.get("symbol", ""))
-        if body is None:
-            return self._response(b'{"code":-1,"msg":"no such path"}', weight=1, status=404)
-        return self._response(body.text, weight=1, received_ns=body.received_ns)
-
-    async def _depth(self, request: web.Request) -> web.StreamResponse:
+    async def _any(self, request: web.Request) -> web.StreamResponse:
         self.requests_open += 1
         try:
-            return await self._answer_depth(request)
+            query = {name: request.query.getall(name) for name in request.query}
+            resource = self._dialect.resource(request.path, query, await request.read())
+            return await self._answer(request, resource)
         except BadRequest as error:
-            return self._response(error.body, weight=1, status=400)
+            return self._response(error.body, weight=1, status=error.status)
         finally:
             self.requests_open -= 1
 
-    async def _answer_depth(self, request: web.Request) -> web.StreamResponse:
-        ticker = request.query.get("symbol", "")
-        if not ticker:
-            shown = "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed."
-            raise BadRequest(-1102, shown)
-        if ticker not in self._desk.tickers():
-            raise BadRequest(-1121, "Invalid symbol.")
-        limit = depth_limit(self._dialect, request.query.get("limit"))
-        body, ticket = await self._desk.depth(ticker, limit)
-        weight = self._dialect.depth_weight(limit)
-        response = self._response(body.text, weight=weight, received_ns=body.received_ns)
+    async def _answer(self, request: web.Request, resource: Resource | None) -> web.StreamResponse:
+        if resource is not None and resource.kind == "book":
+            return await self._answer_book(request, resource)
+        body = None
+        if resource is not None and resource.kind == "instruments":
+            body = self._desk.instruments(resource)
+        elif resource is not None:
+            body = self._desk.other(resource.kind, resource.symbol)
+        if body is None or resource is None:
+            return self._response(b'{"code":-1,"msg":"no such path"}', weight=1, status=404)
+        return self._response(body.text, weight=resource.weight, body=body)
+
+    async def _answer_book(self, request: web.Request, resource: Resource) -> web.StreamResponse:
+        symbol = resource.symbol
+        if symbol not in self._desk.tickers():
+            raise BadRequest(b'{"code":-1121,"msg":"Invalid symbol."}')
+        body, ticket = await self._desk.book(symbol, resource.levels)
+        response = self._response(body.text, weight=resource.weight, body=body)
         reached = False
         try:
             # Written here, not by returning, to know whether it went out.
@@ -183,15 +145,19 @@ class RestServer:
         except ConnectionError:
             pass
         finally:
-            self._desk.settle(ticket, ticker, reached=reached)
+            self._desk.settle(ticket, symbol, reached=reached)
         return response
 
     def _response(
-        self, text: bytes, *, weight: int, status: int = 200, received_ns: int | None = None
+        self, text: bytes, *, weight: int, status: int = 200, body: RestBody | None = None
     ) -> web.Response:
-        headers = {WEIGHT_HEADER: str(self._weights.use(weight))}
-        if self._has_times and received_ns is not None:
-            headers[RECEIVED_HEADER] = str(received_ns)
+        headers = {}
+        if self._dialect.weight_header:
+            headers[self._dialect.weight_header] = str(self._weights.use(weight))
+        if body is not None:
+            headers[SOURCE_HEADER] = "own-book" if body.is_own else "recorded"
+            if self._has_times and body.received_ns is not None:
+                headers[RECEIVED_HEADER] = str(body.received_ns)
         return web.Response(
             body=text, status=status, headers=headers, content_type="application/json"
         )

@@ -73,15 +73,16 @@ class Snapshots:
         self.books = CaptureBooks(capture)
         self.counts = Counts()
         self.recorded: dict[tuple[str, str], Body] = {}
-        """bodies other than depth by resource and ticker: the last one reached, or the first"""
+        """bodies other than books by kind and symbol: the last one reached, or the first"""
         self._received_ns = capture.received_ns
+        self._book_family = capture.dialect.book_family
         self._release = release
         self._ahead: list[Body] = []
         for body in capture.bodies:
             if _is_depth(body):
                 self._ahead.append(body)
             else:
-                self.recorded.setdefault((body.resource, body.ticker), body)
+                self.recorded.setdefault((body.kind, body.symbol), body)
         self._others = [body for body in capture.bodies if not _is_depth(body)]
         self._released: set[int] = set()
         self._due: list[_Due] = []
@@ -134,10 +135,10 @@ class Snapshots:
         """The play-out has sent every frame before `position`."""
         while self._others and self._others[0].position <= position:
             other = self._others.pop(0)
-            self.recorded[other.resource, other.ticker] = other
+            self.recorded[other.kind, other.symbol] = other
         while self._ahead and self._ahead[0].position <= position:
             body = self._ahead.pop(0)
-            self._passed.add(body.ticker)
+            self._passed.add(body.symbol)
             release = body.position if id(body) in self._released else self._release(body)
             if release > position:
                 later = replace(body, position=release)
@@ -165,10 +166,10 @@ class Snapshots:
     def hold(self, now_ns: int, position: int, audience: frozenset[Topic]) -> Wait | None:
         """What the play-out waits for before it may pass `position`."""
         for due in list(self._due):
-            ticker = due.body.ticker
+            ticker = due.body.symbol
             if any(body is due.body for body in self._fetching.values()):
                 return Wait(None, f"the fetch of {ticker}'s snapshot")
-            if Topic(ticker.lower(), "depth") not in audience:
+            if Topic(ticker, self._book_family) not in audience:
                 self.counts.unsubscribed += 1
                 self._due.remove(due)
                 continue
@@ -181,12 +182,12 @@ class Snapshots:
         return None
 
     def _reply(self, ticket: int, ticker: str, position: int) -> Reply | None:
-        due = next((due.body for due in self._due if due.body.ticker == ticker), None)
+        due = next((due.body for due in self._due if due.body.symbol == ticker), None)
         body = due or self._overdue.get(ticker)
         if body is not None:
             taken = any(fetching is body for fetching in self._fetching.values())
             return None if taken else Answer(ticket, body)
-        ahead = next((body for body in self._ahead if body.ticker == ticker), None)
+        ahead = next((body for body in self._ahead if body.symbol == ticker), None)
         if ahead is None or self._is_resync(ticker, position, ahead):
             return AnswerBook(ticket, ticker, position)
         return None
@@ -210,10 +211,10 @@ class Snapshots:
     def _give_up(self, due: _Due) -> None:
         self._due.remove(due)
         self.counts.not_fetched += 1
-        if due.body.ticker not in self._synced:
+        if due.body.symbol not in self._synced:
             # It still joins what a new subscriber has buffered, so a later request may have it.
-            self._overdue[due.body.ticker] = due.body
+            self._overdue[due.body.symbol] = due.body
 
 
 def _is_depth(body: Body) -> bool:
-    return body.resource == "depth" and bool(body.ticker)
+    return body.kind == "book" and bool(body.symbol)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import chain
 
-import msgspec
 from picows import (
     WSFrame,
     WSListener,
@@ -24,19 +23,16 @@ from picows import (
 )
 from tickbus_schemas.errors import Fatal
 
-from tickbus_sim.capture import Binary, Envelope
-from tickbus_sim.control import Line, Refusal, open_line
-from tickbus_sim.dialect import Dialect, Topic
+from tickbus_sim.capture import Binary
+from tickbus_sim.dialect import POLICY_VIOLATION, Dialect, Line, Refusal, Topic, split_url
 
 END_OF_INPUT = 4900
-POLICY_VIOLATION = 1008
 _BUFFER_HIGH = 1 << 20  # bytes waiting in a transport before the play-out pauses
 _CLOSE_WAIT_S = 5.0
 _FRAME_MAX = 1 << 20  # of what clients send
 _TURN = b"turn"
 """Payload of the ping that ends a connection's turn; the venue's own pings carry a time."""
 
-_decode_envelope = msgspec.json.Decoder(Envelope).decode
 _headers: dict[int, bytes] = {}
 
 
@@ -62,14 +58,6 @@ def encode_frames(payloads: Sequence[bytes]) -> bytes:
     return b"".join(chain.from_iterable(zip(headers, payloads, strict=True)))
 
 
-def unwrap(text: bytes) -> bytes:
-    """What a raw stream (`/ws`) sends of an enveloped frame."""
-    try:
-        return bytes(_decode_envelope(text).data)
-    except msgspec.MsgspecError:
-        return text
-
-
 class Connection(WSListener):
     """One client's socket and what waits to be sent to it."""
 
@@ -77,6 +65,7 @@ class Connection(WSListener):
         self.line = line
         self.texts: list[bytes] = []
         self.received_ns: list[int] = []
+        self.heard_s = time.monotonic()  # when the client last said something
         self.is_paused = False
         self.closed_well = False
         self.transport: WSTransport | None = None
@@ -107,10 +96,24 @@ class Connection(WSListener):
             elif frame.get_payload_as_bytes() == _TURN:
                 self._end_turn()
         elif frame.msg_type == WSMsgType.TEXT and isinstance(self.line, Line):
-            before = self.line.topics()
-            self.flush()  # an answer never overtakes a frame
-            transport.send(WSMsgType.TEXT, self.line.answer(frame.get_payload_as_bytes()))
-            self._lobby.changed(self.line.topics() - before)
+            self.heard_s = time.monotonic()
+            self._carry_out(transport, self.line, frame.get_payload_as_bytes())
+        elif frame.msg_type == WSMsgType.PING:
+            self.heard_s = time.monotonic()
+            transport.send_pong(frame.get_payload_as_bytes())
+
+    def _carry_out(self, transport: WSTransport, line: Line, request: bytes) -> None:
+        """Answer a request; an answer never overtakes a frame."""
+        dialect = self._lobby.dialect
+        before = dialect.topics(line)
+        self.flush()
+        reply = dialect.request(line, request)
+        for text in reply.frames:
+            transport.send(WSMsgType.TEXT, text)
+        if reply.close is not None:
+            self.close(*reply.close)
+            return
+        self._lobby.changed(dialect.topics(line) - before, self)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.transport = None
@@ -130,14 +133,23 @@ class Connection(WSListener):
         times, self.received_ns = self.received_ns, []
         if not texts or self.transport is None or not isinstance(self.line, Line):
             return
-        if not self.line.combined:
-            texts = [unwrap(text) for text in texts]
         if self.line.with_times:
             texts = [
                 type(text)(b"%d %b" % (time_ns, text))
                 for time_ns, text in zip(times, texts, strict=True)
             ]
         self.transport.underlying_transport.write(encode_frames(texts))
+
+    def say(self, text: bytes, received_ns: int) -> None:
+        """One frame to this client alone, behind everything queued."""
+        self.flush()
+        if self.transport is not None:
+            self.transport.send(WSMsgType.TEXT, self._timed(text, received_ns))
+
+    def _timed(self, text: bytes, received_ns: int) -> bytes:
+        if isinstance(self.line, Line) and self.line.with_times:
+            return b"%d %b" % (received_ns, text)
+        return text
 
     def unsent_bytes(self) -> int:
         """Bytes that the transport has not given to the kernel."""
@@ -190,13 +202,13 @@ class Lobby:
         self,
         dialect: Dialect,
         topics: Sequence[Topic],
-        on_change: Callable[[frozenset[Topic], frozenset[Topic]], None],
+        on_change: Callable[[frozenset[Topic], frozenset[Topic], Connection | None], None],
         *,
         has_times: bool = False,
     ) -> None:
         """`topics[0]` stands for frames without a topic: they go to the first route.
 
-        `on_change` is told all topics with a subscriber, and those just subscribed.
+        `on_change` is told all topics with a subscriber, those just subscribed, and by whom.
         """
         self.connections: set[Connection] = set()
         self.drained = asyncio.Event()
@@ -204,7 +216,7 @@ class Lobby:
         self.unsubscribed = 0
         self.refuses = False  # while a fault keeps the venue away
         self.has_vanished = False  # the last client to leave did so without closing
-        self._dialect = dialect
+        self.dialect = dialect
         self._topics = topics
         self._targets: list[tuple[Connection, ...]] = [()] * len(topics)
         self._speaking: tuple[Connection, ...] = ()
@@ -226,26 +238,35 @@ class Lobby:
         """A client is connected."""
         self.connections.add(connection)
         assert isinstance(connection.line, Line)
-        self.changed(connection.line.topics())
+        for text in self.dialect.welcome(connection.line):
+            connection.say(text, time.time_ns())
+        self.changed(self.dialect.topics(connection.line), connection)
 
     def left(self, connection: Connection) -> None:
         """A client is gone."""
         if connection in self.connections:
             self.connections.remove(connection)
             self.has_vanished = not connection.closed_well
-            self.changed(frozenset())
+            self.changed(frozenset(), None)
         self.drained.set()
 
-    def changed(self, joined: frozenset[Topic]) -> None:
+    def changed(self, joined: frozenset[Topic], by: Connection | None) -> None:
         """Works out anew who gets what."""
         lines = {c: c.line for c in self.connections if isinstance(c.line, Line)}
-        heard = {connection: line.topics() for connection, line in lines.items()}
-        first = self._dialect.routes[0]
+        heard = {connection: self.dialect.topics(line) for connection, line in lines.items()}
+        whole = {
+            connection: {topic.family for topic in topics if not topic.symbol}
+            for connection, topics in heard.items()
+        }
+        first = self.dialect.routes[0]
         self._targets = [
             tuple(c for c, line in lines.items() if line.route == first),
-            *(tuple(c for c in lines if topic in heard[c]) for topic in self._topics[1:]),
+            *(
+                tuple(c for c in lines if topic in heard[c] or topic.family in whole[c])
+                for topic in self._topics[1:]
+            ),
         ]
-        self._on_change(frozenset().union(*heard.values()), joined)
+        self._on_change(frozenset().union(*heard.values()), joined, by)
 
     def deliver(
         self, texts: Sequence[bytes], topic_ids: Sequence[int], received_ns: Sequence[int]
@@ -258,7 +279,10 @@ class Lobby:
             if not listeners:
                 unheard += 1
             for connection in listeners:
-                connection.texts.append(text)
+                assert isinstance(connection.line, Line)
+                connection.texts.append(
+                    self.dialect.on_wire(connection.line, text, self._topics[topic_id])
+                )
                 connection.received_ns.append(time_ns)
         self.unsubscribed += unheard
         self.sent += len(texts) - unheard
@@ -318,9 +342,25 @@ class Lobby:
     async def ping_all(self, interval_s: float | None) -> None:
         """Pings every connection again and again, until it is cancelled."""
         while True:
-            await asyncio.sleep(interval_s or self._dialect.ping_interval_s)
+            await asyncio.sleep(interval_s or self.dialect.ping_interval_s)
             for connection in list(self.connections):
-                connection.ping(asyncio.get_running_loop().time(), self._dialect.pong_deadline_s)
+                connection.ping(asyncio.get_running_loop().time(), self.dialect.pong_deadline_s)
+
+    async def watch_all(self, idle_s: float | None) -> None:
+        """Heartbeats out, and an end for clients that say nothing; until it is cancelled."""
+        limit_s = idle_s or self.dialect.idle_s
+        every_s = self.dialect.heartbeat_s
+        next_beat_s = time.monotonic() + every_s
+        while True:
+            await asyncio.sleep(min(limit_s / 4, every_s or 1.0, 1.0))
+            now_s = time.monotonic()
+            for connection in list(self.connections):
+                if now_s - connection.heard_s > limit_s:
+                    connection.close(POLICY_VIOLATION, "idle")
+                elif every_s and now_s >= next_beat_s and isinstance(connection.line, Line):
+                    connection.say(self.dialect.heartbeat(connection.line), time.time_ns())
+            if now_s >= next_beat_s:
+                next_beat_s = now_s + every_s
 
     async def stop(self) -> None:
         """Stops accepting and waits for the connections to end, not for ever."""
@@ -335,5 +375,20 @@ class Lobby:
     def _accept(self, request: WSUpgradeRequest) -> Connection | WSUpgradeResponseWithListener:
         if self.refuses:
             return WSUpgradeResponseWithListener(WSUpgradeResponse.create_error_response(503), None)
-        line = open_line(self._dialect, request.path.decode("latin-1"), has_times=self._has_times)
-        return Connection(self, line)
+        target = request.path.decode("latin-1")
+        return Connection(self, open_line(self.dialect, target, has_times=self._has_times))
+
+
+def open_line(dialect: Dialect, target: str, *, has_times: bool) -> Line | Refusal:
+    """The connection that a request target opens; `has_times`: the venue has receive times."""
+    try:
+        _, path, query = split_url(target)
+    except ValueError:
+        return Refusal("no such path")
+    with_times = query.get("tickbus_times") == ["1"]
+    if with_times and not has_times:
+        return Refusal("no receive times here: start the venue with --capture-times")
+    line = dialect.open(path, query)
+    if isinstance(line, Line):
+        line.with_times = with_times
+    return line

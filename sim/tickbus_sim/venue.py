@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tickbus_sim.dialect import Dialect, Topic
+from tickbus_sim.dialect import Dialect, Listing, Resource, Topic
 from tickbus_sim.faults import Faults, Frame
-from tickbus_sim.instruments import Listing, exchange_info
 from tickbus_sim.pace import SECOND, Wait
 from tickbus_sim.rest import RestBody, RestServer
-from tickbus_sim.sockets import END_OF_INPUT, Lobby
+from tickbus_sim.sockets import END_OF_INPUT, Connection, Lobby
 
 _LINGER_S = 1.0  # REST outlives the last client by this
 _VANISHED_LINGER_S = 10.0  # and by this when it left without a word: it may have been killed
@@ -30,6 +29,7 @@ class Serving:
     subscribe_wait_s: float = 5.0
     has_times: bool = False
     ping_interval_s: float | None = None  # None: the venue's own
+    idle_s: float | None = None  # None: the venue's own
 
 
 class Venue(ABC):
@@ -75,6 +75,7 @@ class Venue(ABC):
         tasks = [play, gone]
         if self._serving.speed is not None:
             tasks.append(asyncio.create_task(self._lobby.ping_all(self._serving.ping_interval_s)))
+            tasks.append(asyncio.create_task(self._lobby.watch_all(self._serving.idle_s)))
         try:
             await asyncio.wait((play, gone), return_when=asyncio.FIRST_COMPLETED)
             if not gone.done():
@@ -113,11 +114,12 @@ class Venue(ABC):
         """All tickers, as the venue spells them."""
         return [listing.ticker for listing in self._listed]
 
-    def exchange_info(self) -> RestBody:
+    def instruments(self, resource: Resource) -> RestBody:
         """The instrument list."""
-        return RestBody(exchange_info(self.dialect, self._listed, time.time_ns() // 1_000_000))
+        now_ms = time.time_ns() // 1_000_000
+        return RestBody(self.dialect.write_instruments(self._listed, now_ms, resource), is_own=True)
 
-    def other(self, resource: str, ticker: str) -> RestBody | None:
+    def other(self, kind: str, symbol: str) -> RestBody | None:
         """Any other recorded body."""
         return None
 
@@ -130,14 +132,16 @@ class Venue(ABC):
         """Plays everything."""
 
     @abstractmethod
-    async def depth(self, ticker: str, limit: int) -> tuple[RestBody, int]:
-        """A snapshot and the ticket to settle it by."""
+    async def book(self, symbol: str, levels: int) -> tuple[RestBody, int]:
+        """A book and the ticket to settle it by; BadRequest where there is none."""
 
     @abstractmethod
-    def settle(self, ticket: int, ticker: str, *, reached: bool) -> None:
+    def settle(self, ticket: int, symbol: str, *, reached: bool) -> None:
         """Whether a snapshot reached whoever asked."""
 
-    def _subscribed(self, audience: frozenset[Topic], joined: frozenset[Topic]) -> None:
+    def _subscribed(
+        self, audience: frozenset[Topic], joined: frozenset[Topic], by: Connection | None
+    ) -> None:
         self._changed.set()
         if self.done and audience:
             # Came back after the end (a restarted ingest): nothing more will follow.

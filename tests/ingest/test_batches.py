@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from tickbus_ingest.buffer import Frames
 from tickbus_ingest.publish.messages import Messages
 from tickbus_ingest.session.tables import Flush, Refused
+from tickbus_ingest.wire.buffer import Frames
 from tickbus_schemas import codec
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus_ingest.buffer import Buffer, Connected, Frames, Overflow
-from tickbus_ingest.capture_times import strip_times
+from tickbus_ingest.wire.buffer import Buffer, Connected, Frames, Overflow
+from tickbus_ingest.wire.capture_times import strip_times
 
 
 def fill(buffer: Buffer, *frames: bytes) -> None:

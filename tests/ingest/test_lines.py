@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import structlog
-from tickbus_ingest.buffer import Buffer, Connected, Disconnected
 from tickbus_ingest.connection import END_OF_INPUT, connect
 from tickbus_ingest.exchanges import load
 from tickbus_ingest.lines import LineKeeper
 from tickbus_ingest.reconnect import Budget
+from tickbus_ingest.wire.buffer import Buffer, Connected, Disconnected
 from tickbus_runtime.telemetry.metrics import Telemetry
 from tickbus_schemas.errors import Retry
 from websockets.asyncio.server import ServerConnection, serve

@@ -1,4 +1,4 @@
-"""`tickbus demo`: a simulated market through every service into files, with nothing to set up."""
+"""`tickbus demo`: a simulated market runs through every service into files; no set-up needed."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
     print("\n".join(["", *summary(result)]))
     if trace is not None:
         width = shutil.get_terminal_size((100, 24)).columns
-        print("\n".join(["", "the way of one packet:", *render(trace, width)]))
-    print(f"\nlook at the files with one line:\n  {query}", flush=True)
+        print("\n".join(["", "the path of one packet:", *render(trace, width)]))
+    print(f"\nread the files with one line:\n  {query}", flush=True)
     return 0
 
 
@@ -111,7 +111,7 @@ def _plan(args: argparse.Namespace, data: Path, endpoint: str) -> Plan:
 
 
 def _best(traces: list[Trace]) -> Trace | None:
-    """The trace that went furthest: the one with the most different steps."""
+    """The trace with the most different steps."""
     packets = [trace for trace in traces if trace.root is not None]
     return max(packets, key=lambda trace: len({s.name for s in trace.spans}), default=None)
 

@@ -26,7 +26,7 @@ examples:
   tickbus up --capture btcusdt.jsonl.gz --speed max --data ./out --json
   tickbus up --config tickbus.toml --nats nats://127.0.0.1:4222
 
-Ctrl-C drains: everything that was received is stored and written first. A second Ctrl-C leaves at
+Ctrl-C drains: everything received is stored and written first. A second Ctrl-C aborts at
 once. With --json the last line of standard output is one JSON object; logs of all processes are in
 <data>/_log. OTEL_EXPORTER_OTLP_ENDPOINT turns traces on (see 'tickbus trace').
 """
@@ -52,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when everything that was received is written, 130 when told to leave before it began."""
+    """0 when everything received is written, 130 when stopped before it began."""
     plan = plan_of(args)
     result, _ = asyncio.run(local_run(plan, duration_s=args.duration, say=say))
     if result is None:
@@ -62,12 +62,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def say(line: str) -> None:
-    """One line for the person in front of the terminal; standard output is for results."""
+    """Print one line for the user; standard output is for results."""
     print(line, file=sys.stderr, flush=True)
 
 
 def plan_of(args: argparse.Namespace) -> Plan:
-    """What the arguments ask for; Fatal when they cannot be obeyed."""
+    """The plan of the run; Fatal for wrong arguments."""
     overrides = _overrides(args)
     settings = load(args.config, overrides=overrides)
     overrides["data_dir"] = str(Path(settings.data_dir).absolute())

@@ -1,4 +1,4 @@
-"""What a run came to: one JSON object, or the same for people. No I/O but the machine's name."""
+"""The report of a run: one JSON object, or text. No I/O except for facts of the machine."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def run_report(
     instrument_lists: int = 0,
     without_stages: Collection[str] = (),
 ) -> RunReport:
-    """The facts of a run: `files` and `messages` (by stream) are those that it added.
+    """The report: `files` and `messages` (by stream) are those that the run added.
 
-    `instrument_lists`: how many the capture holds. Lists that the venue made up, and answers to our
-    own subscriptions, are not among the frames, so that these agree with the capture.
-    `without_stages`: latencies that mean nothing in this run.
+    `instrument_lists`: how many are in the capture. Made-up lists, and answers to our own
+    subscriptions, do not count as frames, so that the number agrees with the capture.
+    `without_stages`: latencies that have no meaning in this run.
     """
     rows: dict[str, int] = defaultdict(int)
     count = size = 0
@@ -80,7 +80,7 @@ def _rank(stage: str) -> int:
 
 
 def run_seconds(lives: Lives, elapsed_seconds: float) -> float:
-    """From the first frame to the last commit, as the services saw it."""
+    """Seconds from the first frame to the last commit, as measured by the services."""
     first = [int(ns) for ns in lives.fact("ingest", "first_frame_ns") if ns]
     last = [int(ns) for ns in lives.fact("writer", "last_commit_ns") if ns]
     if first and last and max(last) > min(first):
@@ -89,7 +89,7 @@ def run_seconds(lives: Lives, elapsed_seconds: float) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """What a figure must be read with."""
+    """The machine on which the figures were measured."""
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": _cpu_model(),

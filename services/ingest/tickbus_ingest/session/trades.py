@@ -60,7 +60,7 @@ class TradePolicy:
         return sum(int(np.count_nonzero(table.stands)) for table in self._early.values())
 
     def resume(self, ticker: int, last_number: int, last_us: int) -> None:
-        """Go on behind what a predecessor stored."""
+        """Go on behind what a predecessor stored; ABSENT: its number tells nothing."""
         self.last_number[ticker], self.last_us[ticker] = last_number, last_us
         self._interrupted[ticker] = True
 
@@ -212,6 +212,8 @@ class TradePolicy:
             out.counts["reused_ids", self._feed] += 1
         else:
             status.reason = "trade ids are missing"
+            if before[0] == ABSENT:
+                status.reason = "not received since a predecessor was connected"
             if verdict == ANEW:
                 status.reason = "the venue counts its trades anew: what lies between is not known"
             status.from_id, status.from_timestamp = before
@@ -271,7 +273,7 @@ def judge_trades(
         found = FRESH
         if mode == UNIQUE:
             found = _seen(ring, filled[t], own, content)
-        elif mode == COUNTING and last != ABSENT and own != last + 1:
+        elif mode == COUNTING and (last != ABSENT or was_us != ABSENT) and own != last + 1:
             found = _seen(ring, filled[t], own, content)
             if found == FRESH:
                 found = _place(ring, filled[t], own, last, time, was_us)

@@ -1,4 +1,4 @@
-"""Rules of feeds whose rows stand for themselves: what one row, or one after another, must say."""
+"""Rules that the rows of a feed keep beyond their types: within a row, and from row to row."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tickbus.lake.verify.findings import Findings
 Bools = npt.NDArray[np.bool_]
 Int64s = npt.NDArray[np.int64]
 Span = tuple[str, int]
-"""stream, and which part of it"""
+"""stream, and the number of a part of it in which every message was readable"""
 
 
-def check_statistics(
+def check_row_rules(
     root: Path, files: Sequence[DataFile], spans: dict[str, Span], gaps: Int64s, findings: Findings
 ) -> None:
-    """Files of one ticker's feed in log order.
+    """Check the files of one ticker's feed, in log order.
 
-    spans: by path, the part of the log that a file is in; of those that are in none messages were
-    unreadable. gaps: `seq_id` of each gap row that tells of rows missing here.
+    spans: by path, the part of the log that a file belongs to; a file whose block has unreadable
+    messages has none and is skipped. gaps: `seq_id` of each gap row of this feed.
     """
     rule = RULES.get(files[0].feed)
     if rule is None:
@@ -52,7 +52,7 @@ def check_statistics(
 
 
 def _plain(table: pa.Table) -> dict[str, Array]:
-    """The numbers of a table: absent ones as ABSENT or NaN."""
+    """The numeric columns of a table; absent values are ABSENT or NaN."""
     return {
         field.name: _numbers(Column(field.name, str(field.type), True), table[field.name])
         for field in table.schema
@@ -70,7 +70,7 @@ def _numbers(column: Column, values: Any) -> Array:
 def _merged(
     rows: dict[str, Array], before: dict[str, Array], gaps: Int64s
 ) -> list[tuple[str, Bools]]:
-    """A value changes only with its bit in `fields`; it is forgotten when ingest begins anew."""
+    """A value changes only with its bit in `fields`, or becomes absent when ingest starts again."""
     seq_id = np.concatenate((before.get("seq_id", rows["seq_id"][:0]), rows["seq_id"]))
     told = np.diff(np.searchsorted(gaps, seq_id)) > 0
     found = []
@@ -83,9 +83,7 @@ def _merged(
         jumps = (old != new) & ~_absent(new) & ~sent[len(values) - len(new) :] & ~told
         wrong = np.zeros(len(values), np.bool_)
         wrong[len(values) - len(new) :] = jumps
-        found.append(
-            (f"{name} is not that of the row before, and its frame did not send it", wrong)
-        )
+        found.append((f"{name} differs from the row before, but was not sent", wrong))
     return found
 
 
@@ -104,7 +102,7 @@ def _of_order(
 def _of_kind(
     rows: dict[str, Array], before: dict[str, Array], gaps: Int64s
 ) -> list[tuple[str, Bools]]:
-    """What belongs to options and to what expires is absent elsewhere."""
+    """Only options have a strike and a type; spot and perpetuals do not expire."""
     kind = rows["kind"]
     is_option = kind == InstrumentKind.OPTION
     is_endless = (kind == InstrumentKind.SPOT) | (kind == InstrumentKind.PERPETUAL)
@@ -120,4 +118,4 @@ RULES: dict[str, Callable[..., list[tuple[str, Bools]]]] = {
     "liquidation": _of_order,
     "instrument": _of_kind,
 }
-"""By feed: a rule gives what is wrong, and in which rows."""
+"""By feed: a function that returns each fault and the rows that have it."""

@@ -1,0 +1,262 @@
+"""Kraken Spot, WebSocket v2. https://docs.kraken.com/api/docs/websocket-v2/book"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from tickbus_schemas.exchanges import Exchange
+
+from tickbus_sim import dialect as contract
+from tickbus_sim.book import BookEvent, Levels, NaiveBook
+from tickbus_sim.dialect import CONTROL, Books, Line, Listing, Reply, Resource, Topic, compact
+from tickbus_sim.events import Change, Quote, Statistics, Trade
+
+CHECKED = 10
+"""Levels a side that the checksum covers."""
+DEPTHS = (10, 25, 100, 500, 1000)
+
+
+class _Level(msgspec.Struct, gc=False):
+    price: msgspec.Raw
+    qty: msgspec.Raw
+
+
+class _Book(msgspec.Struct, gc=False):
+    symbol: str
+    bids: list[_Level] = []
+    asks: list[_Level] = []
+    checksum: int | None = None
+    timestamp: str = ""
+
+
+class _Frame(msgspec.Struct, gc=False):
+    channel: str
+    type: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Symbol(msgspec.Struct, gc=False):
+    symbol: str = ""
+
+
+_frame = msgspec.json.Decoder(_Frame).decode
+_books = msgspec.json.Decoder(list[_Book]).decode
+_symbols = msgspec.json.Decoder(list[_Symbol]).decode
+
+
+class Dialect(contract.Dialect):
+    """Books are pushed, without numbers but with a checksum; numbers are JSON numbers."""
+
+    exchange = Exchange.KRAKEN
+    hosts = frozenset({"ws.kraken.com", "api.kraken.com"})
+    paths = ("/v2", "/0/public/")
+    routes = ("/v2",)
+    feeds = {"trade": "trade", "book": "l2", "ticker": "bbo ticker"}  # noqa: RUF012  # a constant
+    book_family = "book"
+    books = Books.PUSHED
+    depth = 10
+    drops_silently = True
+    keeps_zeros = True
+    demo = ("BTC/USD", "ETH/USD", "SOL/USD")
+    heartbeat_s = 1.0
+
+    # ---------------------------------------------------------- connections
+
+    def welcome(self, line: Line) -> tuple[bytes, ...]:
+        row = {"version": "2.0.10", "system": "online", "api_version": "v2", "connection_id": 1}
+        return (compact({"channel": "status", "type": "update", "data": [row]}),)
+
+    def heartbeat(self, line: Line) -> bytes:
+        return b'{"channel":"heartbeat"}'
+
+    def request(self, line: Line, text: bytes) -> Reply:
+        try:
+            asked = msgspec.json.decode(text)
+            method, params = asked["method"], asked.get("params", {})
+            mark = {"req_id": asked["req_id"]} if "req_id" in asked else {}
+        except (msgspec.DecodeError, LookupError, TypeError, AttributeError):
+            return Reply((compact({"error": "Malformed request", "success": False}),))
+        if method == "ping":
+            return Reply((compact({"method": "pong", **mark, **_times()}),))
+        channel = params.get("channel", "")
+        if method not in ("subscribe", "unsubscribe") or channel not in self.feeds:
+            shown = {"error": "Unsupported channel", "method": method, "success": False}
+            return Reply((compact(shown | mark | _times()),))
+        answers = []
+        for symbol in params.get("symbol", []):
+            result = {key: value for key, value in params.items() if key != "symbol"}
+            if channel == "book":
+                result["depth"] = params.get("depth", 10)
+            name = f"{channel}:{symbol}"
+            if method == "subscribe":
+                line.streams[name] = Topic(symbol, channel, channel)
+            else:
+                line.streams.pop(name, None)
+            answer = {"method": method, "result": result | {"symbol": symbol}, "success": True}
+            answers.append(compact(answer | mark | _times()))
+        return Reply(tuple(answers))
+
+    # --------------------------------------------------------------- frames
+
+    def topic_of(self, text: bytes) -> Topic | None:
+        try:
+            frame = _frame(text)
+        except msgspec.MsgspecError:
+            return CONTROL if b'"method"' in text or b'"error"' in text else None
+        if frame.channel in ("status", "heartbeat", "pong"):
+            return CONTROL
+        try:
+            rows = _symbols(frame.data)
+        except msgspec.MsgspecError:
+            return None
+        return Topic(rows[0].symbol if rows else "", frame.channel, frame.channel)
+
+    def read_book(self, text: bytes) -> BookEvent | None:
+        try:
+            frame = _frame(text)
+            parts = _books(frame.data)
+        except msgspec.MsgspecError:
+            return None
+        if not parts:
+            return None
+        bids = [(_text(one.price), _text(one.qty)) for part in parts for one in part.bids]
+        asks = [(_text(one.price), _text(one.qty)) for part in parts for one in part.asks]
+        whole = frame.type == "snapshot"
+        return BookEvent(
+            parts[0].symbol,
+            bids,
+            asks,
+            whole=whole,
+            event_ms=_ms(parts[-1].timestamp),
+            checksum=parts[-1].checksum,
+            depth=max(CHECKED, len(bids), len(asks)) if whole else 0,
+        )
+
+    def holds(self, book: NaiveBook, event: BookEvent) -> bool:
+        return event.checksum is None or checksum(book) == event.checksum
+
+    def write_book(self, symbol: str, book: NaiveBook) -> bytes:
+        bids, asks = book.top(book.depth)
+        return _book_frame(symbol, "snapshot", bids, asks, book)
+
+    # ----------------------------------------------------------------- REST
+
+    def resource(
+        self, path: str, query: Mapping[str, list[str]], body: bytes = b""
+    ) -> Resource | None:
+        if path == "/0/public/AssetPairs":
+            return Resource("instruments")
+        name = path.removeprefix("/0/public/")
+        return Resource(name, query.get("pair", [""])[0]) if name != path else None
+
+    def write_instruments(
+        self, listed: Sequence[Listing], now_ms: int, resource: Resource
+    ) -> bytes:
+        return compact({"error": [], "result": {_key(one): _pair(one) for one in listed}})
+
+    # --------------------------------------------------------------- market
+
+    def trade(self, event: Trade) -> bytes:
+        row: dict[str, Any] = {"symbol": event.ticker, "side": "sell" if event.sells else "buy"}
+        row |= {"price": _raw(event.price), "qty": _raw(event.qty), "ord_type": "market"}
+        row |= {"trade_id": event.number, "timestamp": _rfc3339(event.time_ms)}
+        return compact({"channel": "trade", "type": "update", "data": [row]})
+
+    def change(self, event: Change) -> bytes:
+        return _book_frame(event.ticker, "update", event.bids, event.asks, event.book)
+
+    def quote(self, event: Quote) -> bytes:
+        row: dict[str, Any] = {
+            "symbol": event.ticker,
+            "bid": _raw(event.bid[0]),
+            "bid_qty": _raw(event.bid[1]),
+        }
+        row |= {"ask": _raw(event.ask[0]), "ask_qty": _raw(event.ask[1])}
+        row |= dict.fromkeys(
+            ("last", "volume", "vwap", "low", "high", "change"), _raw(event.bid[0])
+        )
+        row |= {"change_pct": 0.0, "timestamp": _rfc3339(event.time_ms)}
+        return compact({"channel": "ticker", "type": "update", "data": [row]})
+
+    def statistics(self, event: Statistics) -> bytes:
+        row: dict[str, Any] = {
+            "symbol": event.ticker,
+            "bid": _raw(event.bid[0]),
+            "bid_qty": _raw(event.bid[1]),
+        }
+        row |= {"ask": _raw(event.ask[0]), "ask_qty": _raw(event.ask[1])}
+        row |= {"last": _raw(event.last), "volume": _raw(event.volume), "vwap": _raw(event.last)}
+        row |= {"low": _raw(event.low), "high": _raw(event.high), "change": _raw(event.change)}
+        row |= {"change_pct": 0.0, "timestamp": _rfc3339(event.time_ms)}
+        return compact({"channel": "ticker", "type": "update", "data": [row]})
+
+
+def checksum(book: NaiveBook) -> int:
+    """CRC32 over the best ten asks, then bids, without points and leading zeros.
+
+    https://docs.kraken.com/api/docs/guides/spot-ws-book-v2
+    """
+    bids, asks = book.top(CHECKED)
+    digits = [
+        text.replace(".", "").lstrip("0") for side in (asks, bids) for lv in side for text in lv
+    ]
+    return zlib.crc32("".join(digits).encode())
+
+
+def _book_frame(symbol: str, kind: str, bids: Levels, asks: Levels, book: NaiveBook) -> bytes:
+    row: dict[str, Any] = {
+        "symbol": symbol,
+        "bids": _rows(bids),
+        "asks": _rows(asks),
+        "checksum": checksum(book),
+    }
+    row |= {"timestamp": _rfc3339(book.event_ms)}
+    return compact({"channel": "book", "type": kind, "data": [row]})
+
+
+def _rows(levels: Levels) -> list[dict[str, msgspec.Raw]]:
+    return [{"price": _raw(price), "qty": _raw(qty)} for price, qty in levels]
+
+
+def _raw(text: str) -> msgspec.Raw:
+    """A decimal text as a JSON number with all its digits."""
+    return msgspec.Raw(text.encode())
+
+
+def _text(raw: msgspec.Raw) -> str:
+    text = bytes(raw).decode()
+    return format(Decimal(text), "f") if "e" in text.lower() else text
+
+
+def _rfc3339(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _ms(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp() * 1000) if text else 0
+
+
+def _times() -> dict[str, Any]:
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return {"time_in": now, "time_out": now}
+
+
+def _key(listing: Listing) -> str:
+    return listing.ticker.replace("/", "")
+
+
+def _pair(listing: Listing) -> dict[str, Any]:
+    base, _, quote = listing.ticker.partition("/")
+    pair: dict[str, Any] = {
+        "altname": _key(listing),
+        "wsname": listing.ticker,
+        "base": base,
+        "quote": quote,
+    }
+    pair |= {"pair_decimals": listing.price_decimals, "lot_decimals": listing.qty_decimals}
+    return pair | {"tick_size": listing.tick, "ordermin": listing.lot, "status": "online"}

@@ -1,0 +1,133 @@
+"""What happens in the synthetic market, in no venue's words; numbers are decimal text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from tickbus_sim.book import Levels, NaiveBook
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """A ticker with its price and quantity steps."""
+
+    ticker: str
+    price_decimals: int
+    qty_decimals: int
+    price_ticks: int  # at the open
+    _texts: dict[int, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def price_text(self, ticks: int) -> str:
+        """Decimal text of a price."""
+        text = self._texts.get(ticks)
+        if text is None:
+            text = self._texts[ticks] = _decimal(ticks, self.price_decimals)
+        return text
+
+    def qty_text(self, lots: int) -> str:
+        """Decimal text of a quantity."""
+        return _decimal(lots, self.qty_decimals)
+
+
+def _decimal(units: int, decimals: int) -> str:
+    if decimals == 0:
+        return str(units)
+    text = str(units).rjust(decimals + 1, "0")
+    return f"{text[:-decimals]}.{text[-decimals:]}"
+
+
+@dataclass(frozen=True)
+class Trade:
+    """One trade; `sells`: the taker sold."""
+
+    ticker: str
+    number: int
+    price: str
+    qty: str
+    sells: bool
+    time_ms: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """What changed in a book since the last one: absolute sizes, 0 removes."""
+
+    ticker: str
+    bids: Levels
+    asks: Levels
+    first_id: int
+    last_id: int
+    prev_id: int
+    count: int
+    """number of this change, from 1"""
+    time_ms: int
+    engine_ms: int
+    book: NaiveBook
+    """after the change, as deep as the venue shows it"""
+
+
+@dataclass(frozen=True)
+class Quote:
+    """The best bid and ask."""
+
+    ticker: str
+    update_id: int
+    bid: tuple[str, str]
+    ask: tuple[str, str]
+    time_ms: int
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The last 24 h, which here begin with the market."""
+
+    ticker: str
+    last: str
+    last_qty: str
+    open: str
+    high: str
+    low: str
+    volume: str
+    turnover: str
+    trades: int
+    change: str
+    bid: tuple[str, str]
+    ask: tuple[str, str]
+    time_ms: int
+
+
+@dataclass(frozen=True)
+class Derivative:
+    """What holds for a perpetual: prices, funding, open interest."""
+
+    ticker: str
+    mark: str
+    index: str
+    last: str
+    funding_rate: str
+    next_funding_ms: int
+    open_interest: str
+    open_interest_value: str
+    time_ms: int
+
+
+@dataclass(frozen=True)
+class Liquidation:
+    """A forced order; `sells`: it closes a long position."""
+
+    ticker: str
+    price: str
+    qty: str
+    sells: bool
+    time_ms: int
+
+
+Event: TypeAlias = Trade | Change | Quote | Statistics | Derivative | Liquidation
+
+
+def as_facts(event: Event) -> dict[str, object]:
+    """A line of the journal."""
+    facts: dict[str, object] = {"event": type(event).__name__.lower()}
+    facts |= {name: getattr(event, name) for name in event.__dataclass_fields__ if name != "book"}
+    return facts
