@@ -278,7 +278,8 @@ def test_a_snapshot_in_the_middle_replaces_the_book_without_a_gap(file: str) -> 
         for row in (step.rows or {}).get("l2", ()):
             ticker = str(row.get("ticker", player.venue.tickers[0]))
             if row.get("snapshot"):
-                first.setdefault(ticker, step)
+                if step.is_frame:
+                    first.setdefault(ticker, step)
             elif (
                 ticker in first
                 and player.session.books[player.venue.index[ticker]].state is State.LIVE
