@@ -70,9 +70,16 @@ def test_an_instrument_says_what_its_prices_and_quantities_mean(token: str) -> N
 
 @each_venue
 def test_each_body_of_instruments_has_its_request(token: str) -> None:
-    requests, (bodies, _) = load(token).instruments_requests(), vectors.listed(token)
-    assert len(requests) == len(bodies)
-    assert all(request.path.startswith("/") for request in requests)
+    venue, (bodies, _) = load(token), vectors.listed(token)
+    waiting = venue.instruments_requests()
+    asked = []
+    for body in bodies:
+        assert waiting, "nothing asks for this body"
+        asked.append(waiting.pop(0))
+        waiting += venue.more_instruments_requests(asked[-1], body)
+    assert not waiting, f"no body answers {waiting[0].path}"
+    assert all(request.path.startswith("/") for request in asked)
+    assert len({request.path for request in asked}) == len(asked)
 
 
 # ---------------------------------------------------------------------- frames
