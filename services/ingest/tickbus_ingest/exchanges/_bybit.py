@@ -53,6 +53,7 @@ from tickbus_ingest.venue.wire_types import (
 
 SUBSCRIBE_MAX = 100  # arguments in one frame; only spot has a limit (10)
 MS_PER_HOUR = 3_600_000
+HOURS_MAX = 8760
 BANNED_S = 600.0
 """After 403 the venue wants ten minutes without a request."""
 
@@ -398,6 +399,8 @@ def _tell_statistics(ticker: Ticker, time: int, rows: Rows) -> bool:
 def _tell_derivative(ticker: Ticker, time: int, rows: Rows) -> bool:
     """Whether the frame has something of mark, index, funding and open interest."""
     hours = known(ticker.funding_interval_hour)
+    if hours is not None and not 0 < hours <= HOURS_MAX:
+        raise Reject(f"fundingIntervalHour {hours} is not above 0 and at most {HOURS_MAX}")
     values: dict[str, Any] = {
         "mark_price": known(ticker.mark_price),
         "index_price": known(ticker.index_price),

@@ -87,7 +87,7 @@ class Ticker(msgspec.Struct, rename="camel"):
     high24h: Number = ""
     low24h: Number = ""
     vol24h: Number = ""
-    vol_ccy24h: Number = ""
+    vol_ccy_24h: Number = field(name="volCcy24h", default="")
 
 
 class MarkPrice(msgspec.Struct, rename="camel"):
@@ -202,6 +202,7 @@ _KINDS = {word: kind for kind, word in TYPES.items()}
 _STATUS = {
     "live": InstrumentStatus.TRADING,
     "suspend": InstrumentStatus.HALTED,
+    "settling": InstrumentStatus.SETTLING,
     "rebase": InstrumentStatus.HALTED,
     "post_only": InstrumentStatus.PRE_LAUNCH,
     "preopen": InstrumentStatus.PRE_LAUNCH,

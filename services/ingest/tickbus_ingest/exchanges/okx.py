@@ -84,6 +84,7 @@ class Venue(contract.Venue):
     }
     snapshots = Snapshots.PUSHED
     update_ids = UpdateIds.LINKED
+    drops_equal = True  # what ends at the seqId of a book over REST is in it
     # Ids are numbers, but no document says that they count by one.
     trade_ids = TradeIds.UNIQUE
     # The server hangs up (4004) after 30 s in which it has sent and received nothing.
@@ -215,7 +216,7 @@ class Venue(contract.Venue):
             event.inst_id, event.ts, last_price=known(event.last), last_qty=known(event.last_sz),
             open=known(event.open24h), high=known(event.high24h), low=known(event.low24h),
             volume=known(event.vol24h),
-            turnover=known(event.vol_ccy24h) if event.inst_type == "SPOT" else None,
+            turnover=known(event.vol_ccy_24h) if event.inst_type == "SPOT" else None,
         )  # fmt: skip
 
     def _mark_price(self, event: wire.MarkPrice, frame: wire.Envelope, rows: Rows) -> None:
