@@ -98,14 +98,12 @@ def test_every_property_is_one_that_the_contract_has(token: str) -> None:
         (venue.levels, Levels),
         (venue.numbering_is_global, bool),
         (venue.drops_equal, bool),
-        (venue.book_depth, int),
         (venue.weight_header, str),
         (venue.maintenance_codes, frozenset),
     ):
         assert isinstance(value, kind), value
     assert venue.connection_life_s > 0
     assert 0 <= venue.silence_s < 3600
-    assert venue.book_depth >= 0
     assert all(1000 <= code < 5000 for code in venue.maintenance_codes)
 
 
