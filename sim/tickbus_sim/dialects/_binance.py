@@ -106,8 +106,6 @@ class BinanceDialect(contract.Dialect):
         "depth": "l2",
         "bookTicker": "bbo",
         "ticker": "ticker",
-        "markPrice": "derivative",
-        "forceOrder": "liquidation",
     }
     book_family = "depth"
     books = Books.PULLED
