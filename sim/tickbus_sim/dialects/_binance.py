@@ -207,8 +207,7 @@ class BinanceDialect(contract.Dialect):
 
     def on_wire(self, line: Line, text: bytes, topic: Topic) -> bytes:
         """Take an event out of its envelope, or put it into one, as the connection wants it."""
-        combined = text.startswith(b'{"stream":')
-        if combined and line.memory["combined"]:
+        if line.memory["combined"] and text.startswith(b'{"stream":'):
             return text
         try:
             envelope = _envelope(text)
