@@ -9,7 +9,7 @@ import heapq
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate, compress, islice
@@ -247,13 +247,15 @@ class _Loading:
         played = [place != _CONTROL for place in topic_ids]
         before = list(accumulate(played, initial=0))
         bodies = [one for one in self.bodies if not self._is_strange(one[1])]
+        # Some venues take symbols in any case: frames spell the ticker as the venue does.
+        spelled = {topic.symbol.upper(): topic.symbol for topic in topics}
         return Capture(
             dialect,
             list(compress(self.texts, played)),
             list(compress(topic_ids, played)),
             list(compress(self.received_ns, played)),
             topics,
-            [_body(line, before[place], dialect) for place, line in bodies],
+            [_body(line, before[place], dialect, spelled) for place, line in bodies],
             bad_lines,
             control_frames=played.count(False),
             strange_bodies=len(self.bodies) - len(bodies),
@@ -281,13 +283,14 @@ class _Loading:
 _decode_line = msgspec.json.Decoder(Line).decode
 
 
-def _body(line: Line, position: int, dialect: Dialect) -> Body:
+def _body(line: Line, position: int, dialect: Dialect, spelled: Mapping[str, str]) -> Body:
     _, path, query = split_url(line.url)
     try:
         resource = dialect.resource(path, query)
     except BadRequest:
         resource = None
     kind, symbol = (resource.kind, resource.symbol) if resource else (path.rpartition("/")[2], "")
+    symbol = spelled.get(symbol.upper(), symbol)
     return Body(position, kind, symbol, line.ts, line.content())
 
 

@@ -248,7 +248,7 @@ class BinanceDialect(contract.Dialect):
         self, path: str, query: Mapping[str, list[str]], body: bytes = b""
     ) -> Resource | None:
         name = path.removeprefix(self.rest_root).strip("/")
-        symbol = query.get("symbol", [""])[0].upper()
+        symbol = query.get("symbol", [""])[0]
         if not path.startswith(self.rest_root):
             return None
         if name == "exchangeInfo":
