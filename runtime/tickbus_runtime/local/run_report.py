@@ -27,12 +27,14 @@ def run_report(
     elapsed_seconds: float,
     restarts: int,
     instrument_lists: int = 0,
+    other_frames: Mapping[str, int] | None = None,
     without_stages: Collection[str] = (),
 ) -> RunReport:
     """The report: `files` and `messages` (by stream) are those that the run added.
 
     `instrument_lists`: how many are in the capture. Made-up lists, and answers to our own
     subscriptions, do not count as frames, so that the number agrees with the capture.
+    `other_frames`: by channel, frames of the capture that are no feed of ours: they are not sent.
     `without_stages`: latencies that have no meaning in this run.
     """
     rows: dict[str, int] = defaultdict(int)
@@ -50,6 +52,7 @@ def run_report(
         "frames": websocket + rest,
         "frames_websocket": websocket,
         "rest_bodies": rest,
+        "other_frames": dict(other_frames or {}),
         "fates": fates,
         "accounted": accounted,
         "events": lives.by_label("events", "feed", "ingest"),
@@ -72,7 +75,7 @@ def run_report(
                 "count": latency.count,
             }
             for stage, latency in sorted(lives.latencies().items(), key=lambda pair: _rank(pair[0]))
-            if stage not in without_stages
+            if stage not in without_stages and latency.count
         },
         "data": str(data_dir),
         "machine": machine(),

@@ -90,6 +90,7 @@ class Stack:
         self._overrides = dict(plan.overrides)
         self._nc: Connection | None = None
         self._instrument_lists = 0
+        self._other_frames: dict[str, int] = {}
         self._ends_before: dict[str, LogEnd] = {}
         self._files_before: set[str] = set()
 
@@ -165,6 +166,7 @@ class Stack:
             elapsed_seconds=ended_s - self.ready_s,
             restarts=self.supervisor.restarts,
             instrument_lists=self._instrument_lists,
+            other_frames=self._other_frames,
             # The event times of a capture are in the past: they give no latency of the wire.
             without_stages=["wire"] if self.plan.venue_ends else [],
         )
@@ -250,6 +252,12 @@ class Stack:
             "ingest.limits": False,
         }
         self._instrument_lists = int(facts.get("instrument_lists", 0))
+        self._other_frames = dict(facts.get("other", {}))
+        if self._other_frames:
+            counts = [f"{count:,} of {name}" for name, count in self._other_frames.items()]
+            self.say(
+                f"frames of the capture that belong to no feed are left out: {', '.join(counts)}"
+            )
         self.say(f"venue {facts['exchange']} at {facts['ws']}: {', '.join(facts['tickers'])}")
 
     async def _connect(self) -> None:
