@@ -202,12 +202,12 @@ class Ingest:
 
     # ---------------------------------------------------------------- flush
 
-    async def _flush(self, *, final: bool = False) -> None:
+    async def _flush(self, *, final: bool = False, last_call: bool = False) -> None:
         """Read what has arrived; do what the session wishes; publish.
 
         In this order: a venue that waits for its answer must not wait for the bus.
         """
-        reading = self._flusher.read(final=final)
+        reading = self._flusher.read(final=final, last_call=last_call)
         self._carry_out(reading.flush)
         self._look_around()
         await self._flusher.publish(reading)
@@ -242,6 +242,11 @@ class Ingest:
     async def _finish(self) -> None:
         """The input has ended: take the last bodies, say the final time, have all of it stored."""
         await self._fetcher.settle(LAST_BODIES_S)
+        while self._buffer:
+            await self._flush()
+        if not self._ctx.stopping.is_set():
+            await self._flush(last_call=True)
+            await self._fetcher.settle(LAST_BODIES_S)
         while self._buffer:
             await self._flush()
         await self._flush(final=True)

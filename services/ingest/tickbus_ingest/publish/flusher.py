@@ -70,8 +70,12 @@ class Flusher:
 
     # ----------------------------------------------------------------- read
 
-    def read(self, *, final: bool = False) -> Reading:
-        """Hand everything that has arrived, up to a limit, to the session."""
+    def read(self, *, final: bool = False, last_call: bool = False) -> Reading:
+        """Hand everything that has arrived, up to a limit, to the session.
+
+        `last_call`: the input has ended, and books without a snapshot ask for it once more.
+        `final`: nothing more will come.
+        """
         reading = Reading(taken_ns=time.monotonic_ns(), final=final)
         reading.offset_ns = time.time_ns() - reading.taken_ns
         flush = reading.flush
@@ -88,6 +92,8 @@ class Flusher:
         if now_s >= self._next_tick_s or final:
             self._next_tick_s = now_s + TICK_S
             self._session.tick(now_s, flush, settle=final)
+        if last_call:
+            self._session.ask_last(flush)
         for one in self._accounts.read(flush):
             self._ctx.log.warning("a frame is refused", why=one.reason)
         self._say_errors(flush)

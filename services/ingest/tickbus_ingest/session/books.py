@@ -59,6 +59,8 @@ class TickerBook:
         self._attempts = 0
         self._since_s: float | None = None
         self._lost: Lost | None = None
+        self._unjoined = 0
+        """updates that came since there is no book"""
         self._said_waiting = False
         self._interrupted = False
         self._number = 0
@@ -389,6 +391,7 @@ class TickerBook:
         self._arbiter.lead(self.ticker, line)
         self._pending = self._early = None
         self._attempts, self._asked, self._since_s = 0, False, None
+        self._unjoined = 0
         self._interrupted = self._said_waiting = False
 
     def _drop_waiting_all(self, out: Flush) -> None:
@@ -400,17 +403,40 @@ class TickerBook:
     # -------------------------------------------------------- pulled snapshots
 
     def _wait(self, table: L2Table, start: int, stop: int, out: Flush) -> None:
-        for dropped in self._waiting.add(table.cut(start, stop)):
-            self._drop(dropped, 0, len(dropped), "gap", out)
-        if self._pending is not None:
-            self._join(out)
-        elif (
+        self._unjoined += stop - start
+        known = self._stored_already(table, start, stop)
+        if known:
+            self._drop(table, start, start + known, "stale", out)
+            start += known
+        if start < stop:
+            for dropped in self._waiting.add(table.cut(start, stop)):
+                self._drop(dropped, 0, len(dropped), "gap", out)
+            if self._pending is not None:
+                self._join(out)
+                return
+        if (
             self._rules.snapshots is Snapshots.PULLED
+            and self._pending is None
             and not self._asked
             and not self._attempts
-            and self._waiting.packets >= WAITING_UPDATES
+            and self._unjoined >= WAITING_UPDATES
         ):
             self._ask(out)
+
+    def ask_last(self, out: Flush) -> None:
+        """The input has ended: a book whose updates still wait is asked for once more."""
+        if self._waiting and not self._asked and self._pending is None:
+            self._ask(out)
+
+    def _stored_already(self, table: L2Table, start: int, stop: int) -> int:
+        """How many of the first updates a predecessor stored: by their numbers and their times."""
+        lost = self._lost
+        if lost is None or not lost.stored or not self._rules.has_numbers:
+            return 0
+        fresh = (table.update_id[start:stop] > lost.from_id) | (
+            table.timestamp[start:stop] > lost.from_us
+        )
+        return int(fresh.argmax()) if fresh.any() else stop - start
 
     def tick(self, now_s: float, packet_id: int, out: Flush, *, settle: bool = False) -> None:
         """Time has passed: ask for a snapshot that is overdue, publish one that nothing joins."""

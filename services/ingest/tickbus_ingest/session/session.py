@@ -50,6 +50,8 @@ Bool = npt.NDArray[np.bool_]
 CLOCK_AHEAD_US = 60_000_000  # a venue time further ahead than this does not move the shard's clock
 HELD_MAX_US = 10_000_000  # updates that wait for a snapshot hold the clock back for so long
 WAIT_US = 200_000
+HURRY_MAX_S = 1.0
+"""Venue time that passes between two ticks counts for so much at most: one wrong time is no hour"""
 ERRORS_MAX = 20
 """Texts of refusals that one flush keeps."""
 
@@ -105,6 +107,7 @@ class Session:
         }  # fmt: skip
         self._seen_us: I64 = np.zeros(count, np.int64)
         self._highest_us = 0
+        self._ticked_s, self._ticked_us, self._passed_s = 0.0, 0, 0.0
         self.heard = {feed: np.zeros(count, np.bool_) for feed in venue.feeds}
         """by feed: tickers that were heard since somebody cleared it"""
         self._lines: dict[int, Line] = {}
@@ -470,9 +473,23 @@ class Session:
         self.trades.tick(now_s, out, settle=settle)
         if not self._has_books:
             return
+        passed_s = self._passed(now_s)
         for book in self.books:
             if book.state is not State.LIVE or book.is_early:
-                book.tick(now_s, self.packets, out, settle=settle)
+                book.tick(passed_s, self.packets, out, settle=settle)
+
+    def _passed(self, now_s: float) -> float:
+        """Seconds of a clock that goes as fast as ours or the venue's: a capture may hurry."""
+        venue_s = (self._highest_us - self._ticked_us) / 1e6 if self._ticked_us else 0.0
+        self._passed_s += max(now_s - self._ticked_s, min(venue_s, HURRY_MAX_S))
+        self._ticked_s, self._ticked_us = now_s, self._highest_us
+        return self._passed_s
+
+    def ask_last(self, out: Flush) -> None:
+        """The input has ended: books that still wait for a snapshot ask for it once more."""
+        if self._has_books:
+            for book in self.books:
+                book.ask_last(out)
 
     @property
     def waiting_frames(self) -> int:
