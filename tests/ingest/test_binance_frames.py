@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus_ingest.buffer import join
 from tickbus_ingest.exchanges import load, names
 from tickbus_ingest.exchanges.contract import (
     Control,
@@ -23,6 +22,7 @@ from tickbus_ingest.exchanges.contract import (
     Trade,
     Venue,
 )
+from tickbus_ingest.wire.buffer import join
 from tickbus_schemas.errors import Fatal, Reject
 from tickbus_schemas.messages import Side, TradeFlag
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tickbus_ingest.buffer import Failed
 from tickbus_ingest.session.book_rules import SnapshotRule, State
 from tickbus_ingest.session.tables import Flush
 from tickbus_ingest.venue.contract import Get
+from tickbus_ingest.wire.buffer import Failed
 from tickbus_schemas.messages import ABSENT, Action, BboBatch, L2Batch, L2Flag, StatusKind
 
 from tests.ingest import wire

@@ -6,7 +6,7 @@ The venues are made (`made.py`); each kind is one that a real venue has, named b
 from __future__ import annotations
 
 import pytest
-from tickbus_ingest.buffer import Connected, Failed, Overflow, Replaced
+from tickbus_ingest.wire.buffer import Connected, Failed, Overflow, Replaced
 from tickbus_ingest.session.book_rules import State
 from tickbus_ingest.venue.contract import Get, Line, Snapshots, UpdateIds, Venue
 from tickbus_schemas.messages import ABSENT, Action, L2Flag, StatusKind

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tickbus_ingest.buffer import Connected, Disconnected, Overflow
 from tickbus_ingest.venue.contract import Line
+from tickbus_ingest.wire.buffer import Connected, Disconnected, Overflow
 from tickbus_schemas.messages import (
     ABSENT,
     BboBatch,

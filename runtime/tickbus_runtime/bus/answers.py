@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 NO_RESPONDERS = 503
+WRONG_LAST_SEQUENCE = 10071
 
 
 class PublishVerdict(Enum):
@@ -27,6 +28,8 @@ class PublishVerdict(Enum):
     """stored or not: read the stream"""
     REFUSED = "refused"
     """it will never be stored"""
+    FENCED = "fenced"
+    """another publisher has taken over: stop"""
 
 
 class Judgement(NamedTuple):
@@ -53,7 +56,7 @@ class _Answer(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Answer).decode
 
 _VERDICTS = {
-    10071: PublishVerdict.LOOK,
+    WRONG_LAST_SEQUENCE: PublishVerdict.LOOK,
     10158: PublishVerdict.IN_PROGRESS,
     10201: PublishVerdict.DUPLICATE,
     10077: PublishVerdict.AGAIN,
@@ -66,8 +69,10 @@ _VERDICTS = {
 }
 
 
-def judge_answer(headers: bytes | None, payload: bytes) -> Judgement:
+def judge_answer(headers: bytes | None, payload: bytes, *, fenced: bool = False) -> Judgement:
     """The verdict on a message, from the answer to its publish.
+
+    fenced: the message asked for the check of the fence (`fence_check`).
 
     | answer | verdict | because |
     |---|---|---|
@@ -75,6 +80,7 @@ def judge_answer(headers: bytes | None, payload: bytes) -> Judgement:
     | a sequence and `duplicate` | duplicate | the id is known within the duplicate window |
     | 503 without payload | again | no stream or no leader listens |
     | 10071 wrong last sequence | look | one replica compares before it checks the id |
+    | the same, if the fence is checked | fenced | another publisher wrote a fence |
     | 10077 store failed: a limit | again | space comes back as messages expire |
     | 10158 duplicate in progress | in progress | R3: the earlier attempt is being committed |
     | 10164 same subject in progress | again | R3: one checked publish at a time |
@@ -98,6 +104,8 @@ def judge_answer(headers: bytes | None, payload: bytes) -> Judgement:
             PublishVerdict.DUPLICATE if answer.duplicate else PublishVerdict.STORED, answer.seq
         )
     code = error.err_code or error.code
+    if fenced and code == WRONG_LAST_SEQUENCE:
+        return Judgement(PublishVerdict.FENCED, code=code, text=error.description)
     verdict = _VERDICTS.get(code) or (
         PublishVerdict.AGAIN if error.code >= 500 else PublishVerdict.REFUSED
     )

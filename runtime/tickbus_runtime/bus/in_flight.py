@@ -61,6 +61,8 @@ class InFlight:
         self._told_to_wait: dict[int, Judgement] = {}
         """places that are not stored, each with the answer that said so"""
         self._last_stored = -1
+        self.fenced = ""
+        """what the server said when another publisher had taken over"""
         for place, message in enumerate(messages):
             if len(message.payload) > max_payload:
                 text = f"{len(message.payload)} bytes, the server takes at most {max_payload}"
@@ -90,6 +92,8 @@ class InFlight:
             self._told_to_wait.pop(place, None)
         elif verdict in (PublishVerdict.STORED, PublishVerdict.DUPLICATE):
             self._settle(place, PublishOutcome(judgement.seq, verdict is PublishVerdict.DUPLICATE))
+        elif verdict is PublishVerdict.FENCED:
+            self.fenced = judgement.text or verdict.value
         elif verdict is PublishVerdict.REFUSED:
             self._settle(place, PublishOutcome(code=judgement.code, text=judgement.text))
         else:

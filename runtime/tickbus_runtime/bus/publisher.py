@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import nats.errors
@@ -23,6 +23,7 @@ from tickbus.retry import backoff_s
 from tickbus_schemas.errors import Reject, Retry
 
 from tickbus_runtime.bus.answers import Judgement, judge_answer
+from tickbus_runtime.bus.fence_check import FenceCheck, Fenced
 from tickbus_runtime.bus.in_flight import InFlight, Outgoing, PublishOutcome
 from tickbus_runtime.telemetry.metrics import Telemetry
 
@@ -37,7 +38,8 @@ class Publisher:
 
     `deadline_s`: after this time without any answer, unanswered messages are looked up in the
     stream, and sent again, in order, if they are not there. `stopping`: once set, a flush without
-    progress for `give_up_s` raises Retry; until then a flush never gives up.
+    progress for `give_up_s` raises Retry; until then a flush never gives up. `fence`: the server
+    checks it with each message; a flush raises Fenced when another publisher has written one.
     """
 
     def __init__(
@@ -48,8 +50,11 @@ class Publisher:
         stopping: asyncio.Event | None = None,
         give_up_s: float = 10.0,
         telemetry: Telemetry | None = None,
+        fence: FenceCheck | None = None,
     ) -> None:
         self._nc = nc
+        self._fenced = fence is not None
+        self._fence_lines = _lines(fence.headers()) if fence else ""
         self._deadline_s = deadline_s
         self._stopping = stopping
         self._give_up_s = give_up_s
@@ -85,6 +90,11 @@ class Publisher:
                 complete = await self._look(flush)
                 if complete and flush.waiting:
                     complete = await self._attempt(flush, attempt)
+                if flush.fenced:
+                    raise Fenced(
+                        "another publisher has taken this shard over: this one stops "
+                        f"({flush.fenced})"
+                    )
                 if len(flush.waiting) < waited:
                     attempt, progress_s = 0, time.monotonic()
                 if not complete:
@@ -114,7 +124,7 @@ class Publisher:
         place = self._places.pop(int(number), None)
         if place is None or place in self._answers:
             return  # an answer to an earlier attempt; the message is settled
-        self._answers[place] = judge_answer(headers, payload)
+        self._answers[place] = judge_answer(headers, payload, fenced=self._fenced)
         self._unanswered -= 1
         self._progress_s = time.monotonic()
         if self._unanswered == 0:
@@ -134,7 +144,8 @@ class Publisher:
         for place in window:
             self._sent += 1
             self._places[self._sent] = place
-            commands += _command(flush.messages[place], f"{self._inbox}{self._sent}")
+            reply = f"{self._inbox}{self._sent}"
+            commands += _command(flush.messages[place], reply, self._fence_lines)
         loop = asyncio.get_running_loop()
         self._settled = loop.create_future()
         self._timer = loop.call_later(self._deadline_s, self._expire, loop)
@@ -236,18 +247,22 @@ def _id_of(message: RawStreamMsg) -> str:
     return str((message.headers or {}).get("Nats-Msg-Id", ""))
 
 
-def _command(message: Outgoing, reply: str) -> tuple[bytes, bytes, bytes]:
+def _command(message: Outgoing, reply: str, more_lines: str) -> tuple[bytes, bytes, bytes]:
     """The publish command of https://docs.nats.io/reference/reference-protocols/nats-protocol.
 
-    The check of the fence on every publish (DESIGN section 6) will add its two headers here.
+    more_lines: header lines of every message.
     """
-    lines = [f"NATS/1.0\r\nNats-Msg-Id: {_one_line(message.msg_id)}\r\n"]
-    for name, value in (message.headers or {}).items():
-        lines.append(f"{name}: {_one_line(value)}\r\n")
-    block = "".join(lines).encode() + b"\r\n"
+    head = f"NATS/1.0\r\nNats-Msg-Id: {_one_line(message.msg_id)}\r\n{more_lines}"
+    if message.headers:
+        head += _lines(message.headers)
+    block = head.encode() + b"\r\n"
     size = len(block) + len(message.payload)
-    head = f"HPUB {_checked_subject(message.subject)} {reply} {len(block)} {size}\r\n".encode()
-    return head + block, message.payload, b"\r\n"
+    verb = f"HPUB {_checked_subject(message.subject)} {reply} {len(block)} {size}\r\n"
+    return verb.encode() + block, message.payload, b"\r\n"
+
+
+def _lines(headers: Mapping[str, str]) -> str:
+    return "".join(f"{name}: {_one_line(value)}\r\n" for name, value in headers.items())
 
 
 def _one_line(value: str) -> str:

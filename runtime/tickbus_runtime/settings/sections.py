@@ -61,14 +61,24 @@ class IngestSettings(Section, frozen=True, kw_only=True):
     tickers: Annotated[list[str], Meta(description="as the venue spells them; * for all")] = (
         msgspec.field(default_factory=list)
     )
-    channels: Annotated[list[str], Meta(description="the venue's channel names")] = msgspec.field(
-        default_factory=lambda: ["trade", "depth@100ms", "bookTicker"]
-    )
+    feeds: Annotated[
+        list[str], Meta(description="what is taken of each ticker: trade, l2, bbo, ticker, ...")
+    ] = msgspec.field(default_factory=lambda: ["trade", "l2", "bbo"])
+    lines: Annotated[Count, Meta(description="connections that carry the same streams")] = 1
+    limits: Annotated[
+        bool, Meta(description="keep the venue's limits; false for a venue on this machine")
+    ] = True
     ws_url: Annotated[str, Meta(description="instead of the venue's WebSocket address")] = ""
     rest_url: Annotated[str, Meta(description="instead of the venue's REST address")] = ""
     linger_ms: Annotated[
         Milliseconds, Meta(description="wait for more frames before a flush; 0: as acks allow")
     ] = 0.0
+    reorder_wait_ms: Annotated[
+        Milliseconds, Meta(description="what comes too early waits so long for the one before it")
+    ] = 200.0
+    instruments_refresh_s: Annotated[
+        Seconds, Meta(description="ask for the venue's list of instruments this often")
+    ] = 3600.0
     flush_frames_max: Annotated[Count, Meta(description="frames in one flush at most")] = 2048
     buffer_frames: Annotated[Count, Meta(description="frames that may wait for the bus")] = 200_000
     buffer_bytes: Annotated[Count, Meta(description="their bytes")] = 256 * MiB

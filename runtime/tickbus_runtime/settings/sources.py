@@ -25,6 +25,12 @@ NOT_SETTINGS = frozenset(
 )
 """Environment variables with the same prefix that are not settings."""
 
+GONE = {
+    "ingest.channels": "is gone: name feeds in ingest.feeds, e.g. trade, l2, bbo; the venue's file "
+    "knows its channels",
+}
+"""Settings that were, and what to do instead."""
+
 Overrides = Mapping[str, Any]
 """Dotted key (`ingest.tickers`) to value; overrides file and environment."""
 
@@ -156,6 +162,8 @@ def _convert(key: str, value: Any, field: msgspec.structs.FieldInfo) -> Any:
 
 
 def _unknown(key: str, source: str) -> str:
+    if key in GONE:
+        return f"{key} ({source}): {GONE[key]}"
     near = difflib.get_close_matches(key, [*KEYS, *_sections], n=1, cutoff=0.6)
     if not near:  # the right name in the wrong section
         near = [known for known in KEYS if known.rpartition(".")[2] == key.rpartition(".")[2]][:1]

@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from tickbus_ingest.buffer import Body, BufferNotice, Connected, Disconnected, Frames
 from tickbus_ingest.publish.messages import Messages
 from tickbus_ingest.session.book_rules import SnapshotRule
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
 from tickbus_ingest.venue.contract import Get, Line, Venue
+from tickbus_ingest.wire.buffer import Body, BufferNotice, Connected, Disconnected, Frames
 from tickbus_schemas import codec
 from tickbus_schemas.feeds import FEEDS
 from tickbus_schemas.messages import L2Batch, Message, StatusKind

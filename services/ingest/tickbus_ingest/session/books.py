@@ -75,6 +75,11 @@ class TickerBook:
         return self._waiting.packets
 
     @property
+    def never_had_a_snapshot(self) -> bool:
+        """Updates wait, and no book was published at all."""
+        return self.log.last is None and bool(self._waiting)
+
+    @property
     def held_since_us(self) -> int:
         """Venue time of the oldest update that waits; 0 when none does."""
         if self._early is not None:
@@ -255,16 +260,15 @@ class TickerBook:
 
     def _publish(self, table: L2Table, start: int, stop: int, out: Flush) -> None:
         self._interrupted = False
-        if not self._rules.one_by_one:
+        if not self.log.one_by_one:
             self.log.publish(table, start, stop, out)
             return
-        for at in range(start, stop):
-            if self.state is not State.LIVE:
-                self._wait(table, at, stop, out)
-                return
-            if not self.log.publish_checked(table, at, out):
-                self._open_gap(table, at, out, "the book's checksum is not the venue's")
-                self._drop(table, at, at + 1, "gap", out)
+        wrong = self.log.publish_checked(table, start, stop, out)
+        if wrong < stop:
+            self._open_gap(table, wrong, out, "the book's checksum is not the venue's")
+            self._drop(table, wrong, wrong + 1, "gap", out)
+            if wrong + 1 < stop:
+                self._wait(table, wrong + 1, stop, out)
 
     def _drop(self, table: L2Table, start: int, stop: int, fate: str, out: Flush) -> None:
         """These updates leave no row: `fate` says why."""
@@ -365,7 +369,7 @@ class TickerBook:
     def _replace(self, packet: L2Table, line: int, out: Flush) -> bool:
         """The packet's levels are the book from now on; False when its checksum is wrong."""
         moment = moment_of(packet, 0)
-        if not self.log.replace(packet):
+        if not self.log.replace(packet, out):
             self._drop(packet, 0, 1, "gap", out)
             last = self.log.last or moment
             lost = self._lost or Lost(last.update_id, last.timestamp)
@@ -544,7 +548,7 @@ class TickerBook:
             moment, flags = replace(moment, timestamp=joined_us), L2Flag.TIME_INFERRED
         if self._close_gap(moment, joined_prev, out):
             flags |= L2Flag.GAP_BEFORE
-        self.log.replace(packet)
+        self.log.replace(packet, out)
         self._live(moment, NOBODY)
         self.log.publish_book(moment, flags, out)
         self.log.announce_snapshot("REST", moment, out)
@@ -558,7 +562,8 @@ class TickerBook:
         if lost is None:
             return False
         if lost.stored:
-            if self._rules.has_numbers and lost.from_id in (moment.update_id, joined_prev):
+            known = self._rules.has_numbers and lost.from_id != ABSENT
+            if known and lost.from_id in (moment.update_id, joined_prev):
                 return False
             lost.to_id, lost.to_us = moment.update_id, moment.timestamp
             self.log.announce_gap(lost, "not received between two connections or runs", moment, out)

@@ -165,6 +165,7 @@ class FrameDecoder:
         if "trade" in decoded.tables:
             found.update(self._number_trades(decoded, texts or ()))
         if "l2" in decoded.tables:
+            _enter_forms(decoded.tables["l2"], rows)
             levels = decoded.levels = read_levels(rows.level_texts, self._venue.levels)
             decoded.long_decimals += levels.long_decimals
             frames = decoded.tables["l2"]["frame"]
@@ -248,6 +249,14 @@ def _integers(ids: Sequence[Any], frames: Sequence[int]) -> tuple[I64, dict[int,
         except (OverflowError, TypeError, ValueError):
             bad[frames[n]] = f"trade id {str(one)[:40]!r} is not a whole number of 64 bits"
     return numbers, bad
+
+
+def _enter_forms(columns: dict[str, Array], rows: Rows) -> None:
+    """What the books are like that begin here, as columns beside the updates."""
+    for name, nothing in (("depth", 0), ("price_decimals", ABSENT), ("qty_decimals", ABSENT)):
+        column = columns[name] = np.full(len(rows.updates), nothing, np.int64)
+        for place, form in rows.forms.items():
+            column[place] = getattr(form, name)
 
 
 def _insane(feed: str, columns: dict[str, Array], received_us: I64) -> dict[int, str]:
@@ -386,6 +395,9 @@ def l2_table_of(
         decoded.stands["l2"][order],
         columns["whole"][order],
         columns["checksum"][order],
+        columns["depth"][order],
+        columns["price_decimals"][order],
+        columns["qty_decimals"][order],
         lines[frame],
         ends,
         side,

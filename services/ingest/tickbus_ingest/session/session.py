@@ -14,8 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from tickbus_schemas.messages import ABSENT, DerivativeField, L2Flag, StatusKind
 
-from tickbus_ingest import buffer
-from tickbus_ingest.buffer import Frames
 from tickbus_ingest.session.arbiter import Arbiter
 from tickbus_ingest.session.book_rules import BookRules, SnapshotRule, State
 from tickbus_ingest.session.books import TickerBook
@@ -42,6 +40,8 @@ from tickbus_ingest.venue.contract import (
 )
 from tickbus_ingest.venue.instruments import Instrument
 from tickbus_ingest.venue.rows import TICKER_VALUES, Control, Rows
+from tickbus_ingest.wire import buffer
+from tickbus_ingest.wire.buffer import Frames
 
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
@@ -456,6 +456,21 @@ class Session:
     def resume_instrument(self, ticker: int, instrument: Instrument) -> None:
         """A predecessor stored this."""
         self._listed[ticker] = instrument
+
+    def resume_connected(self, ticker: int, time_us: int, feeds: Iterable[str]) -> None:
+        """A predecessor was connected at `time_us` and stored nothing of these feeds since.
+
+        What was sent from then on until it comes here is a gap of each.
+        """
+        for feed in feeds:
+            if feed == "l2":
+                self.books[ticker].resume(ABSENT, time_us)
+            elif feed == "bbo":
+                self.quotes.resume(ticker, ABSENT, time_us, (0.0, 0.0, 0.0, 0.0))
+            elif feed == "trade":
+                self.trades.resume(ticker, ABSENT, time_us)
+            elif feed == "liquidation":
+                self.liquidations.resume(ticker, ABSENT, time_us)
 
     # ----------------------------------------------------------------- time
 

@@ -60,7 +60,7 @@ class TradePolicy:
         return sum(int(np.count_nonzero(table.stands)) for table in self._early.values())
 
     def resume(self, ticker: int, last_number: int, last_us: int) -> None:
-        """Go on behind what a predecessor stored."""
+        """Go on behind what a predecessor stored; ABSENT: its number tells nothing."""
         self.last_number[ticker], self.last_us[ticker] = last_number, last_us
         self._interrupted[ticker] = True
 
@@ -141,8 +141,6 @@ class TradePolicy:
 
     def _judge(self, table: Table, out: Flush) -> None:
         columns = table.columns
-        if self._mode != COUNTING and self._interrupted[table.ticker].any():
-            self._say_interrupted(table, out)
         if (self._slot[table.ticker] < 0).any():
             self._make_room(table.ticker)
         verdict = np.empty(len(table), np.int8)
@@ -152,10 +150,13 @@ class TradePolicy:
             columns["price"], columns["qty"], self.last_number, self.last_us, self._slot,
             self._recent, self._filled, verdict, before,
         )  # fmt: skip
-        self._interrupted[table.ticker] = False
         if odd:
             self._say(table, verdict, before, out)
-            table = table.take(verdict != REPEAT)
+            table, before = table.take(verdict != REPEAT), before[verdict != REPEAT]
+        if self._interrupted[table.ticker].any():
+            if self._mode != COUNTING:
+                self._say_interrupted(table, before[:, 1], out)
+            self._interrupted[table.ticker] = False
         if len(table):
             out.publish(self._feed, table)
 
@@ -166,11 +167,14 @@ class TradePolicy:
         room = np.zeros((len(fresh), RECENT, 2), np.int64)
         self._recent = np.concatenate((self._recent, room))
 
-    def _say_interrupted(self, table: Table, out: Flush) -> None:
-        """Ids that do not count cannot tell what was lost: the times on both sides do."""
+    def _say_interrupted(self, table: Table, last_us: I64, out: Flush) -> None:
+        """Ids that do not count cannot tell what was lost: the times on both sides do.
+
+        `last_us` [rows]: time of the trade before each. What the venue sends again does not count.
+        """
         columns = table.columns
         for ticker, row, _ in table.segments():
-            if not self._interrupted[ticker] or self.last_us[ticker] == ABSENT:
+            if not self._interrupted[ticker] or last_us[row] == ABSENT:
                 continue
             time = int(columns["timestamp"][row])
             out.counts["gaps", self._feed] += 1
@@ -183,7 +187,7 @@ class TradePolicy:
                     int(columns["packet_id"][row]),
                     feed=self._feed,
                     reason="interrupted; ids do not tell what is missing",
-                    from_timestamp=int(self.last_us[ticker]),
+                    from_timestamp=int(last_us[row]),
                     to_timestamp=time,
                 )
             )
@@ -215,6 +219,8 @@ class TradePolicy:
             out.counts["reused_ids", self._feed] += 1
         else:
             status.reason = "trade ids are missing"
+            if before[0] == ABSENT:
+                status.reason = "not received since a predecessor was connected"
             if verdict == ANEW:
                 status.reason = "the venue counts its trades anew: what lies between is not known"
             status.from_id, status.from_timestamp = before
@@ -274,7 +280,7 @@ def judge_trades(
         found = FRESH
         if mode == UNIQUE:
             found = _seen(ring, filled[t], own, content)
-        elif mode == COUNTING and last != ABSENT and own != last + 1:
+        elif mode == COUNTING and (last != ABSENT or was_us != ABSENT) and own != last + 1:
             found = _seen(ring, filled[t], own, content)
             if found == FRESH:
                 found = _place(ring, filled[t], own, last, time, was_us)

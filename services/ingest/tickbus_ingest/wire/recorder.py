@@ -16,8 +16,8 @@ from typing import BinaryIO
 import zstandard
 from tickbus_schemas.errors import Fatal
 
-from tickbus_ingest.frames import Frames
-from tickbus_ingest.raw_lines import Line, encode_frames, encode_lines
+from tickbus_ingest.wire.buffer import Frames
+from tickbus_ingest.wire.raw_lines import Line, encode_frames, encode_lines
 
 QUEUE_BYTES_MAX = 128 * 2**20
 BLOCK_BYTES = 2 * 2**20

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from tickbus.compiled import kernel, part
 
-from tickbus_ingest.frames import Frames
+from tickbus_ingest.wire.buffer import Frames
 
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tickbus_ingest.frames import Frames
+from tickbus_ingest.wire.buffer import Frames
 
 DIGITS_MAX = 20
 
