@@ -84,7 +84,7 @@ class Market:
             self._send(line, events, ids)
 
     def _shown(self, number: int, ms: int) -> Moment:
-        depth = self.kind.book_depth or 100
+        depth = getattr(self.kind, "depth", 0) or 100
         bids, asks = self._full
         shown_bids = {price: bids[price] for price in sorted(bids, reverse=True)[:depth]}
         shown_asks = {price: asks[price] for price in sorted(asks)[:depth]}

@@ -29,7 +29,7 @@ KINDS: dict[str, type[Venue]] = {
     "pushed counted alone": made(Snapshots.PUSHED, UpdateIds.COUNTED, TradeIds.SEQUENCED, **ALONE),
     "pushed or pulled": made(Snapshots.PUSHED, UpdateIds.LINKED, TradeIds.SEQUENCED, pulls=True),
     "per connection": made(Snapshots.PUSHED, UpdateIds.PER_CONNECTION, TradeIds.UNIQUE, **ALONE),
-    "checksum": made(Snapshots.PUSHED, UpdateIds.CHECKSUM, TradeIds.DENSE, book_depth=2, **ALONE),
+    "checksum": made(Snapshots.PUSHED, UpdateIds.CHECKSUM, TradeIds.DENSE, depth=2, **ALONE),
     "every frame": made(Snapshots.EVERY_FRAME, UpdateIds.NONE, TradeIds.UNIQUE, **ALONE),
 }
 each_kind = pytest.mark.parametrize("name", KINDS)
