@@ -6,9 +6,9 @@ The venues are made (`made.py`); each kind is one that a real venue has, named b
 from __future__ import annotations
 
 import pytest
-from tickbus_ingest.wire.buffer import Connected, Failed, Overflow, Replaced
 from tickbus_ingest.session.book_rules import State
 from tickbus_ingest.venue.contract import Get, Line, Snapshots, UpdateIds, Venue
+from tickbus_ingest.wire.buffer import Connected, Failed, Overflow, Replaced
 from tickbus_schemas.messages import ABSENT, Action, L2Flag, StatusKind
 
 from tests.ingest.made import Levels, book, count, crc, frame, frames, made, play, trade, update
@@ -22,9 +22,7 @@ LINKED = made(Snapshots.PUSHED, UpdateIds.LINKED)  # OKX
 COUNTED = made(Snapshots.PUSHED, UpdateIds.COUNTED)  # Bybit
 COUNTED_ALONE = made(Snapshots.PUSHED, UpdateIds.COUNTED, numbering_is_global=False)
 WHOLE_FRAMES = made(Snapshots.EVERY_FRAME, UpdateIds.NONE, numbering_is_global=False)  # Hyperliquid
-CHECKED = made(
-    Snapshots.PUSHED, UpdateIds.CHECKSUM, numbering_is_global=False, book_depth=2
-)  # Kraken
+CHECKED = made(Snapshots.PUSHED, UpdateIds.CHECKSUM, numbering_is_global=False, depth=2)  # Kraken
 PER_CONNECTION = made(
     Snapshots.PUSHED, UpdateIds.PER_CONNECTION, numbering_is_global=False
 )  # Coinbase

@@ -45,6 +45,13 @@ class Arbiter:
         """No connection carries these tickers any more."""
         self._leader[tickers] = NOBODY
 
+    def led_by(self, line: int) -> list[int]:
+        """Tickers whose book is worth nothing without what `line` brings."""
+        if self._is_global:
+            return []
+        tickers: list[int] = np.flatnonzero(self._leader == line).tolist()
+        return tickers
+
     def replace(self, old: int, new: int) -> None:
         """Connection `old` was closed after `new` had taken its place."""
         self._leader[self._leader == old] = new if self._is_global else NOBODY

@@ -106,18 +106,21 @@ class TradePolicy:
             table = joined([early, table])
         number, time = table.columns["number"].tolist(), table.columns["timestamp"].tolist()
         last = int(self.last_number[ticker])
+        # Nobody could fill a hole before the first trade, or one that an interruption made.
+        is_known = last != ABSENT and not self._interrupted[ticker]
         out: list[int] = []
         waiting: dict[int, int] = {}
-        first_us = 0
         for row, own in enumerate(number):
-            if own <= last:
+            if not is_known:
+                out.append(row)
+                last, is_known = max(last, own), True
+            elif own <= last:
                 out.append(row)
             elif own != last + 1:
-                first_us = first_us if waiting else time[row]
                 waiting.setdefault(own, row)
                 if waiting[own] != row:
                     out.append(row)  # the same again: judged as a repeat
-                if time[row] - first_us >= self._wait_us:
+                if time[row] - time[next(iter(waiting.values()))] >= self._wait_us:
                     out += [waiting[n] for n in sorted(waiting)]
                     last = max(waiting)
                     waiting.clear()
