@@ -30,6 +30,10 @@ SILENT_S = 3.0
 SETTLE_S = 1.0
 """A snapshot that no update joins is published after this time."""
 RETRY_S_MAX = 10.0
+LAG_MAX_US = 60_000_000
+"""No connection lags further behind another: the venue has set its clock back."""
+SOON_US = 10_000_000
+"""A pushed book that breaks again within this venue time is not asked for at once."""
 
 
 class TickerBook:
@@ -61,6 +65,9 @@ class TickerBook:
         self._interrupted = False
         self._number = 0
         """last number given here, where the venue gives none"""
+        self._broken_us = 0
+        self._breaks = 0
+        """how often the book broke soon after it had broken before"""
 
     def resume(self, update_id: int, timestamp: int) -> None:
         """A predecessor stored updates up to this one."""
@@ -248,6 +255,7 @@ class TickerBook:
             return
         wrong = self.log.publish_checked(table, start, stop, out)
         if wrong < stop:
+            self._number = int(table.update_id[wrong])
             self._open_gap(table, wrong, out, "the book's checksum is not the venue's")
             self._drop(table, wrong, wrong + 1, "gap", out)
             if wrong + 1 < stop:
@@ -313,7 +321,12 @@ class TickerBook:
         self._ask_anew(first=True)
         self.log.announce_resync(reason, moment, out)
         if self._rules.snapshots is Snapshots.PUSHED:
-            self._ask(out)
+            soon = moment.timestamp - self._broken_us < SOON_US
+            self._breaks = self._breaks + 1 if soon else 0
+            self._broken_us = moment.timestamp
+            self._attempts = self._breaks
+            if not self._breaks:
+                self._ask(out)  # else `tick` does, later each time
 
     # -------------------------------------------------------- pushed snapshots
 
@@ -326,8 +339,11 @@ class TickerBook:
             self._drop(table, at, at + 1, "duplicate", out)
             return
         packet = table.cut(at, at + 1)
-        if every and self._is_repeat(packet):
+        if every and live and self._is_repeat(packet):
             self._drop(packet, 0, 1, "duplicate", out)
+            return
+        if every and live and self._is_older(packet, line):
+            self._drop(packet, 0, 1, "stale", out)
             return
         if not self._rules.has_numbers:
             self._number += 1
@@ -341,18 +357,25 @@ class TickerBook:
     def _is_repeat(self, packet: L2Table) -> bool:
         """The same whole book at the same time as the last one."""
         last = self.log.last
-        if self.state is not State.LIVE or last is None or last.timestamp != packet.timestamp[0]:
-            return False
-        return self.log.holds(packet)
+        return last is not None and last.timestamp == packet.timestamp[0] and self.log.holds(packet)
+
+    def _is_older(self, packet: L2Table, line: int) -> bool:
+        """A connection that lags behind brings what another one has brought before."""
+        last = self.log.last
+        lag_us = 0 if last is None else last.timestamp - int(packet.timestamp[0])
+        return 0 < lag_us < LAG_MAX_US and not self._arbiter.leads(self.ticker, line)
 
     def _replace(self, packet: L2Table, line: int, out: Flush) -> bool:
         """The packet's levels are the book from now on; False when its checksum is wrong."""
         moment = moment_of(packet, 0)
         if not self.log.replace(packet, out):
             self._drop(packet, 0, 1, "gap", out)
-            last = self.log.last or moment
-            lost = self._lost or Lost(last.update_id, last.timestamp)
-            self._resync(lost, "the checksum of a snapshot is wrong", moment, out)
+            reason = "the checksum of a snapshot is wrong"
+            if self.state is State.LIVE:
+                self._open_gap(packet, 0, out, reason)
+            else:
+                self.log.announce_resync(reason, moment, out)
+                self._ask_anew()
             return False
         flags = L2Flag(int(packet.flags[0])) & L2Flag.TIME_INFERRED
         if self._close_gap(moment, ABSENT, out):

@@ -300,7 +300,7 @@ class Session:
                 received_us = notice.received_ns // 1000
                 self._lose_line(notice.line, notice.reason, received_us, out, gone=True)
             case buffer.Replaced():
-                self._replaced(notice)
+                self._replaced(notice, out)
 
     def _connected(self, notice: buffer.Connected, out: Flush) -> None:
         line = notice.line
@@ -310,9 +310,15 @@ class Session:
         tickers = self._tickers_of(line)
         self._announce(tickers, StatusKind.CONNECTED, "", received_us, line.number, out)
 
-    def _replaced(self, notice: buffer.Replaced) -> None:
+    def _replaced(self, notice: buffer.Replaced, out: Flush) -> None:
         self._lines.pop(notice.line, None)
-        self._arbiter.replace(notice.line, notice.by)
+        self._follow_nobody(self._arbiter.replace(notice.line, notice.by), out)
+
+    def _follow_nobody(self, tickers: Iterable[int], out: Flush) -> None:
+        """The connection that these books followed is closed, and another carries the tickers."""
+        if self.venue.snapshots is Snapshots.PUSHED:
+            for ticker in tickers:
+                self.books[ticker].interrupt(out, resubscribed=False)
 
     def _lose_line(
         self, number: int, reason: str, received_us: int, out: Flush, *, gone: bool
@@ -329,6 +335,8 @@ class Session:
         self._arbiter.lose(lost)
         for ticker in lost:
             self.books[ticker].interrupt(out, resubscribed=True)
+        if gone:
+            self._follow_nobody(self._arbiter.leave(number), out)
         tickers = self._tickers_of(line)
         self._announce(tickers, StatusKind.DISCONNECTED, reason, received_us, number, out)
 
