@@ -463,7 +463,7 @@ class Session:
             elif feed == "bbo":
                 self.quotes.resume(ticker, ABSENT, time_us, (0.0, 0.0, 0.0, 0.0))
             elif feed == "trade":
-                self.trades.resume(ticker, ABSENT, time_us)
+                self.trades.resume(ticker, ABSENT, time_us, stored=False)
             elif feed == "liquidation":
                 self.liquidations.resume(ticker, ABSENT, time_us)
 
