@@ -73,9 +73,16 @@ def test_an_instrument_says_what_its_prices_and_quantities_mean(token: str) -> N
 
 @each_venue
 def test_each_body_of_instruments_has_its_request(token: str) -> None:
-    requests, (bodies, _) = load(token).instruments_requests(), vectors.listed(token)
-    assert len(requests) == len(bodies)
-    assert all(request.path.startswith("/") for request in requests)
+    venue, (bodies, _) = load(token), vectors.listed(token)
+    waiting = venue.instruments_requests()
+    asked = []
+    for body in bodies:
+        assert waiting, "nothing asks for this body"
+        asked.append(waiting.pop(0))
+        waiting += venue.more_instruments_requests(asked[-1], body)
+    assert not waiting, f"no body answers {waiting[0].path}"
+    assert all(request.path.startswith("/") for request in asked)
+    assert len({request.path for request in asked}) == len(asked)
 
 
 # ---------------------------------------------------------------------- frames
@@ -191,8 +198,8 @@ def test_what_is_published_does_not_depend_on_the_flush(file: str, flush: int) -
     assert _played(story, flush) == _played(story, 1)
 
 
-def _played(story: Story, flush: int) -> dict[tuple[str, str], list[str]]:
-    """All rows by feed and ticker: the order of tickers within a flush means nothing."""
+def _played(story: Story, flush: int) -> dict[tuple[str, ...], list[str]]:
+    """All rows by feed and ticker: the order of both within a flush means nothing."""
     player = Player.of(story)
     waiting: list[Step] = []
     for step in [*story.steps, None]:
@@ -203,10 +210,11 @@ def _played(story: Story, flush: int) -> dict[tuple[str, str], list[str]]:
             waiting.append(step)
         elif step is not None:
             player.step(step)
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, ...], list[str]] = {}
     for feed, rows in player.published.items():
         for row in rows:
-            found.setdefault((feed, row["ticker"]), []).append(repr(row))
+            about = row["feed"] if feed == "status" else ""
+            found.setdefault((feed, row["ticker"], about), []).append(repr(row))
     return found
 
 
@@ -276,7 +284,8 @@ def test_a_snapshot_in_the_middle_replaces_the_book_without_a_gap(file: str) -> 
             if player.session.books[player.venue.index[ticker]].state is not State.LIVE:
                 continue
             if row.get("snapshot"):
-                first.setdefault(ticker, step)
+                if step.is_frame:
+                    first.setdefault(ticker, step)
             elif ticker in first:
                 updated += 1
                 _assert_replaces(player, ticker, first.pop(ticker))

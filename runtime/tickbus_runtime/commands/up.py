@@ -12,10 +12,13 @@ from typing import Any
 from tickbus_schemas.errors import Fatal
 
 from tickbus_runtime.local.local_run import local_run
-from tickbus_runtime.local.run_report import summary
+from tickbus_runtime.local.run_report import shortcomings, summary
 from tickbus_runtime.local.stack import Plan
 from tickbus_runtime.settings.sections import NatsSettings
 from tickbus_runtime.settings.sources import from_text, load
+
+EXIT_SHORT = 3
+"""Something of a capture could not be stored; the last lines say what."""
 
 help = "run everything on this machine: NATS, ingest, book, features, writer"
 
@@ -52,13 +55,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when everything received is written, 130 when stopped before it began."""
+    """0 when everything received is written, 130 when stopped before it began.
+
+    EXIT_SHORT when a capture had something that could not be stored.
+    """
     plan = plan_of(args)
-    result, _ = asyncio.run(local_run(plan, duration_s=args.duration, say=say))
+    result, stopped = asyncio.run(local_run(plan, duration_s=args.duration, say=say))
     if result is None:
         return 130
     print(json.dumps(result) if args.json else "\n".join(summary(result)), flush=True)
-    return 0
+    short = shortcomings(result) if plan.venue_ends and not stopped else []
+    if args.json:
+        for line in short:
+            say(line)
+    return EXIT_SHORT if short else 0
 
 
 def say(line: str) -> None:

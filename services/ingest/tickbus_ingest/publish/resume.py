@@ -46,19 +46,21 @@ ID_MAX = 2**62
 _INSTRUMENT = {field.name for field in msgspec.structs.fields(instruments.Instrument)}
 
 
-class _Info(msgspec.Struct):
-    class State(msgspec.Struct):
-        subjects: dict[str, int] = {}
+class _State(msgspec.Struct):
+    subjects: dict[str, int] = {}
 
-    state: State | None = None
+
+class _Info(msgspec.Struct):
+    state: _State | None = None
     total: int = 0
 
 
-class _Found(msgspec.Struct):
-    class Message(msgspec.Struct):
-        data: str = ""
+class _Stored(msgspec.Struct):
+    data: str = ""
 
-    message: Message | None = None
+
+class _Found(msgspec.Struct):
+    message: _Stored | None = None
 
 
 @dataclass

@@ -139,6 +139,16 @@ class BookLog:
             and np.array_equal(qty, ours[2])
         )
 
+    def has_levels(self, table: L2Table, at: int) -> bool:
+        """Whether a packet's levels are what the book holds at their prices."""
+        ours = zip(*(column.tolist() for column in self.book.levels()), strict=True)
+        held = {(side, price): qty for side, price, qty in ours}
+        own = slice(int(table.level_ends[at]), int(table.level_ends[at + 1]))
+        sent = zip(table.side[own].tolist(), table.price[own].tolist(), strict=True)
+        found = [held.get(place, 0.0) for place in sent]
+        sizes: list[float] = table.qty[own].tolist()
+        return found == sizes
+
     def _apply(self, table: L2Table, start: int, stop: int) -> None:
         first, last = int(table.level_ends[start]), int(table.level_ends[stop])
         table.action[first:last] = self.book.apply(

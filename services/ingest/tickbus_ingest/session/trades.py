@@ -145,7 +145,6 @@ class TradePolicy:
 
     def _judge(self, table: Table, out: Flush) -> None:
         columns = table.columns
-        before_us = self.last_us.copy() if self._interrupted.any() else self.last_us
         if (self._slot[table.ticker] < 0).any():
             self._make_room(table.ticker)
         verdict = np.empty(len(table), np.int8)
@@ -157,10 +156,11 @@ class TradePolicy:
         )  # fmt: skip
         if odd:
             self._say(table, verdict, before, out)
-            table = table.take(verdict != REPEAT)
-        if self._mode != COUNTING and self._interrupted[table.ticker].any():
-            self._say_interrupted(table, before_us, out)
-        self._interrupted[table.ticker] = False
+            table, before = table.take(verdict != REPEAT), before[verdict != REPEAT]
+        if self._interrupted[table.ticker].any():
+            if self._mode != COUNTING:
+                self._say_interrupted(table, before[:, 1], out)
+            self._interrupted[table.ticker] = False
         if len(table):
             out.publish(self._feed, table)
 
@@ -171,14 +171,14 @@ class TradePolicy:
         room = np.zeros((len(fresh), RECENT, 2), np.int64)
         self._recent = np.concatenate((self._recent, room))
 
-    def _say_interrupted(self, table: Table, before_us: I64, out: Flush) -> None:
+    def _say_interrupted(self, table: Table, last_us: I64, out: Flush) -> None:
         """Ids that do not count cannot tell what was lost: the times on both sides do.
 
-        `table` holds what is new: a subscription may begin with trades that are known.
+        `last_us` [rows]: time of the trade before each. What the venue sends again does not count.
         """
         columns = table.columns
         for ticker, row, _ in table.segments():
-            if not self._interrupted[ticker] or before_us[ticker] == ABSENT:
+            if not self._interrupted[ticker] or last_us[row] == ABSENT:
                 continue
             time = int(columns["timestamp"][row])
             out.counts["gaps", self._feed] += 1
@@ -191,7 +191,7 @@ class TradePolicy:
                     int(columns["packet_id"][row]),
                     feed=self._feed,
                     reason="interrupted; ids do not tell what is missing",
-                    from_timestamp=int(before_us[ticker]),
+                    from_timestamp=int(last_us[row]),
                     to_timestamp=time,
                 )
             )

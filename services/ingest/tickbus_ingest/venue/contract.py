@@ -249,9 +249,17 @@ class Venue(ABC):
         """Where the list of instruments is; several bodies where the venue splits it."""
 
     @classmethod
+    def more_instruments_requests(cls, get: Get, body: bytes) -> list[Get]:
+        """What must be asked for besides because of one body: its next page, each family in it.
+
+        Reject for a body that does not answer `get`.
+        """
+        return []
+
+    @classmethod
     @abstractmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
-        """The instruments in the bodies; Reject for other bodies."""
+        """The instruments in the bodies, which come as they were asked for; Reject for others."""
 
     # -------------------------------------------------------- subscriptions
 

@@ -10,6 +10,7 @@ from tickbus_schemas import codec
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import (
     MAX_MESSAGE_BYTES,
+    PACKETS_PER_EPOCH,
     BboBatch,
     Clock,
     DeadLetter,
@@ -28,8 +29,8 @@ def test_large_flushes_are_split_below_the_size_limit_without_losing_a_row() -> 
     script.say(*(trade(n, 1) for n in range(1, 9000)), *(quote(n, 1) for n in range(1, 9000)))
     sizes = [len(codec.encode(one)) for one in script.messages]
     assert max(sizes) <= MAX_MESSAGE_BYTES
-    assert len(sizes) == 6
-    assert [one.more for one in script.messages] == [5, 4, 3, 2, 1, 0]
+    assert len(sizes) == 7
+    assert [one.more for one in script.messages] == [6, 5, 4, 3, 2, 1, 0]
     assert wire.trade_ids(script.messages) == [str(n) for n in range(1, 9000)]
     assert wire.table(script.messages, BboBatch)["update_id"] == list(range(1, 9000))
 
@@ -55,7 +56,7 @@ def numbered(*frames: bytes) -> tuple[Messages, Flush]:
 
 def test_a_gap_stands_for_a_refused_message_under_its_number() -> None:
     batches, out = numbered(trade(5, 1), trade(6, 2), trade(7, 3), quote(4, 9))
-    refused, other = batches.messages(out)
+    refused, other = batches.of(out)
     instead = batches.instead_of(refused, "10077 maximum bytes exceeded")
     status = codec.decode(instead.payload, instead.subject)
     assert isinstance(status, Status)
@@ -74,13 +75,14 @@ def test_a_refused_status_or_clock_is_sent_as_it_is() -> None:
     assert clock.subject == "clock.binance_usdm"
     message = codec.decode(clock.payload)
     assert isinstance(message, Clock)
-    assert (message.timestamp, message.packet_id, message.final, message.epoch) == (5, 7, True, 3)
+    found = (message.timestamp, message.packet_id, message.final, message.epoch)
+    assert found == (5, 3 * PACKETS_PER_EPOCH + 7, True, 3)
     assert clock.msg_id == "binance_usdm.3.1"
 
 
 def test_a_dead_letter_holds_the_first_64_kib_and_says_how_much_there_was() -> None:
     batches = Messages(Exchange.BINANCE_USDM, "binance_usdm", ["BTCUSDT"], 3)
-    letter = batches.dead_letter(Refused(3 * 2**40 + 9, 5, "why" * 200, b"x" * 10_000_000))
+    letter = batches.dead_letter(Refused(9, 5, "why" * 200, b"x" * 10_000_000))
     message = codec.decode(letter.payload)
     assert isinstance(message, DeadLetter)
     assert (letter.subject, letter.msg_id) == (
@@ -93,11 +95,14 @@ def test_a_dead_letter_holds_the_first_64_kib_and_says_how_much_there_was() -> N
 
 def test_the_packets_of_a_message_are_those_of_its_rows() -> None:
     batches, out = numbered(trade(5, 1), quote(4, 9), trade(6, 2))
-    trades, quotes = batches.messages(out)
+    trades, quotes = batches.of(out)
     assert trades.packets is not None
     assert quotes.packets is not None
-    assert (trades.packets - 2**40).tolist() == [1, 3]
-    assert (quotes.packets - 2**40).tolist() == [2]
+    column, first, last = trades.packets
+    assert column[first:last].tolist() == [1, 3]
+    column, first, last = quotes.packets
+    assert column[first:last].tolist() == [2]
     decoded = codec.decode(trades.payload)
     assert isinstance(decoded, TradeBatch)
-    assert np.frombuffer(decoded.packet_id, np.int64).tolist() == trades.packets.tolist()
+    packets = np.frombuffer(decoded.packet_id, np.int64) - PACKETS_PER_EPOCH
+    assert packets.tolist() == [1, 3]
