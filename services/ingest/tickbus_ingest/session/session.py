@@ -317,16 +317,13 @@ class Session:
 
     def _replaced(self, notice: buffer.Replaced, out: Flush) -> None:
         self._lines.pop(notice.line, None)
-        orphans = self._led_by(notice.line)
-        self._arbiter.replace(notice.line, notice.by)
-        for ticker in orphans:
-            self.books[ticker].interrupt(out, resubscribed=False)
+        self._follow_nobody(self._arbiter.replace(notice.line, notice.by), out)
 
-    def _led_by(self, line: int) -> list[int]:
-        """Tickers that no other line can go on with, because it has not begun with a book."""
-        if self.venue.snapshots is Snapshots.EVERY_FRAME:
-            return []
-        return self._arbiter.led_by(line)
+    def _follow_nobody(self, tickers: Iterable[int], out: Flush) -> None:
+        """These books followed a connection that is closed or had a hole; another carries them."""
+        if self.venue.snapshots is Snapshots.PUSHED:
+            for ticker in tickers:
+                self.books[ticker].interrupt(out, resubscribed=False)
 
     def _lose_line(
         self, number: int, reason: str, received_us: int, out: Flush, *, hole_at: int = 0
@@ -339,10 +336,11 @@ class Session:
             del self._lines[number]
         for feed, policy in self._policies.items():
             policy.interrupt(self._carried_by(line, feed))
-        lost = sorted({*self._carried_by(line, "l2"), *self._led_by(number)})
+        lost = self._carried_by(line, "l2")
         self._arbiter.lose(lost)
         for ticker in lost:
             self.books[ticker].interrupt(out, resubscribed=True)
+        self._follow_nobody(self._arbiter.leave(number), out)
         tickers = self._tickers_of(line)
         self._announce(tickers, StatusKind.DISCONNECTED, reason, received_us, number, out, hole_at)
 
@@ -471,7 +469,7 @@ class Session:
             elif feed == "bbo":
                 self.quotes.resume(ticker, ABSENT, time_us, (0.0, 0.0, 0.0, 0.0))
             elif feed == "trade":
-                self.trades.resume(ticker, ABSENT, time_us)
+                self.trades.resume(ticker, ABSENT, time_us, stored=False)
             elif feed == "liquidation":
                 self.liquidations.resume(ticker, ABSENT, time_us)
 
