@@ -10,6 +10,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import IO, Literal, Protocol
@@ -26,6 +27,7 @@ from tickbus_sim.dialect import CONTROL, BadRequest, Dialect, Topic, split_url
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 _COMPLAINTS_MAX = 20  # lines of complaint on a terminal; the count goes on
 _READ_BYTES = 1 << 18
+_HERE = ("127.0.0.1", "localhost", "::1")
 _SAMPLE_FRAMES = 200  # that tell the exchange where nothing else does
 
 
@@ -79,6 +81,8 @@ class Capture:
     bad_lines: int
     control_frames: int = 0
     """recorded answers, heartbeats and notices, which are not played"""
+    strange_bodies: int = 0
+    """bodies that were fetched elsewhere than at the venue, which are not served"""
 
     @property
     def tickers(self) -> list[str]:
@@ -167,8 +171,16 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _dialect(loading: _Loading, files: Iterable[Path], wanted: Exchange | None) -> Dialect:
-    """URLs decide, then folders, then the option, then the frames; contradiction is an error."""
+    """URLs decide, then folders, then the option, then the frames; contradiction is an error.
+
+    Where the URLs are of nobody here, it may be another company, or another market, that speaks the
+    same protocol: only the option decides.
+    """
     by_folder = {e for e in Exchange for file in files if e.token in file.absolute().parts}
+    is_told = wanted is not None or loading.exchanges or by_folder - {*dialects.exchanges()}
+    if loading.strangers and not is_told:
+        shown = ", ".join(sorted(loading.strangers)[:3])
+        raise Fatal(f"{shown} is no address of a known venue: add --exchange if it speaks as one")
     found = loading.exchanges or by_folder
     if len(found) > 1 and wanted in found:
         found = {wanted} if wanted is not None else found
@@ -181,6 +193,15 @@ def _dialect(loading: _Loading, files: Iterable[Path], wanted: Exchange | None) 
     if wanted is not None and wanted is not exchange:
         raise Fatal(f"the capture is of {exchange.token}, not {wanted.token}: drop --exchange")
     return dialects.load(exchange)
+
+
+@lru_cache(maxsize=4096)
+def _is_known(url: str) -> bool:
+    """Whether a URL is one of a venue's, or of this machine, which may serve any."""
+    host, path, _ = split_url(url)
+    owners = [one for one in map(dialects.load, dialects.exchanges()) if host in one.hosts]
+    able = [one for one in owners if not one.path_decides or path.startswith(one.paths)]
+    return host in ("", *_HERE) or bool(able)
 
 
 def _by_frames(texts: Iterable[bytes]) -> Exchange | None:
@@ -200,24 +221,35 @@ class _Loading:
 
     lines: list[Line] = field(default_factory=list)
     exchanges: set[Exchange] = field(default_factory=set)
+    strangers: set[str] = field(default_factory=set)
+    """addresses that belong to no venue here"""
 
     def add(self, line: Line) -> None:
         if line.url:
             exchange = dialects.of_url(line.url)
             if exchange is not None:
                 self.exchanges.add(exchange)
+            elif not _is_known(line.url):
+                self.strangers.add("".join(split_url(line.url)[:2]))
         if line.dir in ("in", "http"):
             self.lines.append(line)
 
     def texts(self) -> Iterator[bytes]:
         return (line.content() for line in self.lines if line.dir == "in")
 
+    def _is_strange(self, line: Line) -> bool:
+        """Whether a body was fetched elsewhere than at the venue: it says nothing of its books."""
+        return bool(self.exchanges) and not _is_known(line.url)
+
     def capture(self, dialect: Dialect, bad_lines: int) -> Capture:
         made = Capture(dialect, [], [], [], [Topic("", "")], [], bad_lines)
         places: dict[Topic, int] = {made.topics[0]: 0}
         for line in self.lines:
             if line.dir == "http":
-                made.bodies.append(_body(line, len(made.texts), dialect))
+                if self._is_strange(line):
+                    made.strange_bodies += 1
+                else:
+                    made.bodies.append(_body(line, len(made.texts), dialect))
                 continue
             text = line.content()
             topic = dialect.topic_of(text) or made.topics[0]

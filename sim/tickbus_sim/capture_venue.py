@@ -55,6 +55,12 @@ class CaptureVenue(Venue):
             "bad_lines": self._capture.bad_lines,
         }
 
+    def now_ns(self) -> int:
+        received_ns, position = self._capture.received_ns, self._playout.position
+        if received_ns:
+            return received_ns[max(position - 1, 0)]
+        return max((body.received_ns for body in self._capture.bodies), default=0)
+
     async def play(self) -> None:
         """Carries out the play-out's steps, and answers at the desk, until it is cancelled."""
         playout = self._playout
@@ -98,13 +104,16 @@ class CaptureVenue(Venue):
 
     def instruments(self, resource: Resource) -> RestBody:
         """The recorded list where it names every ticker, else one made of what was recorded."""
-        recorded = self.other("instruments", resource.symbol)
+        recorded = self._recorded("instruments", resource.symbol)
         names_all = recorded is not None and all(
             f'"{ticker}"'.encode() in recorded.text for ticker in self.tickers()
         )
         return recorded if recorded is not None and names_all else super().instruments(resource)
 
-    def other(self, kind: str, symbol: str) -> RestBody | None:
+    def other(self, resource: Resource) -> RestBody | None:
+        return super().other(resource) or self._recorded(resource.kind, resource.symbol)
+
+    def _recorded(self, kind: str, symbol: str) -> RestBody | None:
         body = self._playout.snapshots.recorded.get((kind, symbol))
         return None if body is None else RestBody(body.text, body.received_ns)
 
@@ -127,8 +136,7 @@ class CaptureVenue(Venue):
         book = self._playout.snapshots.books.at(symbol, position)
         if position and book.whole:
             self._pushed += 1
-            last_ns = self._capture.received_ns[position - 1]
-            client.say(self.dialect.write_book(symbol, book), last_ns)
+            client.say(self.dialect.write_book(symbol, book), self.now_ns())
 
     async def _play_run(self, start: int, stop: int) -> None:
         capture = self._capture
@@ -157,9 +165,8 @@ class CaptureVenue(Venue):
                 self._playout.snapshots.withdraw(reply.ticket)
                 future.set_exception(self.dialect.no_book())
                 return
-            last_ns = self._capture.received_ns[reply.position - 1] if reply.position else None
             text = self.dialect.write_body(reply.ticker, book, self._levels[reply.ticket])
-            future.set_result(RestBody(text, last_ns, is_own=True))
+            future.set_result(RestBody(text, self.now_ns(), is_own=True))
 
 
 def capture_facts(capture: Capture) -> dict[str, Any]:
@@ -175,6 +182,8 @@ def capture_facts(capture: Capture) -> dict[str, Any]:
         "instrument_lists": sum(body.kind == "instruments" for body in capture.bodies),
         "bad_lines": capture.bad_lines,
         "control_frames": capture.control_frames,
+        "untold_frames": capture.topic_ids.count(0),
+        "strange_bodies": capture.strange_bodies,
         "first_ns": min(times, default=None),
         "last_ns": max(times, default=None),
     }

@@ -234,9 +234,21 @@ class Dialect(ABC):
     ) -> bytes:
         """The instrument list, all tickers trading."""
 
+    def own_answer(self, resource: Resource, now_ms: int) -> bytes | None:
+        """What the venue knows whatever is played, such as its clock; None: ask the recording."""
+        return None
+
     def no_book(self) -> BadRequest:
         """The answer where there is no book to give."""
         return BadRequest(b'{"error":"no book"}', 503)
+
+    def no_symbol(self) -> BadRequest:
+        """The answer to a request for a book of a symbol that is not listed."""
+        return BadRequest(b'{"error":"no such symbol"}')
+
+    def no_path(self) -> BadRequest:
+        """The answer to a request for what the venue does not have."""
+        return BadRequest(b'{"error":"no such path"}', 404)
 
     # --------------------------------------------------------------- market
 
@@ -263,6 +275,10 @@ class Dialect(ABC):
     def liquidation(self, event: Liquidation) -> bytes:
         """The frame of a liquidation; empty: the venue does not publish them."""
         return b""
+
+    def polled(self, kind: str, event: Derivative) -> bytes | None:
+        """The answer to a REST request of this kind; None: there is none."""
+        return None
 
     def family_of(self, feed: str) -> str:
         """The family that carries a feed; "" where none does."""

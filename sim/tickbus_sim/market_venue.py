@@ -10,7 +10,7 @@ from typing import IO, Any
 import msgspec
 
 from tickbus_sim.capture import Body
-from tickbus_sim.dialect import Books, Listing, Topic
+from tickbus_sim.dialect import Books, Listing, Resource, Topic
 from tickbus_sim.events import as_facts
 from tickbus_sim.faults import Faults
 from tickbus_sim.market import Market
@@ -76,6 +76,10 @@ class MarketVenue(Venue):
             "bad_lines": 0,
         }
 
+    def now_ns(self) -> int:
+        """The market's time; before it opens, when it would."""
+        return (self._market.start_ms or self._opening_ms()) * 1_000_000 + self._time_ns
+
     async def play(self) -> None:
         """Plays slices of the market as their time comes, for ever or for its duration."""
         while (wait := self._gate.shut(time.monotonic_ns())) is not None:
@@ -93,12 +97,16 @@ class MarketVenue(Venue):
 
     async def book(self, symbol: str, levels: int) -> tuple[RestBody, int]:
         self._tickets += 1
-        received_ns = self._received_ns(self._time_ns)
+        received_ns = self.now_ns()
         body = RestBody(self._market.snapshot(symbol, levels), received_ns, is_own=True)
         if self._faults is not None:
             fact = Body(self._number, "book", symbol, received_ns, body.text)
             await asyncio.sleep(self._faults.snapshot_delay_s(fact))
         return body, self._tickets
+
+    def other(self, resource: Resource) -> RestBody | None:
+        text = self._market.polled(resource.kind, resource.symbol)
+        return None if text is None else RestBody(text, self._received_ns(self._time_ns))
 
     def settle(self, ticket: int, symbol: str, *, reached: bool) -> None:
         self._bodies += reached
@@ -115,9 +123,10 @@ class MarketVenue(Venue):
 
     def _book_now(self, symbol: str) -> tuple[bytes, int]:
         """The book that a subscription begins with, and when it is sent."""
-        now_ms = (self._market.start_ms or self._opening_ms()) + self._time_ns // 1_000_000
+        now_ns = self.now_ns()
+        now_ms = now_ns // 1_000_000
         book = replace(self._market.book(symbol), event_ms=now_ms, engine_ms=now_ms)
-        return self.dialect.write_book(symbol, book), now_ms * 1_000_000
+        return self.dialect.write_book(symbol, book), now_ns
 
     async def _play_until(self, until_ns: int) -> None:
         frames = self._market.advance(until_ns)

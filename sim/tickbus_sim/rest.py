@@ -21,10 +21,10 @@ _MINUTE_NS = 60 * 1_000_000_000
 
 @dataclass(frozen=True)
 class RestBody:
-    """An answer, and when the recorder received it (None: nobody recorded it)."""
+    """An answer, and when it was received: in the source's time, never by today's clock."""
 
     text: bytes
-    received_ns: int | None = None
+    received_ns: int
     is_own: bool = False
     """made here, not recorded"""
 
@@ -47,8 +47,8 @@ class Desk(Protocol):
     def instruments(self, resource: Resource) -> RestBody:
         """The instrument list."""
 
-    def other(self, kind: str, symbol: str) -> RestBody | None:
-        """Any other recorded body; None when there is none."""
+    def other(self, resource: Resource) -> RestBody | None:
+        """What the venue itself knows, or a recorded body; None when there is neither."""
 
     def status(self) -> Mapping[str, Any]:
         """Counts and position."""
@@ -120,19 +120,20 @@ class RestServer:
     async def _answer(self, request: web.Request, resource: Resource | None) -> web.StreamResponse:
         if resource is not None and resource.kind == "book":
             return await self._answer_book(request, resource)
-        body = None
-        if resource is not None and resource.kind == "instruments":
-            body = self._desk.instruments(resource)
-        elif resource is not None:
-            body = self._desk.other(resource.kind, resource.symbol)
-        if body is None or resource is None:
-            return self._response(b'{"code":-1,"msg":"no such path"}', weight=1, status=404)
+        if resource is None:
+            raise self._dialect.no_path()
+        if resource.kind == "instruments":
+            body: RestBody | None = self._desk.instruments(resource)
+        else:
+            body = self._desk.other(resource)
+        if body is None:
+            raise self._dialect.no_path()
         return self._response(body.text, weight=resource.weight, body=body)
 
     async def _answer_book(self, request: web.Request, resource: Resource) -> web.StreamResponse:
         symbol = resource.symbol
         if symbol not in self._desk.tickers():
-            raise BadRequest(b'{"code":-1121,"msg":"Invalid symbol."}')
+            raise self._dialect.no_symbol()
         body, ticket = await self._desk.book(symbol, resource.levels)
         response = self._response(body.text, weight=resource.weight, body=body)
         reached = False
@@ -156,7 +157,7 @@ class RestServer:
             headers[self._dialect.weight_header] = str(self._weights.use(weight))
         if body is not None:
             headers[SOURCE_HEADER] = "own-book" if body.is_own else "recorded"
-            if self._has_times and body.received_ns is not None:
+            if self._has_times:
                 headers[RECEIVED_HEADER] = str(body.received_ns)
         return web.Response(
             body=text, status=status, headers=headers, content_type="application/json"

@@ -116,12 +116,19 @@ class Venue(ABC):
 
     def instruments(self, resource: Resource) -> RestBody:
         """The instrument list."""
-        now_ms = time.time_ns() // 1_000_000
-        return RestBody(self.dialect.write_instruments(self._listed, now_ms, resource), is_own=True)
+        now_ns = self.now_ns()
+        text = self.dialect.write_instruments(self._listed, now_ns // 1_000_000, resource)
+        return RestBody(text, now_ns, is_own=True)
 
-    def other(self, kind: str, symbol: str) -> RestBody | None:
-        """Any other recorded body."""
-        return None
+    def other(self, resource: Resource) -> RestBody | None:
+        """What the venue itself knows, such as its clock."""
+        now_ns = self.now_ns()
+        text = self.dialect.own_answer(resource, now_ns // 1_000_000)
+        return None if text is None else RestBody(text, now_ns, is_own=True)
+
+    @abstractmethod
+    def now_ns(self) -> int:
+        """The source's time, UTC: that of what was played last."""
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def test_every_packet_of_a_capture_is_in_the_files(up: Any, captures: Path, name
     result = run.finish()
     assert_right(run.data, captures, name)
     lines = [frame["dir"] for frame in oracle.frames(capture)]
-    others = sum(result["other_frames"].values())
+    others = sum(result["left_out"].values())
     assert result["frames"] + others == lines.count("in") + lines.count("http")
     assert sum(result["fates"].values()) == result["frames_websocket"]
     assert result["accounted"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -250,6 +251,49 @@ async def test_the_list_may_come_in_several_bodies_and_is_waited_for() -> None:
     assert found is not None
     assert [one.ticker for one in found.instruments] == ["A", "B"]
     assert [body.data for body in bodies[-2:]] == [b'["A",""]', b'["B"]']
+
+
+class Paged(PlainVenue):
+    """Names the next page in the first entry of a body."""
+
+    @classmethod
+    def instruments_requests(cls) -> list[Get]:
+        return [Get("/spot"), Get("/swap")]
+
+    @classmethod
+    def more_instruments_requests(cls, get: Get, body: bytes) -> list[Get]:
+        first = json.loads(body)[0]
+        return [Get(first)] if first.startswith("/") else []
+
+
+async def test_what_a_body_names_is_asked_for_behind_what_was_known_from_the_start() -> None:
+    pages = {
+        "/spot": b'["/spot2","A"]', "/swap": b'["B"]', "/spot2": b'["/spot3","C"]',
+        "/spot3": b'["D"]',
+    }  # fmt: skip
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=pages[request.path])
+
+    bodies: list[Answer] = []
+    async with fetching(answer) as fetcher:
+        paged = Listing(Paged, fetcher, structlog.get_logger(), bodies.append)
+        found = await paged.ask()
+    assert [body.data for body in bodies] == [
+        pages[path] for path in ("/spot", "/swap", "/spot2", "/spot3")
+    ]
+    assert {"A", "B", "C", "D"} <= {one.ticker for one in found.instruments}
+
+
+async def test_a_list_whose_next_page_never_ends_is_given_up() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=b'["/again"]')
+
+    async with fetching(answer) as fetcher:
+        fetcher._weight.bucket._rules.clear()  # as above
+        endless = Listing(Paged, fetcher, structlog.get_logger(), lambda _: None)
+        with pytest.raises(Reject, match="does not end within 100 bodies"):
+            await endless.ask()
 
 
 async def test_a_stop_ends_the_wait_for_the_list_at_once() -> None:

@@ -70,9 +70,16 @@ def test_an_instrument_says_what_its_prices_and_quantities_mean(token: str) -> N
 
 @each_venue
 def test_each_body_of_instruments_has_its_request(token: str) -> None:
-    requests, (bodies, _) = load(token).instruments_requests(), vectors.listed(token)
-    assert len(requests) == len(bodies)
-    assert all(request.path.startswith("/") for request in requests)
+    venue, (bodies, _) = load(token), vectors.listed(token)
+    waiting = venue.instruments_requests()
+    asked = []
+    for body in bodies:
+        assert waiting, "nothing asks for this body"
+        asked.append(waiting.pop(0))
+        waiting += venue.more_instruments_requests(asked[-1], body)
+    assert not waiting, f"no body answers {waiting[0].path}"
+    assert all(request.path.startswith("/") for request in asked)
+    assert len({request.path for request in asked}) == len(asked)
 
 
 # ---------------------------------------------------------------------- frames
@@ -188,8 +195,8 @@ def test_what_is_published_does_not_depend_on_the_flush(file: str, flush: int) -
     assert _played(story, flush) == _played(story, 1)
 
 
-def _played(story: Story, flush: int) -> dict[tuple[str, str], list[str]]:
-    """All rows by feed and ticker: the order of tickers within a flush means nothing."""
+def _played(story: Story, flush: int) -> dict[tuple[str, ...], list[str]]:
+    """All rows by feed and ticker: the order of both within a flush means nothing."""
     player = Player.of(story)
     waiting: list[Step] = []
     for step in [*story.steps, None]:
@@ -200,10 +207,11 @@ def _played(story: Story, flush: int) -> dict[tuple[str, str], list[str]]:
             waiting.append(step)
         elif step is not None:
             player.step(step)
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, ...], list[str]] = {}
     for feed, rows in player.published.items():
         for row in rows:
-            found.setdefault((feed, row["ticker"]), []).append(repr(row))
+            about = row["feed"] if feed == "status" else ""
+            found.setdefault((feed, row["ticker"], about), []).append(repr(row))
     return found
 
 
@@ -271,7 +279,8 @@ def test_a_snapshot_in_the_middle_replaces_the_book_without_a_gap(file: str) -> 
         for row in (step.rows or {}).get("l2", ()):
             ticker = str(row.get("ticker", player.venue.tickers[0]))
             if row.get("snapshot"):
-                first.setdefault(ticker, step)
+                if step.is_frame:
+                    first.setdefault(ticker, step)
             elif (
                 ticker in first
                 and player.session.books[player.venue.index[ticker]].state is State.LIVE

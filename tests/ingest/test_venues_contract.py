@@ -28,12 +28,14 @@ from tickbus_ingest.venue.contract import (
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.feeds import FEEDS
+from tickbus_schemas.messages import InstrumentKind
 
 from tests.ingest.venues import vectors
 
 each_venue = pytest.mark.parametrize("token", names())
 RATES = {What.ATTEMPTS, What.MESSAGES, What.SUBSCRIPTIONS, What.WEIGHT}
 """Limits that are so many within a time; the others hold at any moment."""
+NOT_OF_SPOT = {"derivative", "liquidation"}
 
 
 def venue_of(token: str, tickers: int, feeds: Sequence[str]) -> Venue:
@@ -98,14 +100,12 @@ def test_every_property_is_one_that_the_contract_has(token: str) -> None:
         (venue.levels, Levels),
         (venue.numbering_is_global, bool),
         (venue.drops_equal, bool),
-        (venue.book_depth, int),
         (venue.weight_header, str),
         (venue.maintenance_codes, frozenset),
     ):
         assert isinstance(value, kind), value
     assert venue.connection_life_s > 0
     assert 0 <= venue.silence_s < 3600
-    assert venue.book_depth >= 0
     assert all(1000 <= code < 5000 for code in venue.maintenance_codes)
 
 
@@ -122,7 +122,7 @@ def test_the_properties_agree_with_one_another(token: str) -> None:
     assert (venue.update_ids is UpdateIds.CHECKSUM) == _overrides(venue, "checksum")
     assert _overrides(venue, "snapshot_request") == _overrides(venue, "parse_snapshot")
     assert _overrides(venue, "polls") == _overrides(venue, "parse_poll")
-    assert not venue.drops_equal or venue.snapshots is Snapshots.PULLED
+    assert not venue.drops_equal or _overrides(venue, "snapshot_request")
 
 
 def _overrides(venue: type[Venue], name: str) -> bool:
@@ -196,15 +196,22 @@ def test_every_ticker_of_every_feed_has_one_stream_or_is_polled(
     venue = venue_of(token, tickers, feeds)
     routes = venue.routes()
     carried: Counter[tuple[str, str]] = Counter()
+    of_market: set[str] = set()
     for route in routes:
         for stream in route.streams:
-            owners = [stream.ticker] if stream.ticker else venue.tickers
-            carried.update((owner, feed) for owner in owners for feed in stream.feeds)
+            if stream.ticker:
+                carried.update((stream.ticker, feed) for feed in stream.feeds)
+            else:
+                of_market.update(stream.feeds)
     wanted = {feed.partition(":")[0] for feed in feeds} - {"instrument"}
-    assert {feed for _, feed in carried} <= wanted
+    assert {feed for _, feed in carried} | of_market <= wanted
     polled = bool(venue.polls())
     for feed in sorted(wanted):
-        counts = {carried[ticker, feed] for ticker in venue.tickers}
+        counts = {
+            carried[ticker, feed] + (feed in of_market)
+            for ticker, one in venue.instruments.items()
+            if feed not in NOT_OF_SPOT or one.kind is not InstrumentKind.SPOT
+        }
         # Mark price and open interest may come by two channels.
         allowed = {1} if feed in ("trade", "l2", "bbo") else {1, 2, 3, 4}
         assert counts <= allowed or (polled and counts == {0}), f"{feed}: {counts}"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class RunningVenue:
@@ -59,6 +63,15 @@ class RunningVenue:
         for stream in (self.process.stdout, self.process.stderr):
             assert stream is not None
             stream.close()
+
+
+@pytest.fixture(scope="session")
+def found() -> Path:
+    """The folder of small inputs that went wrong; skipped where it is absent."""
+    folder = Path(os.environ.get("TICKBUS_FOUND", ROOT.parent / "shared" / "found"))
+    if not folder.is_dir():
+        pytest.skip(f"no inputs at {folder}: set TICKBUS_FOUND to their folder")
+    return folder
 
 
 @pytest.fixture

@@ -9,8 +9,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import zstandard
+from tickbus_schemas.exchanges import Exchange
+from tickbus_sim import dialects
 from tickbus_sim.capture import Capture, read_capture
 
+SPOT, USDM = map(dialects.load, (Exchange.BINANCE_SPOT, Exchange.BINANCE_USDM))
 START_NS = 1_700_000_000_000_000_000
 MS = 1_000_000
 

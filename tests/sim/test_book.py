@@ -27,7 +27,7 @@ def test_the_last_book_of_a_real_capture_is_the_oracles(captures: Path, name: st
 
     assert book.whole
     assert book.last_id == expected["last_u"]
-    answer = json.loads(book.body(10_000))
+    answer = dict(zip(("bids", "asks"), book.top(0), strict=True))
     for side in ("bids", "asks"):
         levels = [[Decimal(price), Decimal(qty)] for price, qty in answer[side]]
         assert levels == [[Decimal(price), Decimal(qty)] for price, qty in expected[side]]
@@ -58,17 +58,27 @@ def test_a_break_in_the_links_is_known() -> None:
     assert books.at("BTCUSDT", 3).last_id == 9
 
 
-def test_before_the_first_event_there_is_an_empty_book_that_it_follows() -> None:
-    book = CaptureBooks(Recording().frames(depth("btcusdt", 41, 45)).memory()).at("BTCUSDT", 0)
+def test_without_a_recorded_book_no_book_of_ours_is_whole() -> None:
+    recording = Recording().frames(depth("btcusdt", 41, 45, [["1", "1"]]), depth("btcusdt", 45, 46))
+    books = CaptureBooks(recording.memory())
 
-    assert json.loads(book.body(5)) == {"lastUpdateId": 41, "bids": [], "asks": []}
+    assert [books.at("BTCUSDT", position).whole for position in range(3)] == [False] * 3
+    assert books.at("BTCUSDT", 2).bids == {"1": "1"}
+
+
+def test_a_recorded_error_answer_is_no_book() -> None:
+    recording = Recording().frames(depth("btcusdt", 4, 5))
+    books = CaptureBooks(recording.body("BTCUSDT", '{"code":-1003,"msg":"slow down"}').memory())
+
+    assert not books.at("BTCUSDT", 1).whole
 
 
 def test_a_snapshot_is_sorted_by_number_and_cut_to_the_limit() -> None:
     bids = [["9", "1"], ["10.5", "1"], ["10.25", "1"], ["0.00000001", "7"]]
     asks = [["11", "1"], ["100", "2"], ["20", "3.0"]]
-    recording = Recording().frames(depth("btcusdt", 1, 2, bids, asks))
-    answer = json.loads(CaptureBooks(recording.memory()).at("BTCUSDT", 1).body(2))
+    capture = Recording().frames(depth("btcusdt", 1, 2, bids, asks)).memory()
+    book = CaptureBooks(capture).at("BTCUSDT", 1)
+    answer = json.loads(capture.dialect.write_body("BTCUSDT", book, 2))
 
     assert answer["bids"] == [["10.5", "1"], ["10.25", "1"]]
     assert answer["asks"] == [["11", "1"], ["20", "3.0"]]

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
+from tickbus_sim import dialects
 from tickbus_sim.capture import read_capture
-from tickbus_sim.dialect import Topic, topic_of
+from tickbus_sim.dialect import Topic
 
-from tests.sim.recordings import Recording, body, depth, quote, trade
+from tests.sim.recordings import USDM, Recording, body, depth, envelope, quote, trade
 
 
 def _recording() -> Recording:
@@ -26,8 +27,8 @@ def test_every_container_gives_the_same_frames_and_bodies(tmp_path: Path, name: 
     assert capture.texts == [
         text.encode() for text in (trade("btcusdt", 1), depth("btcusdt", 4, 5), trade("ethusdt", 2))
     ]
-    assert [(b.position, b.resource, b.ticker, b.text) for b in capture.bodies] == [
-        (2, "depth", "BTCUSDT", body(5).encode())
+    assert [(b.position, b.kind, b.symbol, b.text) for b in capture.bodies] == [
+        (2, "book", "BTCUSDT", body(5).encode())
     ]
     assert capture.tickers == ["BTCUSDT", "ETHUSDT"]
     assert capture.channels == ["trade", "depth@100ms"]
@@ -122,12 +123,13 @@ def test_recordings_of_two_exchanges_or_of_a_stranger_are_refused(tmp_path: Path
     frames = Recording().frames(trade("btcusdt", 1))
     frames.write(tmp_path / "both" / "binance_spot" / "a.jsonl")
     frames.write(tmp_path / "both" / "binance_usdm" / "b.jsonl")
-    okx = frames.write(tmp_path / "okx" / "c.jsonl")
+    unspoken = next(one.token for one in Exchange if one not in dialects.exchanges())
+    stranger = frames.write(tmp_path / unspoken / "c.jsonl")
 
     with pytest.raises(Fatal, match="one exchange"):
         read_capture([tmp_path / "both"])
-    with pytest.raises(Fatal, match="okx"):
-        read_capture([okx])
+    with pytest.raises(Fatal, match=f"does not speak {unspoken}"):
+        read_capture([stranger])
 
 
 def test_a_recording_of_this_very_venue_is_known_by_its_path(tmp_path: Path) -> None:
@@ -138,19 +140,32 @@ def test_a_recording_of_this_very_venue_is_known_by_its_path(tmp_path: Path) -> 
 
 
 def test_garbage_frames_are_kept_as_they_are(tmp_path: Path) -> None:
-    texts = ["no JSON {", '{"result":null,"id":1}', '{"stream":7,"data":{}}', "", "é☂"]
+    texts = ["no JSON {", '{"stream":7,"data":{}}', '{"e":[]}', "", "é☂"]
     capture = Recording().frames(*texts).capture(tmp_path)
 
     assert capture.texts == [text.encode() for text in texts]
     assert capture.topic_ids == [0] * len(texts)
 
 
+def test_recorded_answers_are_counted_and_not_played(tmp_path: Path) -> None:
+    answers = ['{"result":null,"id":1}', '{"error":{"code":2,"msg":"no"},"id":7}']
+    capture = Recording().frames(*answers, trade("btcusdt", 1)).capture(tmp_path)
+
+    assert capture.texts == [trade("btcusdt", 1).encode()]
+    assert capture.control_frames == 2
+
+
 def test_update_speeds_of_depth_are_one_topic() -> None:
     names = ["btcusdt@depth", "btcusdt@depth@0ms", "btcusdt@depth@100ms"]
 
-    assert {topic_of(name) for name in names} == {Topic("btcusdt", "depth")}
-    assert topic_of("btcusdt@depth5@100ms").family == "depth5"
-    assert topic_of("!bookTicker") == Topic("", "!bookTicker")
+    def topic_of(name: str) -> Topic | None:
+        return USDM.topic_of(envelope(name).encode())
+
+    assert {topic_of(name) for name in names} == {Topic("BTCUSDT", "depth")}
+    partial, everything = topic_of("btcusdt@depth5@100ms"), topic_of("!bookTicker")
+    assert partial is not None
+    assert partial.family == "depth5"
+    assert everything == Topic("", "!bookTicker")
 
 
 def test_real_captures_are_read_whole(captures: Path) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus_sim.control import Line, Refusal, open_line
-from tickbus_sim.dialect import SPOT, USDM, Dialect, Topic
+from tickbus_sim.dialect import Dialect, Line, Refusal, Topic
+from tickbus_sim.sockets import open_line
+
+from tests.sim.recordings import SPOT, USDM
 
 
 def _opened(target: str, dialect: Dialect = USDM) -> Line:
@@ -18,8 +20,13 @@ def _opened(target: str, dialect: Dialect = USDM) -> Line:
     return line
 
 
+def _answer(line: Line, request: bytes, dialect: Dialect = USDM) -> Any:
+    (frame,) = dialect.request(line, request).frames
+    return json.loads(frame)
+
+
 def _asked(line: Line, **request: Any) -> Any:
-    return json.loads(line.answer(json.dumps(request).encode()))
+    return _answer(line, json.dumps(request).encode())
 
 
 @pytest.mark.parametrize(
@@ -39,7 +46,7 @@ def test_a_url_says_route_mode_and_streams(
 ) -> None:
     line = _opened(target, dialect)
 
-    assert (line.route, line.combined, list(line.streams)) == (route, combined, streams)
+    assert (line.route, line.memory["combined"], list(line.streams)) == (route, combined, streams)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +55,7 @@ def test_a_url_says_route_mode_and_streams(
         (USDM, "/stream?streams=btcusdt@trade", "retired"),
         (USDM, "/ws/btcusdt@trade", "retired"),
         (USDM, "/private/ws", "no such path"),
+        (USDM, "//[", "no such path"),
         (SPOT, "/public/ws", "no such path"),
         (SPOT, "/wsx", "no such path"),
         (SPOT, "/stream?streams=btcusdt", "invalid stream"),
@@ -75,9 +83,9 @@ def test_subscriptions_are_answered_listed_and_taken_back() -> None:
         "result": ["btcusdt@trade", "btcusdt@depth"],
         "id": "x",
     }
-    assert line.topics() == {Topic("btcusdt", "trade"), Topic("btcusdt", "depth")}
+    assert USDM.topics(line) == {Topic("BTCUSDT", "trade"), Topic("BTCUSDT", "depth")}
     assert _asked(line, method="UNSUBSCRIBE", params=["btcusdt@depth"], id=3)["result"] is None
-    assert line.topics() == {Topic("btcusdt", "trade")}
+    assert USDM.topics(line) == {Topic("BTCUSDT", "trade")}
 
 
 def test_a_stream_of_the_other_route_is_acknowledged_and_stays_silent() -> None:
@@ -85,8 +93,8 @@ def test_a_stream_of_the_other_route_is_acknowledged_and_stays_silent() -> None:
     request = {"method": "SUBSCRIBE", "params": ["a@aggTrade", "a@trade", "a@depth@0ms"], "id": 1}
 
     assert _asked(public, **request) == _asked(market, **request) == {"result": None, "id": 1}
-    assert {topic.family for topic in public.topics()} == {"trade", "depth"}
-    assert {topic.family for topic in market.topics()} == {"aggTrade"}
+    assert {topic.family for topic in USDM.topics(public)} == {"trade", "depth"}
+    assert {topic.family for topic in USDM.topics(market)} == {"aggTrade"}
 
 
 def test_the_envelope_is_a_property_of_the_connection() -> None:
@@ -94,7 +102,7 @@ def test_the_envelope_is_a_property_of_the_connection() -> None:
 
     assert _asked(line, method="GET_PROPERTY", params=["combined"], id=1)["result"] is False
     assert _asked(line, method="SET_PROPERTY", params=["combined", True], id=2)["result"] is None
-    assert line.combined
+    assert line.memory["combined"]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +124,7 @@ def test_the_envelope_is_a_property_of_the_connection() -> None:
 )
 def test_wrong_requests_get_the_venues_error_code(request_text: str, code: int) -> None:
     line = _opened("/public/stream")
-    answer = json.loads(line.answer(request_text.encode()))
+    answer = _answer(line, request_text.encode())
 
     assert answer["error"]["code"] == code
     assert not line.streams
@@ -124,7 +132,7 @@ def test_wrong_requests_get_the_venues_error_code(request_text: str, code: int) 
 
 @given(st.binary(max_size=200))
 def test_whatever_a_client_sends_is_answered_in_json(request_bytes: bytes) -> None:
-    answer = json.loads(_opened("/public/stream").answer(request_bytes))
+    answer = _answer(_opened("/public/stream"), request_bytes)
 
     assert {"result", "error"} & answer.keys()
 

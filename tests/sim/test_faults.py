@@ -18,7 +18,7 @@ from tickbus_sim.faults import SECOND, Fault, Faults, Frame, Schedule, corrupted
 
 from tests.sim.recordings import depth, trade
 
-TOPICS = [Topic("", ""), Topic("btcusdt", "trade"), Topic("btcusdt", "depth"), Topic("e", "trade")]
+TOPICS = [Topic("", ""), Topic("BTCUSDT", "trade"), Topic("BTCUSDT", "depth"), Topic("E", "trade")]
 START_NS = 10**18
 
 
@@ -151,7 +151,7 @@ def test_late_snapshot_delays_the_tickers_next_bodies() -> None:
     faults = _faults(Fault("late_snapshot", at=4, count=1, length_s=2.0, ticker="BTCUSDT"))
 
     def delay_s(position: int, ticker: str) -> float:
-        return faults.snapshot_delay_s(Body(position, "depth", ticker, START_NS, b""))
+        return faults.snapshot_delay_s(Body(position, "book", ticker, START_NS, b""))
 
     assert delay_s(2, "BTCUSDT") == 0
     assert delay_s(5, "ETHUSDT") == 0

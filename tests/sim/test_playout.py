@@ -15,7 +15,7 @@ from tickbus_sim.snapshots import Answer, AnswerBook
 
 from tests.sim.recordings import MS, START_NS, Recording, body, depth, quote, trade
 
-DEPTH, TRADE, QUOTE = (Topic("btcusdt", family) for family in ("depth", "trade", "bookTicker"))
+DEPTH, TRADE, QUOTE = (Topic("BTCUSDT", family) for family in ("depth", "trade", "bookTicker"))
 ALL = frozenset({DEPTH, TRADE, QUOTE})
 AnyStep = TypeVar("AnyStep", bound=Step)
 
@@ -252,7 +252,7 @@ def test_the_play_out_stands_still_while_nobody_is_connected(tmp_path: Path) -> 
 
 
 def test_after_a_pause_all_lines_are_waited_for_that_were_there_before(tmp_path: Path) -> None:
-    aggregate = Topic("btcusdt", "aggTrade")
+    aggregate = Topic("BTCUSDT", "aggTrade")
     recording = Recording()
     for number in range(1_000):
         recording.frames(trade("btcusdt", number), trade("btcusdt", number))

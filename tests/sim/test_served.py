@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tickbus_schemas.exchanges import Exchange
+from tickbus_sim import dialects
 from tickbus_sim.capture import read_capture
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -24,6 +26,7 @@ from tests.sim.recordings import Recording, body, depth, trade
 
 pytestmark = pytest.mark.connected
 StartVenue = Callable[..., RunningVenue]
+UNSPOKEN = next(one.token for one in Exchange if one not in dialects.exchanges())
 DEPTH = "/fapi/v1/depth?symbol=BTCUSDT&limit=1000"
 
 
@@ -385,9 +388,9 @@ def test_the_same_seed_is_described_the_same_and_a_capture_is_described_without_
     "arguments",
     [
         ("--capture", "nowhere.jsonl"),
-        ("--synthetic", "--exchange", "okx"),
+        ("--synthetic", "--exchange", UNSPOKEN),
         ("--synthetic", "--exchange", "nasdaq"),
-        ("--synthetic", "--tickers", "BTC/USDT"),
+        ("--synthetic", "--tickers", "BTC USDT;ETHUSDT"),
         ("--synthetic", "--faults", "[{}]"),
     ],
 )

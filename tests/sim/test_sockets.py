@@ -5,10 +5,11 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tickbus_sim.capture import Binary
-from tickbus_sim.sockets import encode_frames, unwrap
+from tickbus_sim.dialect import Line, Topic
+from tickbus_sim.sockets import encode_frames
 from websockets.frames import Frame, Opcode
 
-from tests.sim.recordings import envelope
+from tests.sim.recordings import SPOT, envelope
 
 
 @example([b"", b"x" * 125, b"x" * 126, b"x" * 65_535, b"x" * 65_536, Binary(b"y" * 126)])
@@ -22,9 +23,26 @@ def test_a_run_of_frames_is_what_a_websocket_library_would_send(payloads: list[b
     assert encode_frames(payloads) == b"".join(frame.serialize(mask=False) for frame in frames)
 
 
-def test_raw_streams_get_the_payload_byte_for_byte() -> None:
-    text = '{"stream":"a@trade","data": {"p" : 1.50,"x":"\\u00e9"} }'
+def _on_wire(path: str, text: bytes, topic: Topic) -> bytes:
+    line = SPOT.open(path, {})
+    assert isinstance(line, Line)
+    return SPOT.on_wire(line, text, topic)
 
-    assert unwrap(text.encode()) == b'{"p" : 1.50,"x":"\\u00e9"}'
-    assert unwrap(envelope("a@trade").encode()) == b"{}"
-    assert unwrap(b"no envelope") == b"no envelope"
+
+def test_raw_streams_get_the_payload_byte_for_byte() -> None:
+    text = b'{"stream":"a@trade","data": {"p" : 1.50,"x":"\\u00e9"} }'
+    topic, garbage = Topic("A", "trade", "trade"), Topic("", "")
+
+    assert _on_wire("/ws", text, topic) == b'{"p" : 1.50,"x":"\\u00e9"}'
+    assert _on_wire("/ws", envelope("a@trade").encode(), topic) == b"{}"
+    assert _on_wire("/ws", b"no envelope", garbage) == b"no envelope"
+
+
+def test_combined_streams_put_a_recorded_payload_into_an_envelope() -> None:
+    bare, topic = b'{ "e":"trade","s":"BTCUSDT" }', Topic("BTCUSDT", "trade", "trade")
+
+    assert _on_wire("/ws", bare, topic) == bare
+    wrapped = b'{"stream":"btcusdt@trade","data":{ "e":"trade","s":"BTCUSDT" }}'
+    assert _on_wire("/stream", bare, topic) == wrapped
+    assert _on_wire("/stream", wrapped, topic) == wrapped
+    assert _on_wire("/stream", b"no envelope", Topic("", "")) == b"no envelope"

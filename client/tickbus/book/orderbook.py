@@ -103,6 +103,18 @@ class OrderBook:
             columns += [price[:found], size[:found]]
         return columns[0], columns[1], columns[2], columns[3]
 
+    def deeper_than(self, n: int) -> tuple[I8, F64] | None:
+        """Side and price of the levels behind the best n of each side; None where there are none.
+
+        For books of venues that keep n levels and do not say which ones they drop.
+        """
+        count = kernel.count_behind(self._book, n)
+        if not count:
+            return None
+        side, price = np.empty(count, np.int8), np.empty(count)
+        kernel.behind(self._book, n, side, price)
+        return side, price
+
     def depth(self, bps: float) -> tuple[float, float]:
         """Size within `bps` basis points of the mid: bids, asks; NaN unless both sides exist."""
         bid, _, ask, _ = self.best()

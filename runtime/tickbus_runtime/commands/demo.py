@@ -24,7 +24,6 @@ from tickbus_runtime.telemetry.waterfall import Trace, Traces, render
 
 help = "everything on this machine, no network: a simulated market to Parquet, live on a screen"
 
-TICKERS = ["BTCDEMO", "ETHDEMO", "SOLDEMO"]
 FRAMES_PER_S = 1_000
 BLOCK_S = 10
 TRACE_EVERY = 500
@@ -33,6 +32,7 @@ PLAIN_S, SCREEN_S = 20.0, 60.0
 _EXAMPLES = """\
 examples:
   tickbus demo
+  tickbus demo --exchange kraken
   tickbus demo --duration 30 --data ./demo --seed 7 --json
 """
 
@@ -47,6 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help=f"end after so many seconds ({SCREEN_S:.0f}; {PLAIN_S:.0f} without a terminal)",
     )
+    add("--exchange", metavar="NAME", help="whose protocol the venue speaks (binance_usdm)")
     add("--data", metavar="DIR", help="folder for the files (./data/demo-<time>)")
     add("--seed", type=int, metavar="N", help="of the simulated market (drawn anew)")
     add("--rate", type=float, default=FRAMES_PER_S, metavar="N", help="frames a second (1000)")
@@ -90,7 +91,9 @@ async def _demo(
 
 
 def _plan(args: argparse.Namespace, data: Path, endpoint: str) -> Plan:
-    venue = ["--synthetic", "--tickers", ",".join(TICKERS), "--rate", str(args.rate)]
+    venue = ["--synthetic", "--rate", str(args.rate)]
+    if args.exchange:
+        venue += ["--exchange", args.exchange]
     if args.seed is not None:
         venue += ["--seed", str(args.seed)]
     overrides: dict[str, Any] = {

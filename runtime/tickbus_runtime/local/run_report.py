@@ -27,15 +27,15 @@ def run_report(
     elapsed_seconds: float,
     restarts: int,
     instrument_lists: int = 0,
-    other_frames: Mapping[str, int] | None = None,
+    left_out: Mapping[str, int] | None = None,
     without_stages: Collection[str] = (),
 ) -> RunReport:
     """The report: `files` and `messages` (by stream) are those that the run added.
 
     `instrument_lists`: how many are in the capture. Made-up lists, and answers to our own
     subscriptions, do not count as frames, so that the number agrees with the capture.
-    `other_frames`: by channel, frames of the capture that are no feed of ours: they are not sent.
-    `without_stages`: latencies that have no meaning in this run.
+    `left_out`: frames of a capture whose channel is no feed. `without_stages`: latencies that have
+    no meaning in this run.
     """
     rows: dict[str, int] = defaultdict(int)
     count = size = 0
@@ -52,7 +52,6 @@ def run_report(
         "frames": websocket + rest,
         "frames_websocket": websocket,
         "rest_bodies": rest,
-        "other_frames": dict(other_frames or {}),
         "fates": fates,
         "accounted": accounted,
         "events": lives.by_label("events", "feed", "ingest"),
@@ -61,6 +60,7 @@ def run_report(
         "rejects": lives.sum("rejects"),
         "rejects_by_reason": lives.by_label("rejects", "reason"),
         "refusals": _added(lives.fact("ingest", "refusals")),
+        "left_out": dict(left_out or {}),
         "books_without_snapshot": lives.latest("ingest").get("books_without_snapshot", {}),
         "files": count,
         "bytes": size,

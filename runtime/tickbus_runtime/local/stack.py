@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,6 +19,7 @@ from tickbus.log.connection import Connection
 from tickbus_schemas.errors import Fatal
 
 from tickbus_runtime.bus import connection
+from tickbus_runtime.bus.clock import last_clock_us
 from tickbus_runtime.bus.streams import ensure
 from tickbus_runtime.local.data_folder import DataFolder
 from tickbus_runtime.local.nats_server import EmbeddedServer
@@ -56,6 +58,10 @@ class LogEnd(NamedTuple):
         return self.seq if self.messages else 0
 
 
+CLOCKS_DIFFER_US = 60_000_000
+"""A recorder's clock may be so far behind the venue's."""
+
+
 class Plan(NamedTuple):
     """What to run."""
 
@@ -90,7 +96,10 @@ class Stack:
         self._overrides = dict(plan.overrides)
         self._nc: Connection | None = None
         self._instrument_lists = 0
-        self._other_frames: dict[str, int] = {}
+        self._left_out: dict[str, int] = {}
+        """channel -> frames of a capture that are no feed"""
+        self._last_us = 0
+        """receive time of a capture's last frame"""
         self._ends_before: dict[str, LogEnd] = {}
         self._files_before: set[str] = set()
 
@@ -105,6 +114,7 @@ class Stack:
         if not self.settings.ingest.tickers:
             raise Fatal("no tickers: name them with --tickers BTCUSDT,ETHUSDT (or * for all)")
         await self._connect()
+        await self._refuse_the_past()
         self._ends_before = await self._log_ends()
         self._files_before = set(self._files())
         for index, name in enumerate(services.NAMES):
@@ -166,7 +176,7 @@ class Stack:
             elapsed_seconds=ended_s - self.ready_s,
             restarts=self.supervisor.restarts,
             instrument_lists=self._instrument_lists,
-            other_frames=self._other_frames,
+            left_out=self._left_out,
             # The event times of a capture are in the past: they give no latency of the wire.
             without_stages=["wire"] if self.plan.venue_ends else [],
         )
@@ -199,6 +209,20 @@ class Stack:
         """Our own connection to the bus, once started."""
         assert self._nc is not None
         return self._nc
+
+    async def _refuse_the_past(self) -> None:
+        """Fatal for a capture that ends before what is stored: all of it would look repeated."""
+        if not self._last_us:
+            return
+        shard = self.settings.of_shard
+        stored_us = await last_clock_us(self.nc.jetstream(), shard.md, shard.name)
+        if self._last_us + CLOCKS_DIFFER_US < stored_us:
+            stored = datetime.fromtimestamp(stored_us // 10**6, UTC)
+            ends = datetime.fromtimestamp(self._last_us // 10**6, UTC)
+            raise Fatal(
+                f"{self.folder.path} holds {shard.name} up to {stored:%Y-%m-%d %H:%M:%S}, and the "
+                f"capture ends at {ends:%Y-%m-%d %H:%M:%S}: name another folder with --data"
+            )
 
     async def _log_ends(self) -> dict[str, LogEnd]:
         """Where each stream ends; waits for a server that is gone, Fatal when it stays away."""
@@ -252,13 +276,22 @@ class Stack:
             "ingest.limits": False,
         }
         self._instrument_lists = int(facts.get("instrument_lists", 0))
-        self._other_frames = dict(facts.get("other", {}))
-        if self._other_frames:
-            counts = [f"{count:,} of {name}" for name, count in self._other_frames.items()]
-            self.say(
-                f"frames of the capture that belong to no feed are left out: {', '.join(counts)}"
-            )
+        self._left_out = dict(facts.get("other", {}))
+        self._last_us = (facts.get("last_ns") or 0) // 1000
         self.say(f"venue {facts['exchange']} at {facts['ws']}: {', '.join(facts['tickers'])}")
+        self._say_left_out(facts)
+
+    def _say_left_out(self, facts: Mapping[str, Any]) -> None:
+        """Name what a capture holds and nobody reads; Fatal when that is all of it."""
+        left_out = ", ".join(f"{name} ({count:,} frames)" for name, count in self._left_out.items())
+        if not facts["feeds"]:
+            held = left_out or "no frame of a known channel"
+            raise Fatal(
+                f"the capture holds no feed of {facts['exchange']}: {held}; record trades, book "
+                "updates or best quotes, or name the right --exchange"
+            )
+        if left_out:
+            self.say(f"left out, no feed or said by another channel: {left_out}")
 
     async def _connect(self) -> None:
         stopping = asyncio.Event()

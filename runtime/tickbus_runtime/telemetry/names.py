@@ -50,6 +50,7 @@ METRICS: dict[str, Metric] = {
     "connects": _counter("connections", "opened to the venue"),
     "disconnects": _counter("connections", "lost or closed", "reason"),
     "long_decimals": _counter("numbers", "of more than 15 digits: the double is not the text"),
+    "unchecked_updates": _counter("updates", "whose checksum the doubles of a book do not tell"),
     "inferred_times": _counter("events", "to which the venue gave no time", "feed"),
     "books_live": _gauge("books", "in state LIVE"),
     "books_not_live": _gauge("books", "in state SYNCING or GAP"),

@@ -29,11 +29,13 @@ from tickbus_sim.dialect import (
 from tickbus_sim.events import Change, Derivative, Liquidation, Quote, Statistics, Trade
 
 METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
+_MS_MAX = 10**14
+"""A time in ms is below it for some thousand years, one in us above it since 1973."""
 _QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "DEMO", "BTC", "ETH", "BNB", "EUR")
 _FAMILY_OF = {
     "trade": "trade", "aggTrade": "aggTrade", "depthUpdate": "depth", "bookTicker": "bookTicker",
-    "24hrTicker": "ticker", "markPriceUpdate": "markPrice", "forceOrder": "forceOrder",
-    "kline": "kline",
+    "24hrTicker": "ticker", "24hrMiniTicker": "miniTicker", "markPriceUpdate": "markPrice",
+    "forceOrder": "forceOrder", "kline": "kline",
 }  # fmt: skip
 
 
@@ -42,10 +44,15 @@ class _Envelope(msgspec.Struct, gc=False):
     data: msgspec.Raw
 
 
+class _Order(msgspec.Struct, gc=False):
+    s: str = ""
+
+
 class _Bare(msgspec.Struct, gc=False):
-    """An event without its envelope; Spot's quotes name no event."""
+    """An event without its envelope; Spot's quotes name no event, a liquidation is an order."""
 
     s: str = ""
+    o: _Order | str = ""
     e: str = ""
     u: int = 0
     big_u: int = msgspec.field(name="U", default=0)
@@ -75,7 +82,7 @@ class _Body(msgspec.Struct, gc=False):
 
 
 _envelope = msgspec.json.Decoder(_Envelope).decode
-_bare = msgspec.json.Decoder(_Bare).decode
+_bare = msgspec.json.Decoder(_Bare | list[_Bare]).decode
 _depth_frame = msgspec.json.Decoder(_DepthFrame).decode
 _depth = msgspec.json.Decoder(_Depth).decode
 _body = msgspec.json.Decoder(_Body).decode
@@ -188,9 +195,14 @@ class BinanceDialect(contract.Dialect):
             event = _bare(text)
         except msgspec.MsgspecError:
             return contract.CONTROL if _is_answer(text) else None
-        if event.s and event.e:
+        if isinstance(event, list):
+            # One of the streams of the whole market: they send arrays.
+            name = f"!{_FAMILY_OF.get(event[0].e, event[0].e)}@arr" if event else ""
+            return Topic("", name, name) if name else None
+        symbol = event.s or (event.o.s if isinstance(event.o, _Order) else "")
+        if symbol and event.e:
             family = _FAMILY_OF.get(event.e, event.e)
-            return Topic(event.s, family, family)
+            return Topic(symbol, family, family)
         if event.s and event.u:
             return Topic(event.s, "bookTicker", "bookTicker")
         return contract.CONTROL if _is_answer(text) else None
@@ -219,8 +231,9 @@ class BinanceDialect(contract.Dialect):
                 return None
         prev = event.first_id - 1 if event.pu is None else event.pu
         return BookEvent(
-            event.s, event.b, event.a, event.last_id, prev, event_ms=event.E, engine_ms=event.T
-        )
+            event.s, event.b, event.a, event.last_id, prev, event_ms=_ms(event.E),
+            engine_ms=_ms(event.T),
+        )  # fmt: skip
 
     def read_body(self, text: bytes) -> BookEvent | None:
         try:
@@ -228,8 +241,9 @@ class BinanceDialect(contract.Dialect):
         except msgspec.MsgspecError:
             return None
         return BookEvent(
-            "", body.bids, body.asks, body.last_id, whole=True, event_ms=body.E, engine_ms=body.T
-        )
+            "", body.bids, body.asks, body.last_id, whole=True, event_ms=_ms(body.E),
+            engine_ms=_ms(body.T),
+        )  # fmt: skip
 
     # ----------------------------------------------------------------- REST
 
@@ -271,8 +285,19 @@ class BinanceDialect(contract.Dialect):
         bids, asks = book.top(levels)
         return head.encode() + compact({"bids": bids, "asks": asks})[1:]
 
+    def own_answer(self, resource: Resource, now_ms: int) -> bytes | None:
+        if resource.kind == "time":
+            return compact({"serverTime": now_ms})
+        return b"{}" if resource.kind == "ping" else None
+
     def no_book(self) -> BadRequest:
-        return BadRequest(compact({"code": -1000, "msg": "no book is known here"}), 503)
+        return _bad(-1000, "no book is known here", 503)
+
+    def no_symbol(self) -> BadRequest:
+        return _bad(-1121, "Invalid symbol.")
+
+    def no_path(self) -> BadRequest:
+        return _bad(-1, "no such path", 404)
 
     def write_instruments(
         self, listed: Sequence[Listing], now_ms: int, resource: Resource
@@ -351,6 +376,12 @@ class BinanceDialect(contract.Dialect):
         data |= {"T": event.next_funding_ms}
         yield "markPrice", _frame(event.ticker, "markPrice@1s", data)
 
+    def polled(self, kind: str, event: Derivative) -> bytes | None:
+        if kind != "openInterest" or not self.is_futures:
+            return None
+        interest = {"openInterest": event.open_interest, "symbol": event.ticker}
+        return compact(interest | {"time": event.time_ms})
+
     def liquidation(self, event: Liquidation) -> bytes:
         if not self.is_futures:
             return b""
@@ -369,6 +400,11 @@ def _split(ticker: str) -> tuple[str, str]:
     pair = ticker.partition("_")[0]
     quote = next((q for q in _QUOTES if pair.endswith(q) and len(pair) > len(q)), "")
     return pair.removesuffix(quote) if quote else pair, quote
+
+
+def _ms(time: int) -> int:
+    """A venue time in ms: streams opened with `timeUnit=MICROSECOND` have it in us."""
+    return time // 1000 if time > _MS_MAX else time
 
 
 def _is_stream(name: object) -> bool:
@@ -413,5 +449,5 @@ def _error(code: int, text: str, request_id: Any) -> Reply:
     return Reply((compact({"error": {"code": code, "msg": text}, "id": request_id}),))
 
 
-def _bad(code: int, text: str) -> BadRequest:
-    return BadRequest(compact({"code": code, "msg": text}))
+def _bad(code: int, text: str, status: int = 400) -> BadRequest:
+    return BadRequest(compact({"code": code, "msg": text}), status)

@@ -19,6 +19,8 @@ class Dialect(BinanceDialect):
             "stream.binance.com",
             "data-stream.binance.vision",
             "api.binance.com",
+            *(f"api{number}.binance.com" for number in range(1, 5)),
+            "api-gcp.binance.com",
             "data-api.binance.vision",
         )
     )

@@ -270,6 +270,39 @@ def count(book: I64, side: int) -> int:
 
 
 @kernel
+def count_behind(book: I64, best_levels: int) -> int:
+    """Levels behind the best ones of each side."""
+    return max(count(book, 1) - best_levels, 0) + max(count(book, -1) - best_levels, 0)
+
+
+@kernel
+def behind(book: I64, best_levels: int, side: I8, price: F64) -> None:
+    """The levels behind the best ones of each side.
+
+    side, price [out]: `count_behind` of them, in no order. Pages are read from the deepest on.
+    """
+    found = 0
+    for own in range(2):
+        more = count(book, 1 - 2 * own) - best_levels
+        at = pages.directory(book, own) + book[PAGES + own]
+        unit, scale = float(book[UNIT]), float(book[SCALE])
+        while more > 0:
+            at -= 1
+            page = book[at]
+            key, mask = book[page] << book[BITS], _u64(book[page + MASK])
+            better = int(set_bits(mask)) - more
+            more = -better
+            while mask:
+                place = int(trailing_zeros(mask))
+                mask &= mask - _u64(1)
+                better -= 1
+                if better < 0:
+                    side[found] = 1 - 2 * own
+                    price[found] = pages.price_of(key + place, unit, scale, own - 1)
+                    found += 1
+
+
+@kernel
 def unknown_deletes(book: I64) -> int:
     """Removals of prices that were not there, since the book was emptied."""
     return int(book[UNKNOWN])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from tickbus_ingest.venue.instruments import Instrument
 from tickbus_ingest.wire.rest import Answer
 
 AGAIN_FIRST_S, AGAIN_MAX_S = 1.0, 60.0
+BODIES_MAX = 100
+"""A list in more bodies has a cursor that leads nowhere."""
 
 
 @dataclass(frozen=True)
@@ -78,23 +81,28 @@ class Listing:
         """The list; Retry when a part of it does not come, Reject when it cannot be read."""
         bodies: list[bytes] = []
         received_ns = 0
-        for request in self._venue.instruments_requests():
+        waiting = deque(self._venue.instruments_requests())
+        while waiting:
+            if len(bodies) == BODIES_MAX:
+                raise Reject(f"the list of instruments does not end within {BODIES_MAX} bodies")
+            request = waiting.popleft()
             answer = await self._fetcher.get(request, "instruments")
             self._taken(answer)
             bodies.append(answer.data)
             received_ns = answer.received_ns
-        instruments, odd = carried(self._parsed(bodies))
+            waiting += _sound(self._venue.more_instruments_requests, request, answer.data)
+        instruments, odd = carried(_sound(self._venue.parse_instruments, bodies))
         if odd and odd != self._said:
             self._said = odd
             self._log.warning(odd)
         return Listed(instruments, received_ns)
 
-    def _parsed(self, bodies: list[bytes]) -> list[Instrument]:
-        try:
-            return self._venue.parse_instruments(bodies)
-        except Reject:
-            raise
-        except Exception as error:  # a venue's file must not end the service
-            raise Reject(
-                f"the venue's file failed: {type(error).__name__}: {error}"[:200]
-            ) from None
+
+def _sound(function: Callable[..., list[Any]], *values: Any) -> list[Any]:
+    """What a function of the venue's file says; Reject when it fails."""
+    try:
+        return function(*values)
+    except Reject:
+        raise
+    except Exception as error:  # a venue's file must not end the service
+        raise Reject(f"the venue's file failed: {type(error).__name__}: {error}"[:200]) from None

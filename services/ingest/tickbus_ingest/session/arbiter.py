@@ -33,6 +33,10 @@ class Arbiter:
         """Whether a whole book that `line` pushes replaces the one that is followed."""
         return not self._is_global or self._leader[ticker] in (NOBODY, line)
 
+    def leads(self, ticker: int, line: int) -> bool:
+        """Whether the book of `ticker` is what `line` brought."""
+        return bool(self._leader[ticker] == line)
+
     def lead(self, ticker: int, line: int) -> None:
         """The book of `ticker` begins anew with what `line` brought."""
         self._leader[ticker] = line

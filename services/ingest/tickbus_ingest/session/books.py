@@ -30,6 +30,8 @@ SILENT_S = 3.0
 SETTLE_S = 1.0
 """A snapshot that no update joins is published after this time."""
 RETRY_S_MAX = 10.0
+SETTLE_US = int(SETTLE_S * 1e6)
+ANEW = "the venue numbers its updates anew: what lies between is not known"
 
 
 class TickerBook:
@@ -111,8 +113,10 @@ class TickerBook:
 
     def update(self, table: L2Table, start: int, stop: int, out: Flush) -> None:
         """Take the updates [start, stop)."""
-        if not self._rules.has_numbers:
-            table, start, stop = self._numbered(table, start, stop, out)
+        if self.state is State.LIVE:
+            table, start, stop = self._led(table, start, stop, out)
+            if not self._rules.has_numbers:
+                self._number_all(table, start, stop)
         if self._early is not None and self.state is State.LIVE:
             self._in_order(joined_l2([self._early, table.cut(start, stop)]), out)
             return
@@ -131,6 +135,9 @@ class TickerBook:
                 self._open_gap(table, start, out)
                 break
             if verdict is Verdict.STALE:
+                if self._is_anew(table, start):
+                    self._open_gap(table, start, out, ANEW)
+                    break
                 self._drop(table, start, start + 1, "stale", out)
             else:
                 self._continuity.resume(int(table.update_id[start]))
@@ -151,28 +158,39 @@ class TickerBook:
         same = table.prev_update_id[start + 1 : stop] == table.update_id[start : stop - 1]
         return stop if same.all() else start + 1 + int(same.argmin())
 
-    def _numbered(
-        self, table: L2Table, start: int, stop: int, out: Flush
-    ) -> tuple[L2Table, int, int]:
-        """Give the updates of the leading line numbers of our own; those of others are dropped."""
-        others = None
-        if self.state is State.LIVE:
-            others = self._arbiter.others(self.ticker, table.line[start:stop])
-        if others is not None:
-            table = table.cut(start, stop)
-            for n in np.flatnonzero(others).tolist():
-                self._drop(table, n, n + 1, "duplicate", out)
-            rows = np.flatnonzero(~others).tolist()
-            if not rows:
-                return table, 0, 0
-            table = joined_l2([table.cut(n, n + 1) for n in rows])
-            start, stop = 0, len(table)
-        if self.state is State.LIVE:
-            numbers = np.arange(self._number, self._number + stop - start + 1)
-            table.prev_update_id[start:stop] = numbers[:-1]
-            table.update_id[start:stop] = numbers[1:]
-            self._number += stop - start
-        return table, start, stop
+    def _led(self, table: L2Table, start: int, stop: int, out: Flush) -> tuple[L2Table, int, int]:
+        """The updates of the connection that leads; those of others are dropped."""
+        others = self._arbiter.others(self.ticker, table.line[start:stop])
+        if others is None:
+            return table, start, stop
+        table = table.cut(start, stop)
+        for n in np.flatnonzero(others).tolist():
+            self._drop(table, n, n + 1, "duplicate", out)
+        rows = np.flatnonzero(~others).tolist()
+        if not rows:
+            return table, 0, 0
+        return joined_l2([table.cut(n, n + 1) for n in rows]), 0, len(rows)
+
+    def _number_all(self, table: L2Table, start: int, stop: int) -> None:
+        """Give the updates numbers of our own."""
+        numbers = np.arange(self._number, self._number + stop - start + 1)
+        table.prev_update_id[start:stop] = numbers[:-1]
+        table.update_id[start:stop] = numbers[1:]
+        self._number += stop - start
+
+    def _is_anew(self, table: L2Table, row: int) -> bool:
+        """Whether an update that seems to be contained in the book was sent after it.
+
+        Another connection may bring older updates, but none of a later time: the venue numbers
+        anew, uses a number again, or sent an absurd one. Right behind a snapshot the clocks of two
+        of the venue's servers are compared, so more is allowed.
+        """
+        last = self.log.last
+        assert last is not None
+        allowed_us = self._rules.wait_us + (0 if self._continuity.is_joined else SETTLE_US)
+        if int(table.timestamp[row]) - last.timestamp <= allowed_us:
+            return False
+        return int(table.update_id[row]) < last.update_id or not self.log.has_levels(table, row)
 
     # ---------------------------------------------- updates that came too early
 
@@ -180,19 +198,21 @@ class TickerBook:
         """Publish what follows the book, row by row; keep what another line may still lead to."""
         self._early = None
         waiting: list[int] = []
-        packet_id, first_us = 0, 0
+        packet_id = 0
         for row in range(len(table)):
             packet_id = max(packet_id, int(table.packet_id[row]))
-            verdict = self._continuity.verdict(
-                int(table.prev_update_id[row]), int(table.update_id[row])
-            )
+            verdict = self._verdict(table, row)
             if verdict is Verdict.STALE:
+                if self._is_anew(table, row):
+                    self._open_gap(table, row, out, ANEW)
+                    self._wait_rows(table, [*waiting, *range(row, len(table))], out)
+                    return
                 self._drop(table, row, row + 1, "stale", out)
                 continue
             if verdict is Verdict.GAP:
-                first_us = first_us if waiting else int(table.timestamp[row])
                 waiting.append(row)
-                if int(table.timestamp[row]) - first_us >= self._rules.wait_us:
+                waited_us = int(table.timestamp[row]) - int(table.timestamp[waiting[0]])
+                if waited_us >= self._rules.wait_us:
                     self._give_up_order(table, [*waiting, *range(row + 1, len(table))], out)
                     return
                 continue
@@ -218,9 +238,7 @@ class TickerBook:
         while released and self.state is State.LIVE:
             released = False
             for row in list(waiting):
-                verdict = self._continuity.verdict(
-                    int(table.prev_update_id[row]), int(table.update_id[row])
-                )
+                verdict = self._verdict(table, row)
                 if verdict is Verdict.GAP:
                     continue
                 waiting.remove(row)
@@ -233,7 +251,6 @@ class TickerBook:
 
     def _give_up_order(self, table: L2Table, rows: list[int], out: Flush) -> None:
         """Nothing has filled the hole: it is a gap, and what waited waits for a snapshot."""
-        self._early_since_s = None
         self._open_gap(table, rows[0], out)
         self._wait_rows(table, rows, out)
 
@@ -245,16 +262,15 @@ class TickerBook:
 
     def _publish(self, table: L2Table, start: int, stop: int, out: Flush) -> None:
         self._interrupted = False
-        if not self._rules.one_by_one:
+        if not self.log.one_by_one:
             self.log.publish(table, start, stop, out)
             return
-        for at in range(start, stop):
-            if self.state is not State.LIVE:
-                self._wait(table, at, stop, out)
-                return
-            if not self.log.publish_checked(table, at, out):
-                self._open_gap(table, at, out, "the book's checksum is not the venue's")
-                self._drop(table, at, at + 1, "gap", out)
+        wrong = self.log.publish_checked(table, start, stop, out)
+        if wrong < stop:
+            self._open_gap(table, wrong, out, "the book's checksum is not the venue's")
+            self._drop(table, wrong, wrong + 1, "gap", out)
+            if wrong + 1 < stop:
+                self._wait(table, wrong + 1, stop, out)
 
     def _drop(self, table: L2Table, start: int, stop: int, fate: str, out: Flush) -> None:
         """These updates leave no row: `fate` says why."""
@@ -276,6 +292,9 @@ class TickerBook:
             int(table.timestamp[at]),
         )
         reason = reason or "an update does not follow the last one"
+        self._early_since_s = None
+        if not self._rules.has_numbers:
+            self._number = lost.to_id  # what follows it has its numbers in vain
         moment = moment_of(table, at)
         self.log.announce_gap(lost, reason, moment, out)
         self._resync(lost, reason, moment, out)
@@ -329,8 +348,8 @@ class TickerBook:
             self._drop(table, at, at + 1, "duplicate", out)
             return
         packet = table.cut(at, at + 1)
-        if every and self._is_repeat(packet):
-            self._drop(packet, 0, 1, "duplicate", out)
+        if every and live and (fate := self._fate_of_whole(packet, line)):
+            self._drop(packet, 0, 1, fate, out)
             return
         if not self._rules.has_numbers:
             self._number += 1
@@ -341,17 +360,18 @@ class TickerBook:
                 self.log.announce_snapshot("pushed", moment, out)
             out.fates["published", ""] += int(np.count_nonzero(packet.stands))
 
-    def _is_repeat(self, packet: L2Table) -> bool:
-        """The same whole book at the same time as the last one."""
-        last = self.log.last
-        if self.state is not State.LIVE or last is None or last.timestamp != packet.timestamp[0]:
-            return False
-        return self.log.holds(packet)
+    def _fate_of_whole(self, packet: L2Table, line: int) -> str:
+        """Why a whole book is not published: another line is behind, or it is the same again."""
+        last, time_us = self.log.last, int(packet.timestamp[0])
+        assert last is not None
+        if time_us < last.timestamp and not self._arbiter.leads(self.ticker, line):
+            return "stale"
+        return "duplicate" if time_us == last.timestamp and self.log.holds(packet) else ""
 
     def _replace(self, packet: L2Table, line: int, out: Flush) -> bool:
         """The packet's levels are the book from now on; False when its checksum is wrong."""
         moment = moment_of(packet, 0)
-        if not self.log.replace(packet):
+        if not self.log.replace(packet, out):
             self._drop(packet, 0, 1, "gap", out)
             last = self.log.last or moment
             lost = self._lost or Lost(last.update_id, last.timestamp)
@@ -554,7 +574,7 @@ class TickerBook:
             moment, flags = replace(moment, timestamp=joined_us), L2Flag.TIME_INFERRED
         if self._close_gap(moment, joined_prev, out):
             flags |= L2Flag.GAP_BEFORE
-        self.log.replace(packet)
+        self.log.replace(packet, out)
         self._live(moment, NOBODY)
         self.log.publish_book(moment, flags, out)
         self.log.announce_snapshot("REST", moment, out)

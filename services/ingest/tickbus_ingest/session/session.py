@@ -81,7 +81,8 @@ class Session:
         count = len(venue.tickers)
         self._decoder = FrameDecoder(venue, max_frame_bytes)
         rules = BookRules.of(venue, rule or SnapshotRule(), wait_us)
-        self._arbiter = Arbiter(count, is_global=venue.numbering_is_global)
+        is_global = venue.numbering_is_global and rules.has_numbers
+        self._arbiter = Arbiter(count, is_global=is_global)
         self.books = [
             TickerBook(n, name, venue, rules, self._arbiter) for n, name in enumerate(venue.tickers)
         ]

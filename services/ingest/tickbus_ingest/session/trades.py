@@ -138,8 +138,6 @@ class TradePolicy:
 
     def _judge(self, table: Table, out: Flush) -> None:
         columns = table.columns
-        if self._mode != COUNTING and self._interrupted[table.ticker].any():
-            self._say_interrupted(table, out)
         if (self._slot[table.ticker] < 0).any():
             self._make_room(table.ticker)
         verdict = np.empty(len(table), np.int8)
@@ -149,10 +147,13 @@ class TradePolicy:
             columns["price"], columns["qty"], self.last_number, self.last_us, self._slot,
             self._recent, self._filled, verdict, before,
         )  # fmt: skip
-        self._interrupted[table.ticker] = False
         if odd:
             self._say(table, verdict, before, out)
-            table = table.take(verdict != REPEAT)
+            table, before = table.take(verdict != REPEAT), before[verdict != REPEAT]
+        if self._interrupted[table.ticker].any():
+            if self._mode != COUNTING:
+                self._say_interrupted(table, before[:, 1], out)
+            self._interrupted[table.ticker] = False
         if len(table):
             out.publish(self._feed, table)
 
@@ -163,11 +164,14 @@ class TradePolicy:
         room = np.zeros((len(fresh), RECENT, 2), np.int64)
         self._recent = np.concatenate((self._recent, room))
 
-    def _say_interrupted(self, table: Table, out: Flush) -> None:
-        """Ids that do not count cannot tell what was lost: the times on both sides do."""
+    def _say_interrupted(self, table: Table, last_us: I64, out: Flush) -> None:
+        """Ids that do not count cannot tell what was lost: the times on both sides do.
+
+        `last_us` [rows]: time of the trade before each. What the venue sends again does not count.
+        """
         columns = table.columns
         for ticker, row, _ in table.segments():
-            if not self._interrupted[ticker] or self.last_us[ticker] == ABSENT:
+            if not self._interrupted[ticker] or last_us[row] == ABSENT:
                 continue
             time = int(columns["timestamp"][row])
             out.counts["gaps", self._feed] += 1
@@ -180,7 +184,7 @@ class TradePolicy:
                     int(columns["packet_id"][row]),
                     feed=self._feed,
                     reason="interrupted; ids do not tell what is missing",
-                    from_timestamp=int(self.last_us[ticker]),
+                    from_timestamp=int(last_us[row]),
                     to_timestamp=time,
                 )
             )
