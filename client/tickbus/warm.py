@@ -46,6 +46,7 @@ def warm() -> None:
     book.apply(np.ones(len(many), np.int8), many, many)
     book.best()
     book.top(1)
+    book.deeper_than(1)
     OrderBook.restore(book.dump()).depth(1.0)
     _recompute()
 

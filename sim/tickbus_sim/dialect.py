@@ -303,3 +303,11 @@ def split_url(url: str) -> tuple[str, str, dict[str, list[str]]]:
 def compact(value: Any) -> bytes:
     """JSON without blanks."""
     return msgspec.json.encode(value)
+
+
+def whole_number(query: Mapping[str, list[str]], name: str, default: int) -> int:
+    """A count of a query's parameter. Raises BadRequest for what is none."""
+    text = query.get(name, [""])[0] or str(default)
+    if not (text.isascii() and text.isdigit()):
+        raise BadRequest(compact({"error": f"parameter {name} is no whole number"}))
+    return int(text[:9])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import exp, log, sqrt
 
 from tickbus_sim.book import Levels, NaiveBook, Side
-from tickbus_sim.dialect import Dialect, Topic
+from tickbus_sim.dialect import Books, Dialect, Topic
 from tickbus_sim.events import (
     Change,
     Derivative,
@@ -37,7 +37,7 @@ _VOLATILITY_MEMORY_S = 20.0
 _VOLATILITY_SPREAD = 0.7  # standard deviation of log volatility
 _FAIR_TICKS_PER_ORDER = 0.4  # standard deviation of the fair price's step from order to order
 _FRAMES_PER_ORDER = 0.61  # measured: trades and quotes that one order makes, on average
-_ID_STEP_MAX = 7  # USD-M counts the updates of all its symbols in one series
+_ID_STEP_MAX = 7  # where the updates of all symbols are counted in one series
 
 
 _LIQUIDATED = 0.01  # of trades
@@ -132,14 +132,19 @@ class Market:
             for event in events:
                 frames += [
                     MarketFrame(time_ns, self._topic_id(event.ticker, family), text)
-                    for family, text in self._written(event)
+                    for family, text in self.written(event)
                     if text
                 ]
         return frames
 
     def snapshot(self, symbol: str, levels: int) -> bytes:
-        """The REST answer after everything sent so far. Errors: KeyError, no such ticker."""
-        return self.dialect.write_body(symbol, self._of(symbol).now(), levels)
+        """The REST answer after everything sent so far. Errors: KeyError, no such ticker.
+
+        Where a client joins updates to it, it is ahead of the last one, as on the venues.
+        """
+        ticker = self._of(symbol)
+        book = ticker.now() if self.dialect.books is Books.PULLED else ticker.shown
+        return self.dialect.write_body(symbol, book, levels)
 
     def polled(self, kind: str, symbol: str) -> bytes | None:
         """The answer to a REST request that asks for what no channel carries."""
@@ -166,7 +171,8 @@ class Market:
             self.topics.append(topic)
         return found
 
-    def _written(self, event: Event) -> Iterator[tuple[str, bytes]]:
+    def written(self, event: Event) -> Iterator[tuple[str, bytes]]:
+        """Family and frame of an event; an empty frame is not sent."""
         dialect = self.dialect
         match event:
             case Trade():
@@ -292,16 +298,30 @@ class _Ticker:
             first = last = prev + 1
         self._prev_book_id, self._first_id = last, 0
         ms = self._venue_ms(time_ns)
+        bid_texts, ask_texts = self._texts(bids), self._texts(asks)
         if self._dialect.depth:
             self.shown = self.now()
-            self.shown.event_ms, self.shown.last_id = ms, last
+        else:
+            self._show(self.shown.bids, bids, bid_texts)
+            self._show(self.shown.asks, asks, ask_texts)
+        self.shown.event_ms, self.shown.last_id = ms, last
+        self.shown.engine_ms = self._venue_ms(self._change_ns)
         return [
             Change(
-                self.instrument.ticker, self._texts(bids), self._texts(asks), first,
+                self.instrument.ticker, bid_texts, ask_texts, first,
                 last, prev, self._changes, ms, self._venue_ms(self._change_ns),
                 self.shown,
             )
         ]  # fmt: skip
+
+    @staticmethod
+    def _show(side: Side, rungs: Rungs, texts: Levels) -> None:
+        """Bring a side of a book without limit up to date: far cheaper than to write it anew."""
+        for (_, lots), (price, qty) in zip(rungs, texts, strict=True):
+            if lots:
+                side[price] = qty
+            else:
+                side.pop(price, None)
 
     def _visible_changes(self) -> tuple[Rungs, Rungs]:
         """What changed in the part of the book that the venue shows."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from tickbus.book.orderbook import OrderBook
 from tickbus_ingest.venue.contract import (
+    BookForm,
     Get,
     Limit,
     Line,
@@ -52,6 +53,8 @@ class Made(Venue):
     rest_urls = ("https://example.org",)
     feeds = (*FEEDS, "ticker", "derivative", "liquidation", "instrument")
     limits = (Limit(What.ATTEMPTS, 10, 1),)
+    depth: ClassVar[int] = 0
+    """levels a side of its books; what lies deeper falls out without a word"""
 
     @classmethod
     def instruments_requests(cls) -> list[Get]:
@@ -89,7 +92,7 @@ class Made(Venue):
                     ticker, ms, own, bids, asks, checksum = values
                     rows.l2(
                         ticker, ms, _text(bids), _text(asks), _id(own), snapshot=True,
-                        checksum=_id(checksum),
+                        checksum=_id(checksum), form=BookForm(self.depth),
                     )  # fmt: skip
                 case "quote":
                     ticker, ms, own, bid, bid_sz, ask, ask_sz = values
@@ -122,7 +125,7 @@ class Pulling(Made):
 class Checking(Made):
     """A checksum tells whether the book is right."""
 
-    def checksum(self, book: OrderBook, instrument: Instrument) -> int:
+    def checksum(self, book: OrderBook, form: BookForm) -> int:
         side, price, qty = book.levels()
         return crc(zip(side.tolist(), price.tolist(), qty.tolist(), strict=True))
 

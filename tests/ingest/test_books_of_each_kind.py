@@ -22,9 +22,7 @@ LINKED = made(Snapshots.PUSHED, UpdateIds.LINKED)  # OKX
 COUNTED = made(Snapshots.PUSHED, UpdateIds.COUNTED)  # Bybit
 COUNTED_ALONE = made(Snapshots.PUSHED, UpdateIds.COUNTED, numbering_is_global=False)
 WHOLE_FRAMES = made(Snapshots.EVERY_FRAME, UpdateIds.NONE, numbering_is_global=False)  # Hyperliquid
-CHECKED = made(
-    Snapshots.PUSHED, UpdateIds.CHECKSUM, numbering_is_global=False, book_depth=2
-)  # Kraken
+CHECKED = made(Snapshots.PUSHED, UpdateIds.CHECKSUM, numbering_is_global=False, depth=2)  # Kraken
 PER_CONNECTION = made(
     Snapshots.PUSHED, UpdateIds.PER_CONNECTION, numbering_is_global=False
 )  # Coinbase

@@ -53,11 +53,14 @@ def test_the_instruments_are_those_in_the_venues_list(token: str) -> None:
 
 @each_venue
 def test_an_instrument_says_what_its_prices_and_quantities_mean(token: str) -> None:
-    found = load(token).parse_instruments(vectors.listed(token)[0])
+    bodies, expected = vectors.listed(token)
+    # Where digits are counted instead of ticks, instruments.json says so: `"tick_size": null`.
+    without_tick = {row["ticker"] for row in expected if row.get("tick_size", 0) is None}
+    found = load(token).parse_instruments(bodies)
     trading = [one for one in found if one.status is InstrumentStatus.TRADING]
     assert trading, f"{token}: instruments.json needs one that is traded now"
     for one in trading:
-        assert one.tick_size > 0, one
+        assert one.tick_size > 0 or one.ticker in without_tick, one
         assert one.lot_size > 0, one
         assert 0 <= one.price_precision <= 18, one
         assert 0 <= one.qty_precision <= 18, one
@@ -278,13 +281,12 @@ def test_a_snapshot_in_the_middle_replaces_the_book_without_a_gap(file: str) -> 
         player.step(step)
         for row in (step.rows or {}).get("l2", ()):
             ticker = str(row.get("ticker", player.venue.tickers[0]))
+            if player.session.books[player.venue.index[ticker]].state is not State.LIVE:
+                continue
             if row.get("snapshot"):
                 if step.is_frame:
                     first.setdefault(ticker, step)
-            elif (
-                ticker in first
-                and player.session.books[player.venue.index[ticker]].state is State.LIVE
-            ):
+            elif ticker in first:
                 updated += 1
                 _assert_replaces(player, ticker, first.pop(ticker))
     assert updated or "l2" not in story.setup.feeds or file.split("/")[1] != "frames.jsonl", (

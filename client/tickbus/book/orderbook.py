@@ -106,7 +106,8 @@ class OrderBook:
     def deeper_than(self, n: int) -> tuple[I8, F64] | None:
         """Side and price of the levels behind the best n of each side; None where there are none.
 
-        For books of venues that keep n levels and do not say which ones they drop.
+        Bids first, the better ones of a side first. For books of venues that keep n levels and do
+        not say which ones they drop.
         """
         count = kernel.count_behind(self._book, n)
         if not count:

@@ -75,7 +75,7 @@ def run_report(
                 "count": latency.count,
             }
             for stage, latency in sorted(lives.latencies().items(), key=lambda pair: _rank(pair[0]))
-            if stage not in without_stages and latency.count
+            if stage not in without_stages
         },
         "data": str(data_dir),
         "machine": machine(),

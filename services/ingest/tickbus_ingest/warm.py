@@ -16,6 +16,7 @@ from tickbus_ingest.publish.messages import Messages
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
 from tickbus_ingest.venue.contract import (
+    BookForm,
     Get,
     Levels,
     Limit,
@@ -50,6 +51,7 @@ class Nowhere(Venue):
     update_ids = UpdateIds.LINKED
     trade_ids = TradeIds.DENSE
     limits: ClassVar[tuple[Limit, ...]] = ()
+    form: ClassVar[BookForm | None] = None
 
     @classmethod
     def instruments_requests(cls) -> list[Get]:
@@ -76,7 +78,7 @@ class Nowhere(Venue):
         sides = self._sides
         for ticker in TICKERS:
             if number == 1:
-                rows.l2(ticker, time_us, sides, sides, 1, snapshot=True)
+                rows.l2(ticker, time_us, sides, sides, 1, snapshot=True, form=self.form)
             rows.trade(ticker, time_us, number, 1, 1.5, 2.0)
             rows.l2(ticker, time_us, sides, sides, number + 1, number)
             rows.bbo(ticker, 0, 1.0, 1.0, 2.0, 1.0, number)
@@ -95,7 +97,7 @@ class _Objects(Nowhere):
     """With levels as objects, and levels that fall out of the book."""
 
     levels = Levels("p", "q")
-    book_depth = 1
+    form = BookForm(1)
 
 
 class _Texts(Nowhere):

@@ -19,6 +19,7 @@ from tickbus_sim.dialect import (
     Resource,
     Topic,
     compact,
+    whole_number,
 )
 from tickbus_sim.events import Change, Derivative, Liquidation, Quote, Statistics, Trade
 
@@ -143,7 +144,7 @@ class BybitDialect(contract.Dialect):
         if path == "/v5/market/instruments-info":
             return Resource("instruments")
         if path == "/v5/market/orderbook":
-            return Resource("book", symbol, int(query.get("limit", ["25"])[0] or 25))
+            return Resource("book", symbol, whole_number(query, "limit", 25))
         return Resource(path.rpartition("/")[2], symbol)
 
     def write_body(self, symbol: str, book: NaiveBook, levels: int) -> bytes:

@@ -5,6 +5,9 @@ https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from tickbus_schemas.exchanges import Exchange
 
 from tickbus_sim.dialects._binance import BinanceDialect
@@ -22,6 +25,11 @@ class Dialect(BinanceDialect):
     hosts = frozenset({"fstream.binance.com", "fapi.binance.com"})
     paths = ("/fapi/", f"{PUBLIC}/", f"{MARKET}/")
     routes = (PUBLIC, MARKET)
+    feeds: ClassVar[Mapping[str, str]] = {
+        **BinanceDialect.feeds,
+        "markPrice": "derivative",
+        "forceOrder": "liquidation",
+    }
     is_futures = True
     ids_are_shared = True
     rest_root = "/fapi/v1"

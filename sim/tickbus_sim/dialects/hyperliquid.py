@@ -36,7 +36,18 @@ class _Frame(msgspec.Struct, gc=False):
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class _Subscription(msgspec.Struct, gc=False):
+    type: str = ""
+    coin: str = ""
+
+
+class _Request(msgspec.Struct, gc=False):
+    method: str
+    subscription: _Subscription = msgspec.field(default_factory=_Subscription)
+
+
 _frame = msgspec.json.Decoder(_Frame).decode
+_request = msgspec.json.Decoder(_Request).decode
 _book = msgspec.json.Decoder(_Book).decode
 _coin = msgspec.json.Decoder(_Coin | list[_Coin]).decode
 
@@ -63,21 +74,20 @@ class Dialect(contract.Dialect):
 
     def request(self, line: Line, text: bytes) -> Reply:
         try:
-            asked = msgspec.json.decode(text)
-            method = asked["method"]
-            wanted = asked.get("subscription", {})
-            kind, coin = wanted.get("type", ""), wanted.get("coin", "")
-        except (msgspec.DecodeError, LookupError, TypeError, AttributeError):
+            asked = _request(text)
+        except msgspec.MsgspecError:
             return _error(text)
-        if method == "ping":
+        if asked.method == "ping":
             return Reply((b'{"channel":"pong"}',))
-        if method not in ("subscribe", "unsubscribe") or kind not in _KNOWN or not coin:
+        kind, coin = asked.subscription.type, asked.subscription.coin
+        if asked.method not in ("subscribe", "unsubscribe") or kind not in _KNOWN or not coin:
             return _error(text)
-        if method == "subscribe":
-            line.streams[f"{kind}:{coin}"] = Topic(coin, kind, kind)
+        name = f"{kind}:{coin}"
+        if asked.method == "subscribe":
+            line.streams[name] = Topic(coin, kind, kind)
         else:
-            line.streams.pop(f"{kind}:{coin}", None)
-        data = {"method": method, "subscription": wanted}
+            line.streams.pop(name, None)
+        data = {"method": asked.method, "subscription": {"type": kind, "coin": coin}}
         return Reply((compact({"channel": "subscriptionResponse", "data": data}),))
 
     # --------------------------------------------------------------- frames

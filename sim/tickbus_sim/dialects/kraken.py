@@ -44,7 +44,20 @@ class _Symbol(msgspec.Struct, gc=False):
     symbol: str = ""
 
 
+class _Params(msgspec.Struct, gc=False):
+    channel: str = ""
+    symbol: list[str] = []
+    depth: int = 10
+
+
+class _Request(msgspec.Struct, gc=False):
+    method: str
+    params: _Params = msgspec.field(default_factory=_Params)
+    req_id: int | None = None
+
+
 _frame = msgspec.json.Decoder(_Frame).decode
+_request = msgspec.json.Decoder(_Request).decode
 _books = msgspec.json.Decoder(list[_Book]).decode
 _symbols = msgspec.json.Decoder(list[_Symbol]).decode
 
@@ -76,29 +89,28 @@ class Dialect(contract.Dialect):
 
     def request(self, line: Line, text: bytes) -> Reply:
         try:
-            asked = msgspec.json.decode(text)
-            method, params = asked["method"], asked.get("params", {})
-            mark = {"req_id": asked["req_id"]} if "req_id" in asked else {}
-        except (msgspec.DecodeError, LookupError, TypeError, AttributeError):
+            asked = _request(text)
+        except msgspec.MsgspecError:
             return Reply((compact({"error": "Malformed request", "success": False}),))
-        if method == "ping":
+        mark = {} if asked.req_id is None else {"req_id": asked.req_id}
+        if asked.method == "ping":
             return Reply((compact({"method": "pong", **mark, **_times()}),))
-        channel = params.get("channel", "")
-        if method not in ("subscribe", "unsubscribe") or channel not in self.feeds:
-            shown = {"error": "Unsupported channel", "method": method, "success": False}
+        params = asked.params
+        if asked.method not in ("subscribe", "unsubscribe") or params.channel not in self.feeds:
+            shown = {"error": "Unsupported channel", "method": asked.method, "success": False}
             return Reply((compact(shown | mark | _times()),))
+        result: dict[str, Any] = {"channel": params.channel}
+        if params.channel == "book":
+            result["depth"] = params.depth
         answers = []
-        for symbol in params.get("symbol", []):
-            result = {key: value for key, value in params.items() if key != "symbol"}
-            if channel == "book":
-                result["depth"] = params.get("depth", 10)
-            name = f"{channel}:{symbol}"
-            if method == "subscribe":
-                line.streams[name] = Topic(symbol, channel, channel)
+        for symbol in params.symbol:
+            name = f"{params.channel}:{symbol}"
+            if asked.method == "subscribe":
+                line.streams[name] = Topic(symbol, params.channel, params.channel)
             else:
                 line.streams.pop(name, None)
-            answer = {"method": method, "result": result | {"symbol": symbol}, "success": True}
-            answers.append(compact(answer | mark | _times()))
+            answer = {"method": asked.method, "result": result | {"symbol": symbol}}
+            answers.append(compact(answer | {"success": True} | mark | _times()))
         return Reply(tuple(answers))
 
     # --------------------------------------------------------------- frames

@@ -20,6 +20,7 @@ from tickbus_sim.dialect import (
     Resource,
     Topic,
     compact,
+    whole_number,
 )
 from tickbus_sim.events import Change, Derivative, Liquidation, Quote, Statistics, Trade
 
@@ -168,7 +169,7 @@ class Dialect(contract.Dialect):
         if path in ("/api/v5/market/books", "/api/v5/market/books-full"):
             if not symbol:
                 raise BadRequest(compact({"code": "50014", "msg": "instId can not be empty"}))
-            return Resource("book", symbol, int(query.get("sz", ["1"])[0] or 1))
+            return Resource("book", symbol, whole_number(query, "sz", 1))
         return Resource(path.rpartition("/")[2], symbol)
 
     def read_body(self, text: bytes) -> BookEvent | None:

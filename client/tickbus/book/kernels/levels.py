@@ -277,29 +277,34 @@ def count_behind(book: I64, best_levels: int) -> int:
 
 @kernel
 def behind(book: I64, best_levels: int, side: I8, price: F64) -> None:
-    """The levels behind the best ones of each side.
+    """The levels behind the best ones of each side: bids, then asks, better ones first.
 
-    side, price [out]: `count_behind` of them, in no order. Pages are read from the deepest on.
+    side, price [out]: `count_behind` of them. Pages are read from the deepest on.
     """
-    found = 0
+    stop = 0
     for own in range(2):
-        more = count(book, 1 - 2 * own) - best_levels
+        more = max(count(book, 1 - 2 * own) - best_levels, 0)
+        stop += more
+        end = stop
         at = pages.directory(book, own) + book[PAGES + own]
         unit, scale = float(book[UNIT]), float(book[SCALE])
         while more > 0:
             at -= 1
             page = book[at]
             key, mask = book[page] << book[BITS], _u64(book[page + MASK])
-            better = int(set_bits(mask)) - more
-            more = -better
+            kept = max(int(set_bits(mask)) - more, 0)
+            taken = int(set_bits(mask)) - kept
+            place = end - taken - kept
             while mask:
-                place = int(trailing_zeros(mask))
+                if place >= end - taken:
+                    side[place] = 1 - 2 * own
+                    price[place] = pages.price_of(
+                        key + int(trailing_zeros(mask)), unit, scale, own - 1
+                    )
                 mask &= mask - _u64(1)
-                better -= 1
-                if better < 0:
-                    side[found] = 1 - 2 * own
-                    price[found] = pages.price_of(key + place, unit, scale, own - 1)
-                    found += 1
+                place += 1
+            end -= taken
+            more -= taken
 
 
 @kernel

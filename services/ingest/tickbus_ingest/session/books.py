@@ -30,6 +30,10 @@ SILENT_S = 3.0
 SETTLE_S = 1.0
 """A snapshot that no update joins is published after this time."""
 RETRY_S_MAX = 10.0
+LAG_MAX_US = 60_000_000
+"""No connection lags further behind another: the venue has set its clock back."""
+SOON_US = 10_000_000
+"""A pushed book that breaks again within this venue time is not asked for at once."""
 SETTLE_US = int(SETTLE_S * 1e6)
 ANEW = "the venue numbers its updates anew: what lies between is not known"
 
@@ -65,6 +69,9 @@ class TickerBook:
         self._interrupted = False
         self._number = 0
         """last number given here, where the venue gives none"""
+        self._broken_us = 0
+        self._breaks = 0
+        """how often the book broke soon after it had broken before"""
 
     def resume(self, update_id: int, timestamp: int) -> None:
         """A predecessor stored updates up to this one."""
@@ -335,7 +342,12 @@ class TickerBook:
         self._ask_anew(first=True)
         self.log.announce_resync(reason, moment, out)
         if self._rules.snapshots is Snapshots.PUSHED:
-            self._ask(out)
+            soon = moment.timestamp - self._broken_us < SOON_US
+            self._breaks = self._breaks + 1 if soon else 0
+            self._broken_us = moment.timestamp
+            self._attempts = self._breaks
+            if not self._breaks:
+                self._ask(out)  # else `tick` does, later each time
 
     # -------------------------------------------------------- pushed snapshots
 
@@ -364,7 +376,8 @@ class TickerBook:
         """Why a whole book is not published: another line is behind, or it is the same again."""
         last, time_us = self.log.last, int(packet.timestamp[0])
         assert last is not None
-        if time_us < last.timestamp and not self._arbiter.leads(self.ticker, line):
+        lags = 0 < last.timestamp - time_us < LAG_MAX_US
+        if lags and not self._arbiter.leads(self.ticker, line):
             return "stale"
         return "duplicate" if time_us == last.timestamp and self.log.holds(packet) else ""
 
@@ -373,9 +386,12 @@ class TickerBook:
         moment = moment_of(packet, 0)
         if not self.log.replace(packet, out):
             self._drop(packet, 0, 1, "gap", out)
-            last = self.log.last or moment
-            lost = self._lost or Lost(last.update_id, last.timestamp)
-            self._resync(lost, "the checksum of a snapshot is wrong", moment, out)
+            reason = "the checksum of a snapshot is wrong"
+            if self.state is State.LIVE:
+                self._open_gap(packet, 0, out, reason)
+            else:
+                self.log.announce_resync(reason, moment, out)
+                self._ask_anew()
             return False
         flags = L2Flag(int(packet.flags[0])) & L2Flag.TIME_INFERRED
         if self._close_gap(moment, ABSENT, out):

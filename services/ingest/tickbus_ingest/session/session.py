@@ -187,7 +187,8 @@ class Session:
         for frame, reason in decoded.losses:
             self._take_rows(decoded.between(start, frame), arrived, out)
             number = int(arrived.line[frame])
-            self._lose_line(number, reason, int(arrived.received_us[frame]), out, gone=False)
+            received_us, packet = int(arrived.received_us[frame]), int(arrived.packet_id[frame])
+            self._lose_line(number, reason, received_us, out, hole_at=packet)
             out.broken_lines.add(number)
             start = frame
         self._take_rows(decoded.between(start, len(arrived.packet_id)), arrived, out)
@@ -302,9 +303,9 @@ class Session:
                 self._connected(notice, out)
             case buffer.Disconnected():
                 received_us = notice.received_ns // 1000
-                self._lose_line(notice.line, notice.reason, received_us, out, gone=True)
+                self._lose_line(notice.line, notice.reason, received_us, out)
             case buffer.Replaced():
-                self._replaced(notice)
+                self._replaced(notice, out)
 
     def _connected(self, notice: buffer.Connected, out: Flush) -> None:
         line = notice.line
@@ -314,18 +315,24 @@ class Session:
         tickers = self._tickers_of(line)
         self._announce(tickers, StatusKind.CONNECTED, "", received_us, line.number, out)
 
-    def _replaced(self, notice: buffer.Replaced) -> None:
+    def _replaced(self, notice: buffer.Replaced, out: Flush) -> None:
         self._lines.pop(notice.line, None)
-        self._arbiter.replace(notice.line, notice.by)
+        self._follow_nobody(self._arbiter.replace(notice.line, notice.by), out)
+
+    def _follow_nobody(self, tickers: Iterable[int], out: Flush) -> None:
+        """These books followed a connection that is closed or had a hole; another carries them."""
+        if self.venue.snapshots is Snapshots.PUSHED:
+            for ticker in tickers:
+                self.books[ticker].interrupt(out, resubscribed=False)
 
     def _lose_line(
-        self, number: int, reason: str, received_us: int, out: Flush, *, gone: bool
+        self, number: int, reason: str, received_us: int, out: Flush, *, hole_at: int = 0
     ) -> None:
-        """Nothing carries this line's streams any more, or what it carried had a hole."""
+        """A line is gone, or what it carried had a hole before the packet `hole_at`."""
         line = self._lines.get(number)
         if line is None:
             return
-        if gone:
+        if not hole_at:
             del self._lines[number]
         for feed, policy in self._policies.items():
             policy.interrupt(self._carried_by(line, feed))
@@ -333,8 +340,9 @@ class Session:
         self._arbiter.lose(lost)
         for ticker in lost:
             self.books[ticker].interrupt(out, resubscribed=True)
+        self._follow_nobody(self._arbiter.leave(number), out)
         tickers = self._tickers_of(line)
-        self._announce(tickers, StatusKind.DISCONNECTED, reason, received_us, number, out)
+        self._announce(tickers, StatusKind.DISCONNECTED, reason, received_us, number, out, hole_at)
 
     def _carried_by(self, line: Line, feed: str) -> list[int]:
         """Tickers whose feed this line carried, and no other one does."""
@@ -374,11 +382,13 @@ class Session:
         received_us: int,
         line: int,
         out: Flush,
+        packet: int = 0,
     ) -> None:
+        packet = packet or self.packets
         for ticker in tickers:
             time_us = int(self._seen_us[ticker]) or received_us
             out.statuses.append(
-                StatusRow(ticker, kind, time_us, received_us, self.packets, "", reason, line=line)
+                StatusRow(ticker, kind, time_us, received_us, packet, "", reason, line=line)
             )
 
     def _failed(self, notice: buffer.Failed, out: Flush) -> None:
@@ -459,7 +469,7 @@ class Session:
             elif feed == "bbo":
                 self.quotes.resume(ticker, ABSENT, time_us, (0.0, 0.0, 0.0, 0.0))
             elif feed == "trade":
-                self.trades.resume(ticker, ABSENT, time_us)
+                self.trades.resume(ticker, ABSENT, time_us, stored=False)
             elif feed == "liquidation":
                 self.liquidations.resume(ticker, ABSENT, time_us)
 

@@ -60,6 +60,11 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
                 force_setattr(self, name, getattr(self, name)[:TEXT_MAX])
 
 
+def last_place(decimals: int) -> float:
+    """One unit of the last of so many decimals, 0.01 for 2; NaN for a number that cannot be."""
+    return 10.0**-decimals if 0 <= decimals <= DECIMALS_MAX else nan
+
+
 _STEP = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?")
 
 
