@@ -21,8 +21,7 @@ class Dialect(BinanceDialect):
 
     exchange = Exchange.BINANCE_COINM
     hosts = frozenset({"dstream.binance.com", "dapi.binance.com"})
-    # Spot has the same WebSocket paths: with both, they tell neither, and REST paths decide.
-    paths = ("/dapi/", "/stream", "/ws")
+    paths = ("/dapi/",)
     routes = ("",)
     is_futures = True
     ids_are_shared = True
