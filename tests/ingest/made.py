@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import msgspec
 from tickbus.book.orderbook import OrderBook
+from tickbus_ingest.session.book_rules import SnapshotRule
 from tickbus_ingest.venue.contract import (
     BookForm,
     Get,
@@ -33,7 +34,7 @@ from tickbus_schemas.errors import Reject
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import ABSENT
 
-from tests.ingest.venues.playing import Player
+from tests.ingest.venues.playing import NEVER, Player
 
 T0_MS = 1_760_000_000_000
 TICKERS = ("A", "B")
@@ -154,11 +155,12 @@ def play(
     tickers: Sequence[str] = TICKERS,
     lines: int = 1,
     wait_us: int = 0,
+    rule: SnapshotRule = NEVER,
 ) -> Player:
     """A session of a made venue, with so many connections that carry all of it."""
     venue = kind([Instrument(ticker=name) for name in tickers], FEEDS)
     (route,) = venue.routes()
-    return Player(venue, [Line(n, route) for n in range(lines)], wait_us=wait_us)
+    return Player(venue, [Line(n, route) for n in range(lines)], wait_us=wait_us, rule=rule)
 
 
 # ---------------------------------------------------------------------- events

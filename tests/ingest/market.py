@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tickbus_ingest.session.book_rules import State
+from tickbus_ingest.session.book_rules import SnapshotRule, State
 from tickbus_ingest.venue.contract import Snapshots, TradeIds, UpdateIds, Venue
 from tickbus_schemas.messages import L2Flag
 
@@ -61,7 +61,8 @@ class Market:
 
     def new_player(self) -> Player:
         """A session that has heard nothing yet."""
-        return play(self.kind, tickers=["A"], lines=self.lines, wait_us=self.wait_us)
+        rule = SnapshotRule(interval_us=50_000, books=1)
+        return play(self.kind, tickers=["A"], lines=self.lines, wait_us=self.wait_us, rule=rule)
 
     # ------------------------------------------------------------- the venue
 

@@ -22,6 +22,7 @@ from tickbus_schemas.messages import L2Batch, Message, StatusKind
 from tests.ingest.venues.reading import RECEIVED_MS, get_of, opened
 from tests.ingest.venues.vectors import Row, Step, Story
 
+NEVER = SnapshotRule(interval_us=2**60)
 FEED_OF = {feed.kind: feed.name for feed in FEEDS}
 
 OF_MESSAGES = {"schema", "exchange", "epoch", "message_no", "more"}
@@ -31,10 +32,17 @@ OF_MESSAGES = {"schema", "exchange", "epoch", "message_no", "more"}
 class Player:
     """One session; `published` is all that it said, feed by feed."""
 
-    def __init__(self, venue: Venue, lines: Iterable[Line], *, wait_us: int = 0) -> None:
-        """`wait_us`: 0, so that a hole is a gap at once."""
+    def __init__(
+        self,
+        venue: Venue,
+        lines: Iterable[Line],
+        *,
+        wait_us: int = 0,
+        rule: SnapshotRule = NEVER,
+    ) -> None:
+        """`wait_us`: 0, so that a hole is a gap at once. `rule`: when the log gets a full book."""
         self.venue = venue
-        self.session = Session(venue, rule=SnapshotRule(interval_us=2**60), wait_us=wait_us)
+        self.session = Session(venue, rule=rule, wait_us=wait_us)
         self.messages = Messages(venue.exchange, "shard", venue.tickers, 1)
         self.published: dict[str, list[Row]] = {}
         self.step_published: dict[str, list[Row]] = {}
