@@ -101,7 +101,7 @@ class Dialect(contract.Dialect):
             return Reply((compact(shown | mark | _times()),))
         result: dict[str, Any] = {"channel": params.channel}
         if params.channel == "book":
-            result["depth"] = params.depth
+            result["depth"] = self.depth  # as deep as the market here, whatever was asked
         answers = []
         for symbol in params.symbol:
             name = f"{params.channel}:{symbol}"
