@@ -112,6 +112,20 @@ def _is_number(text: str) -> bool:
         return False
 
 
+def depths(capture: Capture) -> dict[str, int]:
+    """Levels a side that each ticker was recorded with, as its first whole book tells."""
+    missing = {t.symbol for t in capture.topics if t.family == capture.dialect.book_family}
+    found: dict[str, int] = {}
+    for text, topic_id in zip(capture.texts, capture.topic_ids, strict=True):
+        topic = capture.topics[topic_id]
+        if topic.symbol in missing and topic.family == capture.dialect.book_family:
+            event = capture.dialect.read_book(text)
+            if event is not None and event.whole:
+                missing.discard(topic.symbol)
+                found[topic.symbol] = event.depth
+    return found
+
+
 class CaptureBooks:
     """The books of a capture's tickers at any position of the play-out that does not go back."""
 

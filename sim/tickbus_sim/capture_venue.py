@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any
 
+from tickbus_sim.book import depths
 from tickbus_sim.capture import Capture
 from tickbus_sim.dialect import Books, Resource, Topic
 from tickbus_sim.faults import Faults
@@ -27,6 +28,8 @@ class CaptureVenue(Venue):
     def __init__(self, capture: Capture, serving: Serving, faults: Faults | None) -> None:
         super().__init__(capture.dialect, capture.topics, listings(capture), serving, faults)
         self._capture = capture
+        if capture.dialect.drops_silently:
+            self._lobby.depths = depths(capture)
         self._playout = Playout(
             capture,
             speed=serving.speed,

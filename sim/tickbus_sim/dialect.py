@@ -8,10 +8,10 @@ URLs that name bodies, and time; no word of any venue. Prices and sizes stay dec
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -21,6 +21,8 @@ from tickbus_sim.book import BookEvent, NaiveBook
 from tickbus_sim.events import Change, Derivative, Instrument, Liquidation, Quote, Statistics, Trade
 
 POLICY_VIOLATION = 1008
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Line:
     """name of each subscription -> its topic"""
     memory: dict[str, Any] = field(default_factory=dict)
     """the dialect's own"""
+    depths: Mapping[str, int] = field(default_factory=dict)
+    """symbol -> levels a side of its recorded book; others are as deep as the dialect's"""
 
 
 @dataclass(frozen=True)
@@ -299,3 +303,33 @@ def split_url(url: str) -> tuple[str, str, dict[str, list[str]]]:
 def compact(value: Any) -> bytes:
     """JSON without blanks."""
     return msgspec.json.encode(value)
+
+
+def decoding(decode: Callable[_P, _T]) -> Callable[_P, _T]:
+    """A decoder whose only error is msgspec's: recordings and clients send broken text, too."""
+
+    def read(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return decode(*args, **kwargs)
+        except UnicodeDecodeError as error:
+            raise msgspec.DecodeError(f"not UTF-8: {error.reason}") from None
+        except RecursionError:
+            raise msgspec.DecodeError("too deep") from None
+
+    return read
+
+
+parse = decoding(msgspec.json.decode)
+"""Any JSON as plain values; msgspec.DecodeError for what is none."""
+
+
+def count(text: str, default: int) -> int:
+    """The number of levels that a URL asks for; `default` where it names none. Errors: ValueError.
+
+    Zero and less is no number of levels.
+    """
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and 0 < len(text) <= 9 and int(text)):
+        raise ValueError(f"no number of levels: {text[:20]}")
+    return int(text)

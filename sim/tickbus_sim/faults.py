@@ -18,7 +18,7 @@ import msgspec
 from tickbus_schemas.errors import Fatal
 
 from tickbus_sim.capture import Body
-from tickbus_sim.dialect import Topic
+from tickbus_sim.dialect import Topic, parse
 
 SECOND = 1_000_000_000
 REPORTED_FRAMES_MAX = 1000  # a report names so many frames of a fault; its count goes on
@@ -273,10 +273,10 @@ def _with_text(frame: Frame, text: bytes) -> Frame:
 def _identity(text: bytes) -> dict[str, Any]:
     """Stream and ids of a frame, as far as it has them: of its first event."""
     try:
-        parsed = msgspec.json.decode(text)
+        parsed = parse(text)
         data = parsed.get("data", parsed)
         data = data[0] if isinstance(data, list) and data else data
         found = {k: one[k] for one in (parsed, data) for k in _IDS if k in one}
         return {"stream": parsed.get("stream", "")} | found
-    except (msgspec.MsgspecError, AttributeError, TypeError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, AttributeError, TypeError):
         return {}

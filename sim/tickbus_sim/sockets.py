@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
+from types import MappingProxyType
 
 from picows import (
     WSFrame,
@@ -216,6 +217,7 @@ class Lobby:
         self.unsubscribed = 0
         self.refuses = False  # while a fault keeps the venue away
         self.has_vanished = False  # the last client to leave did so without closing
+        self.depths: Mapping[str, int] = {}
         self.dialect = dialect
         self._topics = topics
         self._targets: list[tuple[Connection, ...]] = [()] * len(topics)
@@ -376,11 +378,21 @@ class Lobby:
         if self.refuses:
             return WSUpgradeResponseWithListener(WSUpgradeResponse.create_error_response(503), None)
         target = request.path.decode("latin-1")
-        return Connection(self, open_line(self.dialect, target, has_times=self._has_times))
+        line = open_line(self.dialect, target, has_times=self._has_times, depths=self.depths)
+        return Connection(self, line)
 
 
-def open_line(dialect: Dialect, target: str, *, has_times: bool) -> Line | Refusal:
-    """The connection that a request target opens; `has_times`: the venue has receive times."""
+def open_line(
+    dialect: Dialect,
+    target: str,
+    *,
+    has_times: bool,
+    depths: Mapping[str, int] = MappingProxyType({}),
+) -> Line | Refusal:
+    """The connection that a request target opens.
+
+    `has_times`: the venue has receive times; `depths`: levels a side of recorded books by symbol.
+    """
     try:
         _, path, query = split_url(target)
     except ValueError:
@@ -390,5 +402,5 @@ def open_line(dialect: Dialect, target: str, *, has_times: bool) -> Line | Refus
         return Refusal("no receive times here: start the venue with --capture-times")
     line = dialect.open(path, query)
     if isinstance(line, Line):
-        line.with_times = with_times
+        line.with_times, line.depths = with_times, depths
     return line

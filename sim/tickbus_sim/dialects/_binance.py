@@ -25,6 +25,8 @@ from tickbus_sim.dialect import (
     Resource,
     Topic,
     compact,
+    decoding,
+    parse,
 )
 from tickbus_sim.events import Change, Derivative, Liquidation, Quote, Statistics, Trade
 
@@ -81,11 +83,11 @@ class _Body(msgspec.Struct, gc=False):
     T: int = 0
 
 
-_envelope = msgspec.json.Decoder(_Envelope).decode
-_bare = msgspec.json.Decoder(_Bare | list[_Bare]).decode
-_depth_frame = msgspec.json.Decoder(_DepthFrame).decode
-_depth = msgspec.json.Decoder(_Depth).decode
-_body = msgspec.json.Decoder(_Body).decode
+_envelope = decoding(msgspec.json.Decoder(_Envelope).decode)
+_bare = decoding(msgspec.json.Decoder(_Bare | list[_Bare]).decode)
+_depth_frame = decoding(msgspec.json.Decoder(_DepthFrame).decode)
+_depth = decoding(msgspec.json.Decoder(_Depth).decode)
+_body = decoding(msgspec.json.Decoder(_Body).decode)
 
 
 @lru_cache(maxsize=65_536)
@@ -145,7 +147,7 @@ class BinanceDialect(contract.Dialect):
 
     def request(self, line: Line, text: bytes) -> Reply:
         try:
-            parsed = msgspec.json.decode(text)
+            parsed = parse(text)
         except msgspec.DecodeError as error:
             return _error(3, f"Invalid JSON: {error}", None)
         if not isinstance(parsed, dict):
@@ -412,8 +414,8 @@ def _is_request_id(value: object) -> bool:
 def _is_answer(text: bytes) -> bool:
     """Whether a recorded frame answers a request or announces something."""
     try:
-        parsed = msgspec.json.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        parsed = parse(text)
+    except msgspec.MsgspecError:
         return False
     if not isinstance(parsed, dict):
         return False

@@ -19,11 +19,19 @@ from tickbus_sim.dialect import (
     Resource,
     Topic,
     compact,
+    count,
+    decoding,
 )
 from tickbus_sim.events import Change, Derivative, Liquidation, Quote, Statistics, Trade
 
 ARGUMENTS_BYTES = 21_000
 _FAMILIES = ("orderbook", "publicTrade", "tickers", "allLiquidation", "kline")
+
+
+class _Request(msgspec.Struct, gc=False):
+    op: str
+    args: list[str] = []
+    req_id: str | int = ""
 
 
 class _Data(msgspec.Struct, gc=False):
@@ -42,8 +50,9 @@ class _Frame(msgspec.Struct, gc=False):
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
-_frame = msgspec.json.Decoder(_Frame).decode
-_data = msgspec.json.Decoder(_Data).decode
+_request = decoding(msgspec.json.Decoder(_Request).decode)
+_frame = decoding(msgspec.json.Decoder(_Frame).decode)
+_data = decoding(msgspec.json.Decoder(_Data).decode)
 
 
 def topic_of_name(name: str) -> Topic:
@@ -81,12 +90,11 @@ class BybitDialect(contract.Dialect):
 
     def request(self, line: Line, text: bytes) -> Reply:
         try:
-            asked = msgspec.json.decode(text)
-            op, args = asked["op"], asked.get("args", [])
-            topics = {name: topic_of_name(name) for name in args}
-        except (msgspec.DecodeError, LookupError, TypeError, AttributeError):
+            asked = _request(text)
+        except msgspec.MsgspecError:
             return Reply((_answer("", "", success=False, text="Invalid request"),))
-        mark = asked.get("req_id", "")
+        op, args, mark = asked.op, asked.args, asked.req_id
+        topics = {name: topic_of_name(name) for name in args}
         if op == "ping":
             return Reply((_answer("ping", mark, text="pong"),))
         if op not in ("subscribe", "unsubscribe"):
@@ -143,7 +151,11 @@ class BybitDialect(contract.Dialect):
         if path == "/v5/market/instruments-info":
             return Resource("instruments")
         if path == "/v5/market/orderbook":
-            return Resource("book", symbol, int(query.get("limit", ["25"])[0] or 25))
+            try:
+                return Resource("book", symbol, count(query.get("limit", [""])[0], 25))
+            except ValueError:
+                body = compact({"retCode": 10001, "retMsg": "params error: limit"})
+                raise BadRequest(body, 200) from None
         return Resource(path.rpartition("/")[2], symbol)
 
     def write_body(self, symbol: str, book: NaiveBook, levels: int) -> bytes:
@@ -229,6 +241,6 @@ def _book(
     return compact(frame | {"cts": engine_ms or ms})
 
 
-def _answer(op: str, mark: str, *, success: bool = True, text: str = "") -> bytes:
+def _answer(op: str, mark: str | int, *, success: bool = True, text: str = "") -> bytes:
     answer = {"success": success, "ret_msg": text, "conn_id": "a1b2c3d4", "req_id": mark}
     return compact(answer | {"op": op})

@@ -10,10 +10,31 @@ from tickbus_schemas.exchanges import Exchange
 
 from tickbus_sim import dialect as contract
 from tickbus_sim.book import BookEvent, Levels
-from tickbus_sim.dialect import CONTROL, Books, Line, Listing, Reply, Resource, Topic, compact
+from tickbus_sim.dialect import (
+    CONTROL,
+    Books,
+    Line,
+    Listing,
+    Reply,
+    Resource,
+    Topic,
+    compact,
+    decoding,
+    parse,
+)
 from tickbus_sim.events import Change, Derivative, Quote, Trade
 
 _KNOWN = ("l2Book", "trades", "bbo", "activeAssetCtx")
+
+
+class _Request(msgspec.Struct, gc=False):
+    method: str
+    subscription: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Wanted(msgspec.Struct, gc=False):
+    type: str = ""
+    coin: str = ""
 
 
 class _Level(msgspec.Struct, gc=False):
@@ -36,9 +57,11 @@ class _Frame(msgspec.Struct, gc=False):
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
-_frame = msgspec.json.Decoder(_Frame).decode
-_book = msgspec.json.Decoder(_Book).decode
-_coin = msgspec.json.Decoder(_Coin | list[_Coin]).decode
+_request = decoding(msgspec.json.Decoder(_Request).decode)
+_wanted = decoding(msgspec.json.Decoder(_Wanted).decode)
+_frame = decoding(msgspec.json.Decoder(_Frame).decode)
+_book = decoding(msgspec.json.Decoder(_Book).decode)
+_coin = decoding(msgspec.json.Decoder(_Coin | list[_Coin]).decode)
 
 
 class Dialect(contract.Dialect):
@@ -63,21 +86,23 @@ class Dialect(contract.Dialect):
 
     def request(self, line: Line, text: bytes) -> Reply:
         try:
-            asked = msgspec.json.decode(text)
-            method = asked["method"]
-            wanted = asked.get("subscription", {})
-            kind, coin = wanted.get("type", ""), wanted.get("coin", "")
-        except (msgspec.DecodeError, LookupError, TypeError, AttributeError):
+            asked = _request(text)
+            wanted = _wanted(asked.subscription)
+        except msgspec.MsgspecError:
             return _error(text)
-        if method == "ping":
+        kind, coin = wanted.type, wanted.coin
+        if asked.method == "ping":
             return Reply((b'{"channel":"pong"}',))
-        if method not in ("subscribe", "unsubscribe") or kind not in _KNOWN or not coin:
+        if asked.method not in ("subscribe", "unsubscribe") or kind not in _KNOWN or not coin:
             return _error(text)
-        if method == "subscribe":
+        if asked.method == "unsubscribe":
+            line.streams.pop(f"{kind}:{coin}", None)
+        elif len(line.streams) < self.streams_max or f"{kind}:{coin}" in line.streams:
             line.streams[f"{kind}:{coin}"] = Topic(coin, kind, kind)
         else:
-            line.streams.pop(f"{kind}:{coin}", None)
-        data = {"method": method, "subscription": wanted}
+            shown = f"Cannot track more than {self.streams_max} total subscriptions."
+            return Reply((_data("error", shown),))
+        data = {"method": asked.method, "subscription": asked.subscription}
         return Reply((compact({"channel": "subscriptionResponse", "data": data}),))
 
     # --------------------------------------------------------------- frames
@@ -112,7 +137,7 @@ class Dialect(contract.Dialect):
         if path != "/info":
             return None
         try:
-            kind = msgspec.json.decode(body)["type"] if body else "meta"
+            kind = parse(body)["type"] if body else "meta"
         except (msgspec.DecodeError, LookupError, TypeError):
             return None
         return Resource("instruments") if kind == "meta" else Resource(str(kind))

@@ -20,6 +20,9 @@ from tickbus_sim.dialect import (
     Resource,
     Topic,
     compact,
+    count,
+    decoding,
+    parse,
 )
 from tickbus_sim.events import Change, Derivative, Liquidation, Quote, Statistics, Trade
 
@@ -29,10 +32,15 @@ _BY_TYPE = ("liquidation-orders",)
 ARGUMENTS_BYTES = 65_536
 
 
-class _Arg(msgspec.Struct, gc=False):
+class _Arg(msgspec.Struct, gc=False, omit_defaults=True):
     channel: str
     instId: str = ""
     instType: str = ""
+
+
+class _Request(msgspec.Struct, gc=False):
+    op: str
+    args: list[_Arg]
 
 
 class _Frame(msgspec.Struct, gc=False):
@@ -50,8 +58,9 @@ class _Book(msgspec.Struct, gc=False):
     prevSeqId: int = 0
 
 
-_frame = msgspec.json.Decoder(_Frame).decode
-_books = msgspec.json.Decoder(list[_Book]).decode
+_request = decoding(msgspec.json.Decoder(_Request).decode)
+_frame = decoding(msgspec.json.Decoder(_Frame).decode)
+_books = decoding(msgspec.json.Decoder(list[_Book]).decode)
 
 
 class Dialect(contract.Dialect):
@@ -90,25 +99,25 @@ class Dialect(contract.Dialect):
         if text == b"ping":
             return Reply((b"pong",))
         try:
-            asked = msgspec.json.decode(text)
-            op, args = asked["op"], asked["args"]
-            topics = [_topic(arg) for arg in args]
-        except (msgspec.DecodeError, LookupError, TypeError, ValueError, AttributeError):
+            asked = _request(text)
+        except msgspec.MsgspecError:
             return _error("60012", f"Invalid request: {text[:80].decode(errors='replace')}")
-        if op not in ("subscribe", "unsubscribe"):
-            return _error("60012", f"Invalid request: op {op}")
+        if asked.op not in ("subscribe", "unsubscribe"):
+            return _error("60012", f"Invalid request: op {asked.op}")
+        if not asked.args:
+            return _error("60013", "Invalid args: none")
         if len(text) > ARGUMENTS_BYTES:
             return _error("60013", "Invalid args: more than 64 KB")
-        return Reply(
-            tuple(self._carry_out(line, op, *one) for one in zip(args, topics, strict=True))
-        )
+        return Reply(tuple(self._carry_out(line, asked.op, arg) for arg in asked.args))
 
-    def _carry_out(self, line: Line, op: str, arg: dict[str, str], topic: Topic) -> bytes:
-        known = topic.family in self.feeds and self.route_of(topic.family) == line.route
-        if not known:
-            shown = f"Wrong URL or channel:{arg['channel']},instId:{arg.get('instId', '')}"
+    def _carry_out(self, line: Line, op: str, arg: _Arg) -> bytes:
+        symbol = "" if arg.channel in _BY_TYPE else arg.instId
+        name = symbol or arg.instType
+        known = arg.channel in self.feeds and self.route_of(arg.channel) == line.route
+        if not known or not name:
+            shown = f"Wrong URL or channel:{arg.channel},instId:{arg.instId}"
             return _error("60018", f"{shown} doesn't exist").frames[0]
-        name = f"{topic.family}:{topic.symbol or arg.get('instType', '')}"
+        name, topic = f"{arg.channel}:{name}", Topic(symbol, arg.channel, arg.channel)
         if op == "subscribe":
             line.streams[name] = topic
         else:
@@ -137,15 +146,18 @@ class Dialect(contract.Dialect):
         if not parts:
             return None
         first, last = parts[0], parts[-1]
-        return BookEvent(
-            frame.arg.instId,
-            [(level[0], level[1]) for part in parts for level in part.bids],
-            [(level[0], level[1]) for part in parts for level in part.asks],
-            last.seqId,
-            max(first.prevSeqId, 0),
-            whole=frame.action == "snapshot",
-            event_ms=int(last.ts),
-        )
+        try:
+            return BookEvent(
+                frame.arg.instId,
+                [(level[0], level[1]) for part in parts for level in part.bids],
+                [(level[0], level[1]) for part in parts for level in part.asks],
+                last.seqId,
+                max(first.prevSeqId, 0),
+                whole=frame.action == "snapshot",
+                event_ms=int(last.ts),
+            )
+        except (IndexError, ValueError):
+            return None  # a level without a size, a time that is no number
 
     def write_book(self, symbol: str, book: NaiveBook) -> bytes:
         bids, asks = book.top(self.depth)
@@ -164,12 +176,16 @@ class Dialect(contract.Dialect):
         if path in ("/api/v5/market/books", "/api/v5/market/books-full"):
             if not symbol:
                 raise BadRequest(compact({"code": "50014", "msg": "instId can not be empty"}))
-            return Resource("book", symbol, int(query.get("sz", ["1"])[0] or 1))
+            try:
+                return Resource("book", symbol, count(query.get("sz", [""])[0], 1))
+            except ValueError:
+                body = compact({"code": "51000", "msg": "Parameter sz error", "data": []})
+                raise BadRequest(body) from None
         return Resource(path.rpartition("/")[2], symbol)
 
     def read_body(self, text: bytes) -> BookEvent | None:
         try:
-            (book,) = msgspec.json.decode(text)["data"]
+            (book,) = parse(text)["data"]
             bids, asks = (
                 [(level[0], level[1]) for level in book[side]] for side in ("bids", "asks")
             )
@@ -237,14 +253,6 @@ class Dialect(contract.Dialect):
         row = {"instType": kind, "instId": event.ticker, "uly": "", "instFamily": ""}
         data = [row | {"details": [detail | {"ts": str(event.time_ms)}]}]
         return compact({"arg": {"channel": "liquidation-orders", "instType": kind}, "data": data})
-
-
-def _topic(arg: Any) -> Topic:
-    channel = arg["channel"]
-    if channel in _BY_TYPE:
-        str(arg["instType"])  # KeyError where it is missing
-        return Topic("", channel, channel)
-    return Topic(arg["instId"], channel, channel)
 
 
 def _rows(levels: Levels) -> list[list[str]]:
