@@ -78,9 +78,9 @@ class NaiveBook:
     def _set(self, event: BookEvent) -> None:
         _fold(self.bids, event.bids)
         _fold(self.asks, event.asks)
-        if self.depth:
-            self.bids = dict(self.top(self.depth)[0])
-            self.asks = dict(self.top(self.depth)[1])
+        if self.depth and max(len(self.bids), len(self.asks)) > self.depth:
+            bids, asks = self.top(self.depth)
+            self.bids, self.asks = dict(bids), dict(asks)
         self.last_id = event.last_id
         self.event_ms, self.engine_ms = event.event_ms, event.engine_ms
 

@@ -124,7 +124,7 @@ class CaptureVenue(Venue):
         self, audience: frozenset[Topic], joined: frozenset[Topic], by: Connection | None
     ) -> None:
         self._playout.subscribed(audience, joined, time.monotonic_ns())
-        if by is not None and self.dialect.books is Books.PUSHED:
+        if by is not None and self.dialect.books is not Books.PULLED:
             for topic in joined:
                 if topic.family == self.dialect.book_family:
                     self._push_book(topic.symbol, by)

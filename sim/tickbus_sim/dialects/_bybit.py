@@ -56,11 +56,15 @@ _data = decoding(msgspec.json.Decoder(_Data).decode)
 
 
 def topic_of_name(name: str) -> Topic:
-    """The topic of `orderbook.50.BTCUSDT`: level 1 is the best quotes, deeper ones one family."""
+    """The topic of `orderbook.50.BTCUSDT`.
+
+    Depths are one family but for depth 1, the best quotes; `orderbook.rpi` is another book.
+    """
     family, _, rest = name.partition(".")
     if family == "orderbook":
         level, _, symbol = rest.partition(".")
-        return Topic(symbol, "orderbook.1" if level == "1" else "orderbook", name[: -len(rest) - 1])
+        is_book = level.isdecimal() and level != "1"
+        return Topic(symbol, family if is_book else f"{family}.{level}", f"{family}.{level}")
     if family == "kline":
         return Topic(rest.partition(".")[2], "kline", "kline")
     return Topic(rest, family, family)
@@ -130,13 +134,15 @@ class BybitDialect(contract.Dialect):
         whole = frame.type == "snapshot" or data.u == 1
         return BookEvent(
             data.s, data.b, data.a, data.u, data.u - 1, whole=whole, event_ms=frame.ts,
-            engine_ms=frame.cts,
+            engine_ms=frame.cts, depth=_level(frame.topic) if whole else 0,
         )  # fmt: skip
 
     def write_book(self, symbol: str, book: NaiveBook) -> bytes:
-        bids, asks = book.top(self.depth)
-        last = book.last_id
-        return _book(symbol, "snapshot", bids, asks, last, last, book.event_ms)
+        bids, asks = book.top(book.depth)
+        last, level = book.last_id, book.depth or self.depth
+        return _book(
+            symbol, "snapshot", bids, asks, last, last, book.event_ms, book.engine_ms, level
+        )
 
     # ----------------------------------------------------------------- REST
 
@@ -226,6 +232,12 @@ class BybitDialect(contract.Dialect):
         row = {"T": event.time_ms, "s": event.ticker, "S": "Buy" if event.sells else "Sell"}
         row |= {"v": event.qty, "p": event.price}
         return _topic("allLiquidation", event.ticker, "snapshot", event.time_ms, [row])
+
+
+def _level(topic: str) -> int:
+    """Levels a side of `orderbook.50.BTCUSDT`."""
+    level = topic.split(".")[1:2]
+    return int(level[0]) if level and level[0].isdecimal() and len(level[0]) < 6 else 0
 
 
 def _topic(family: str, symbol: str, kind: str, ms: int, data: Any) -> bytes:

@@ -9,7 +9,7 @@ import msgspec
 from tickbus_schemas.exchanges import Exchange
 
 from tickbus_sim import dialect as contract
-from tickbus_sim.book import BookEvent, Levels
+from tickbus_sim.book import BookEvent, Levels, NaiveBook
 from tickbus_sim.dialect import (
     CONTROL,
     Books,
@@ -129,6 +129,11 @@ class Dialect(contract.Dialect):
         bids, asks = ([(level.px, level.sz) for level in side] for side in book.levels)
         return BookEvent(book.coin, bids, asks, whole=True, event_ms=book.time)
 
+    def write_book(self, symbol: str, book: NaiveBook) -> bytes:
+        bids, asks = book.top(self.depth)
+        levels = [_rows(bids), _rows(asks)]
+        return _data("l2Book", {"coin": symbol, "time": book.event_ms, "levels": levels})
+
     # ----------------------------------------------------------------- REST
 
     def resource(
@@ -163,9 +168,7 @@ class Dialect(contract.Dialect):
         return _data("trades", [row])
 
     def change(self, event: Change) -> bytes:
-        bids, asks = event.book.top(self.depth)
-        levels = [_rows(bids), _rows(asks)]
-        return _data("l2Book", {"coin": event.ticker, "time": event.time_ms, "levels": levels})
+        return self.write_book(event.ticker, event.book)
 
     def quote(self, event: Quote) -> bytes:
         best = _rows([event.bid, event.ask])
