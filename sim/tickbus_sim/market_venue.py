@@ -111,14 +111,12 @@ class MarketVenue(Venue):
         self, audience: frozenset[Topic], joined: frozenset[Topic], by: Connection | None
     ) -> None:
         self._gate.change(audience, time.monotonic_ns())
-        if by is not None and self.dialect.books is Books.PUSHED:
-            for topic in joined:
-                if topic.family == self.dialect.book_family and topic.symbol in self.tickers():
-                    by.say(*self._book_now(topic.symbol))
         super()._subscribed(audience, joined, by)
 
-    def _book_now(self, symbol: str) -> tuple[bytes, int]:
-        """The book that a subscription begins with, and when it is sent."""
+    def first_book(self, symbol: str) -> tuple[bytes, int] | None:
+        """The market's; where every frame is a whole book, the next one is soon there."""
+        if self.dialect.books is not Books.PUSHED or symbol not in self.tickers():
+            return None
         now_ns = self.now_ns()
         now_ms = now_ns // 1_000_000
         book = replace(self._market.book(symbol), event_ms=now_ms, engine_ms=now_ms)

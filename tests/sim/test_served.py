@@ -332,7 +332,6 @@ async def test_rest_speaks_as_the_venue_does(start_venue: StartVenue, tmp_path: 
     assert filters["LOT_SIZE"]["stepSize"] == "1"
     for path, code in [
         ("/fapi/v1/depth", -1102),
-        ("/fapi/v1/depth?symbol=btcusdt", -1121),
         ("/fapi/v1/depth?symbol=NOSUCH", -1121),
         ("/fapi/v1/depth?symbol=BTCUSDT&limit=7", -4021),
         ("/fapi/v1/depth?symbol=BTCUSDT&limit=ten", -1100),
