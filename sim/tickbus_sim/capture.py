@@ -8,10 +8,11 @@ from __future__ import annotations
 import heapq
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import islice
+from itertools import accumulate, compress, islice
 from pathlib import Path
 from typing import IO, Literal, Protocol
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 _COMPLAINTS_MAX = 20  # lines of complaint on a terminal; the count goes on
 _READ_BYTES = 1 << 18
 _HERE = ("127.0.0.1", "localhost", "::1")
+_CONTROL = -1  # place of what is not played
 _SAMPLE_FRAMES = 200  # that tell the exchange where nothing else does
 
 
@@ -106,12 +108,12 @@ class Capture:
     def other(self) -> dict[str, int]:
         """Frames of families that are no feed of ours, or that say again what another one says."""
         played = self.families
-        found: dict[str, int] = {}
-        for topic_id in self.topic_ids:
+        found: Counter[str] = Counter()
+        for topic_id, frames in Counter(self.topic_ids).items():
             family = self.topics[topic_id].family
             if family and family not in played:
-                found[family] = found.get(family, 0) + 1
-        return found
+                found[family] += frames
+        return dict(found)
 
     @property
     def families(self) -> dict[str, list[str]]:
@@ -148,7 +150,7 @@ def read_capture(paths: Sequence[Path], exchange: Exchange | None = None) -> Cap
     for line in merged:
         loading.add(line)
     reader.finish()
-    if not loading.lines:
+    if not loading.texts and not loading.bodies:
         names = ", ".join(str(path) for path in paths)
         raise Fatal(f"{names}: no frame in it; a capture has one JSON object a line")
     dialect = _dialect(loading, files, exchange)
@@ -187,7 +189,7 @@ def _dialect(loading: _Loading, files: Iterable[Path], wanted: Exchange | None) 
     if len(found) > 1:
         tokens = " and ".join(sorted(exchange.token for exchange in found))
         raise Fatal(f"the capture holds {tokens}: name the recordings of one exchange")
-    exchange = next(iter(found)) if found else wanted or _by_frames(loading.texts())
+    exchange = next(iter(found)) if found else wanted or _by_frames(loading.texts)
     if exchange is None:
         raise Fatal("neither URLs nor folder name tell the exchange: add --exchange")
     if wanted is not None and wanted is not exchange:
@@ -219,7 +221,10 @@ def _by_frames(texts: Iterable[bytes]) -> Exchange | None:
 class _Loading:
     """Collects lines, in their order."""
 
-    lines: list[Line] = field(default_factory=list)
+    texts: list[bytes] = field(default_factory=list)
+    received_ns: list[int] = field(default_factory=list)
+    bodies: list[tuple[int, Line]] = field(default_factory=list)
+    """with the number of frames before it"""
     exchanges: set[Exchange] = field(default_factory=set)
     strangers: set[str] = field(default_factory=set)
     """addresses that belong to no venue here"""
@@ -231,51 +236,61 @@ class _Loading:
                 self.exchanges.add(exchange)
             elif not _is_known(line.url):
                 self.strangers.add("".join(split_url(line.url)[:2]))
-        if line.dir in ("in", "http"):
-            self.lines.append(line)
+        if line.dir == "in":
+            self.texts.append(line.content())
+            self.received_ns.append(line.ts)
+        elif line.dir == "http":
+            self.bodies.append((len(self.texts), line))
 
-    def texts(self) -> Iterator[bytes]:
-        return (line.content() for line in self.lines if line.dir == "in")
+    def capture(self, dialect: Dialect, bad_lines: int) -> Capture:
+        topics, topic_ids = self._topics(dialect)
+        played = [place != _CONTROL for place in topic_ids]
+        before = list(accumulate(played, initial=0))
+        bodies = [one for one in self.bodies if not self._is_strange(one[1])]
+        # Some venues take symbols in any case: frames spell the ticker as the venue does.
+        spelled = {topic.symbol.upper(): topic.symbol for topic in topics}
+        return Capture(
+            dialect,
+            list(compress(self.texts, played)),
+            list(compress(topic_ids, played)),
+            list(compress(self.received_ns, played)),
+            topics,
+            [_body(line, before[place], dialect, spelled) for place, line in bodies],
+            bad_lines,
+            control_frames=played.count(False),
+            strange_bodies=len(self.bodies) - len(bodies),
+        )
+
+    def _topics(self, dialect: Dialect) -> tuple[list[Topic], list[int]]:
+        """The topics in order of first appearance, and the place of each frame's among them."""
+        nobody = Topic("", "")
+        topics, places, topic_ids = [nobody], {nobody: 0, CONTROL: _CONTROL}, []
+        topic_of, known = dialect.topic_of, places.get
+        for text in self.texts:
+            topic = topic_of(text) or nobody
+            place = known(topic)
+            if place is None:
+                place = places[topic] = len(topics)
+                topics.append(topic)
+            topic_ids.append(place)
+        return topics, topic_ids
 
     def _is_strange(self, line: Line) -> bool:
         """Whether a body was fetched elsewhere than at the venue: it says nothing of its books."""
         return bool(self.exchanges) and not _is_known(line.url)
 
-    def capture(self, dialect: Dialect, bad_lines: int) -> Capture:
-        made = Capture(dialect, [], [], [], [Topic("", "")], [], bad_lines)
-        places: dict[Topic, int] = {made.topics[0]: 0}
-        for line in self.lines:
-            if line.dir == "http":
-                if self._is_strange(line):
-                    made.strange_bodies += 1
-                else:
-                    made.bodies.append(_body(line, len(made.texts), dialect))
-                continue
-            text = line.content()
-            topic = dialect.topic_of(text) or made.topics[0]
-            if topic == CONTROL:
-                made.control_frames += 1
-                continue
-            place = places.get(topic)
-            if place is None:
-                place = places[topic] = len(made.topics)
-                made.topics.append(topic)
-            made.texts.append(text)
-            made.topic_ids.append(place)
-            made.received_ns.append(line.ts)
-        return made
-
 
 _decode_line = msgspec.json.Decoder(Line).decode
 
 
-def _body(line: Line, position: int, dialect: Dialect) -> Body:
+def _body(line: Line, position: int, dialect: Dialect, spelled: Mapping[str, str]) -> Body:
     _, path, query = split_url(line.url)
     try:
         resource = dialect.resource(path, query)
     except BadRequest:
         resource = None
     kind, symbol = (resource.kind, resource.symbol) if resource else (path.rpartition("/")[2], "")
+    symbol = spelled.get(symbol.upper(), symbol)
     return Body(position, kind, symbol, line.ts, line.content())
 
 
@@ -291,8 +306,10 @@ class _Reader:
             for number, raw in enumerate(_raw_lines(file), start=1):
                 try:
                     line = _decode_line(raw)
-                    urlsplit(line.url)
-                    bytes.fromhex(line.data_hex)
+                    if line.url:
+                        urlsplit(line.url)
+                    if line.data_hex:
+                        bytes.fromhex(line.data_hex)
                 except (msgspec.MsgspecError, ValueError) as error:
                     if raw.strip():
                         self._complain(f"{file}:{number}: passed over: {error}")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from operator import methodcaller
 
 from tickbus_sim.capture import Capture
 from tickbus_sim.dialect import Listing
 
 _SAMPLE = 2_000  # frames a topic that prices and quantities are looked up in
-_TEXT = re.compile(rb'"(\d+\.\d+)"')
-_PRICED = re.compile(
-    rb'\["(\d+\.?\d*)","(\d+\.?\d*)"'  # ["1.5","2"]
-    rb'|"(?:px|price|p)":"?(\d+\.?\d*)"?,"(?:sz|qty|size|q|v)":"?(\d+\.?\d*)"?'
-)
-_FIELD_PRICE = re.compile(rb'"[pba]":"(\d+\.?\d*)"')
-_FIELD_QTY = re.compile(rb'"[qBA]":"(\d+\.?\d*)"')
+# Digits after the point of a price and of a quantity, in the forms that venues write levels in.
+_PAIRS = re.compile(rb'\["\d+\.?(\d*)","\d+\.?(\d*)"')  # ["1.5","2"]
+_OBJECTS = re.compile(rb'"(?:px|price|p)":"?\d+\.?(\d*)"?,"(?:sz|qty|size|q|v)":"?\d+\.?(\d*)"?')
+_FIELD_PRICE = re.compile(rb'"[pba]":"\d+\.?(\d*)"')
+_FIELD_QTY = re.compile(rb'"[qBA]":"\d+\.?(\d*)"')
+_without_padding = methodcaller("rstrip", b"0")
 
 
 def listings(capture: Capture) -> list[Listing]:
@@ -35,16 +35,16 @@ def listings(capture: Capture) -> list[Listing]:
 
 
 def _refine(step: list[int], text: bytes, keeps_zeros: bool) -> None:
-    found = _PRICED.findall(text)
-    prices = [a or c for a, _, c, _ in found] or _FIELD_PRICE.findall(text)
-    qtys = [b or d for _, b, _, d in found] or _FIELD_QTY.findall(text)
+    found = _PAIRS.findall(text) or _OBJECTS.findall(text)
+    prices, qtys = zip(*found, strict=True) if found else _fields(text)
     step[0] = max(step[0], _decimals(prices, keeps_zeros))
     step[1] = max(step[1], _decimals(qtys, keeps_zeros))
 
 
-def _decimals(texts: Iterable[bytes], keeps_zeros: bool) -> int:
+def _fields(text: bytes) -> tuple[list[bytes], list[bytes]]:
+    return _FIELD_PRICE.findall(text), _FIELD_QTY.findall(text)
+
+
+def _decimals(fractions: Iterable[bytes], keeps_zeros: bool) -> int:
     """Most digits after the point; those that are just padding count where a venue pads all."""
-    fractions = (text.partition(b".")[2] for text in texts)
-    if not keeps_zeros:
-        fractions = (fraction.rstrip(b"0") for fraction in fractions)
-    return max(map(len, fractions), default=0)
+    return max(map(len, fractions if keeps_zeros else map(_without_padding, fractions)), default=0)

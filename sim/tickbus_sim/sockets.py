@@ -273,23 +273,21 @@ class Lobby:
     def deliver(
         self, texts: Sequence[bytes], topic_ids: Sequence[int], received_ns: Sequence[int]
     ) -> None:
-        """Queues and writes frames to everyone who subscribed to them."""
-        targets = self._targets
-        unheard = 0
-        for text, topic_id, time_ns in zip(texts, topic_ids, received_ns, strict=True):
-            listeners = targets[topic_id]
-            if not listeners:
-                unheard += 1
-            for connection in listeners:
-                assert isinstance(connection.line, Line)
-                connection.texts.append(
-                    self.dialect.on_wire(connection.line, text, self._topics[topic_id])
-                )
-                connection.received_ns.append(time_ns)
-        self.unsubscribed += unheard
-        self.sent += len(texts) - unheard
-        for connection in self.connections:
+        """Writes frames, all to the same connections: those that subscribed to their topics."""
+        listeners = self._targets[topic_ids[0]]
+        for connection in listeners:
+            assert isinstance(connection.line, Line)
+            line, on_wire, topics = connection.line, self.dialect.on_wire, self._topics
+            connection.texts += [
+                on_wire(line, text, topics[topic_id])
+                for text, topic_id in zip(texts, topic_ids, strict=True)
+            ]
+            connection.received_ns += received_ns
             connection.flush()
+        if listeners:
+            self.sent += len(texts)
+        else:
+            self.unsubscribed += len(texts)
 
     async def deliver_in_order(
         self, texts: Sequence[bytes], topic_ids: Sequence[int], received_ns: Sequence[int]

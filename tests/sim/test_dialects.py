@@ -230,7 +230,9 @@ def test_no_request_breaks_the_venue(dialect: Dialect, data: st.DataObject) -> N
     connection = data.draw(st.sampled_from(written["connections"]))
     line = _opened(dialect, connection["path"])
     frame = json.loads(json.dumps(data.draw(st.sampled_from(connection["subscribe"]))))
-    wrong = st.sampled_from([None, True, 7, "x", [], {}, [None], [[]], [{}], {"x": []}])
+    wrong: st.SearchStrategy[Any] = st.sampled_from(
+        [None, True, 7, "x", [], {}, [None], [[]], [{}], {"x": []}]
+    )
     name = data.draw(st.sampled_from(sorted(frame)))
     inner = frame[name]
     if isinstance(inner, dict) and data.draw(st.booleans()):

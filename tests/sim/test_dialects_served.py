@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ async def _first_book(socket: ClientConnection, dialect: Dialect, symbol: str) -
 
 
 def _journal(path: Path) -> Iterator[events.Event]:
-    kinds = {
+    kinds: dict[str, Any] = {
         kind.__name__.lower(): kind
         for kind in (
             events.Trade,
@@ -79,7 +80,8 @@ def _journal(path: Path) -> Iterator[events.Event]:
         kind = kinds[facts.pop("event")]
         if kind is events.Change:
             facts["book"] = NaiveBook()
-        yield msgspec.convert(facts, kind)
+        event: events.Event = msgspec.convert(facts, kind)
+        yield event
 
 
 @every_dialect
@@ -99,19 +101,20 @@ async def test_a_client_receives_what_the_journal_tells(
             )
             await _subscribe(socket, connection)
             sockets.append(socket)
-        received = [text for frames in await asyncio.gather(*map(_all, sockets)) for text in frames]
+        everything = await asyncio.gather(*map(_all, sockets))
 
     sent: dict[str, list[bytes]] = {}
-    for text in received:
+    for text in chain.from_iterable(everything):
         topic = dialect.topic_of(text)
         assert topic is not None
         if topic != CONTROL:
             sent.setdefault(topic.family, []).append(text)
-    books = [event for text in sent.pop(dialect.book_family) if (event := dialect.read_book(text))]
+    frames = sent.pop(dialect.book_family)
+    books = [book for text in frames if (book := dialect.read_book(text)) is not None]
     if dialect.books is Books.PUSHED:
         assert books.pop(0).whole
     told: dict[str, list[bytes]] = {}
-    changes = []
+    changes: list[events.Change] = []
     market = Market(dialect, [symbol], seed=5, rate=1)
     for event in _journal(journal):
         if isinstance(event, events.Change):

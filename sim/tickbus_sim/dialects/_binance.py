@@ -209,8 +209,7 @@ class BinanceDialect(contract.Dialect):
 
     def on_wire(self, line: Line, text: bytes, topic: Topic) -> bytes:
         """Take an event out of its envelope, or put it into one, as the connection wants it."""
-        combined = text.startswith(b'{"stream":')
-        if combined and line.memory["combined"]:
+        if line.memory["combined"] and text.startswith(b'{"stream":'):
             return text
         try:
             envelope = _envelope(text)
@@ -251,7 +250,7 @@ class BinanceDialect(contract.Dialect):
         self, path: str, query: Mapping[str, list[str]], body: bytes = b""
     ) -> Resource | None:
         name = path.removeprefix(self.rest_root).strip("/")
-        symbol = query.get("symbol", [""])[0].upper()
+        symbol = query.get("symbol", [""])[0]
         if not path.startswith(self.rest_root):
             return None
         if name == "exchangeInfo":
