@@ -92,6 +92,12 @@ def parser() -> argparse.ArgumentParser:
         "--faults", metavar="FILE|JSON", help="schedule: TOML file, JSON file or JSON text"
     )
     made.add_argument("--idle-s", type=_positive, help="cut silent clients off (default: as venue)")
+    made.add_argument(
+        "--messages-per-s",
+        type=_positive,
+        metavar="N",
+        help="cut off clients that send more in a second (default: as venue)",
+    )
     made.add_argument("--ping-s", type=_positive, help="between server pings (default: as venue)")
     market = made.add_argument_group("synthetic market")
     market.add_argument("--tickers", default="", help="default: three of the exchange's form")
@@ -135,6 +141,7 @@ async def _main(args: argparse.Namespace) -> int:
         has_times=args.capture_times,
         ping_interval_s=args.ping_s,
         idle_s=args.idle_s,
+        messages_per_s=args.messages_per_s,
     )
     venue, facts = (
         _synthetic(args, exchange, serving)

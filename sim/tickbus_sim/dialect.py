@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar, ParamSpec, TypeVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -21,7 +21,6 @@ from tickbus_sim.book import BookEvent, NaiveBook
 from tickbus_sim.events import Change, Derivative, Instrument, Liquidation, Quote, Statistics, Trade
 
 POLICY_VIOLATION = 1008
-_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
@@ -158,6 +157,7 @@ class Dialect(ABC):
     idle_s: ClassVar[float] = float("inf")
     """a client that says nothing for so long is cut off"""
     messages_per_s: ClassVar[float] = float("inf")
+    """a client that sends more in a second, pings included, is cut off"""
     streams_max: ClassVar[int] = 2**31
     """subscriptions of a connection"""
     heartbeat_s: ClassVar[float] = 0.0
@@ -305,12 +305,12 @@ def compact(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
 
-def decoding(decode: Callable[_P, _T]) -> Callable[_P, _T]:
+def decoding(decode: Callable[[bytes], _T]) -> Callable[[bytes], _T]:
     """A decoder whose only error is msgspec's: recordings and clients send broken text, too."""
 
-    def read(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+    def read(text: bytes) -> _T:
         try:
-            return decode(*args, **kwargs)
+            return decode(text)
         except UnicodeDecodeError as error:
             raise msgspec.DecodeError(f"not UTF-8: {error.reason}") from None
         except RecursionError:

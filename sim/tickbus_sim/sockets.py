@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from types import MappingProxyType
@@ -67,6 +68,7 @@ class Connection(WSListener):
         self.texts: list[bytes] = []
         self.received_ns: list[int] = []
         self.heard_s = time.monotonic()  # when the client last said something
+        self._said_s: deque[float] = deque()  # when it said what it has said in the last second
         self.is_paused = False
         self.closed_well = False
         self.transport: WSTransport | None = None
@@ -96,12 +98,20 @@ class Connection(WSListener):
                 self._ping_s = None
             elif frame.get_payload_as_bytes() == _TURN:
                 self._end_turn()
+        elif self._says_too_much():
+            self.close(POLICY_VIOLATION, "Too many requests")
         elif frame.msg_type == WSMsgType.TEXT and isinstance(self.line, Line):
-            self.heard_s = time.monotonic()
             self._carry_out(transport, self.line, frame.get_payload_as_bytes())
         elif frame.msg_type == WSMsgType.PING:
-            self.heard_s = time.monotonic()
             transport.send_pong(frame.get_payload_as_bytes())
+
+    def _says_too_much(self) -> bool:
+        """Whether this message is beyond what the venue takes in a second."""
+        self.heard_s = time.monotonic()
+        self._said_s.append(self.heard_s)
+        while self._said_s[0] <= self.heard_s - 1.0:
+            self._said_s.popleft()
+        return len(self._said_s) > self._lobby.messages_per_s
 
     def _carry_out(self, transport: WSTransport, line: Line, request: bytes) -> None:
         """Answer a request; an answer never overtakes a frame."""
@@ -218,6 +228,7 @@ class Lobby:
         self.refuses = False  # while a fault keeps the venue away
         self.has_vanished = False  # the last client to leave did so without closing
         self.depths: Mapping[str, int] = {}
+        self.messages_per_s = dialect.messages_per_s
         self.dialect = dialect
         self._topics = topics
         self._targets: list[tuple[Connection, ...]] = [()] * len(topics)

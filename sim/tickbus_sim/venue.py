@@ -30,6 +30,7 @@ class Serving:
     has_times: bool = False
     ping_interval_s: float | None = None  # None: the venue's own
     idle_s: float | None = None  # None: the venue's own
+    messages_per_s: float | None = None  # None: the venue's own
 
 
 class Venue(ABC):
@@ -54,6 +55,8 @@ class Venue(ABC):
         self._owed: list[tuple[str, Connection]] = []
         """symbols and clients whose subscription has not begun with a book yet"""
         self._lobby = Lobby(dialect, topics, self._subscribed, has_times=serving.has_times)
+        if serving.messages_per_s is not None:
+            self._lobby.messages_per_s = serving.messages_per_s
         self._rest = RestServer(dialect, self, has_times=serving.has_times)
 
     async def open(self) -> dict[str, Any]:

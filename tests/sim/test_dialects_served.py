@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from tickbus_schemas.exchanges import Exchange
 from tickbus_sim import dialects, events
 from tickbus_sim.book import BookEvent, NaiveBook
 from tickbus_sim.dialect import CONTROL, Books, Dialect, Topic
@@ -208,6 +210,23 @@ async def test_a_client_that_says_nothing_is_cut_off(start_venue: StartVenue) ->
                 await socket.recv()
     assert closed.value.rcvd is not None
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "idle")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--exchange", "binance_spot"), ("--exchange", "okx", "--messages-per-s", 3)]
+)
+async def test_a_client_that_says_too_much_is_cut_off(
+    start_venue: StartVenue, arguments: tuple[Any, ...]
+) -> None:
+    venue = start_venue("--synthetic", *arguments)
+    target = dialects.load(Exchange.from_token(arguments[1])).routes[0] or "/stream"
+
+    async with connect(venue.ws + target, ping_interval=None) as socket:
+        with contextlib.suppress(ConnectionClosed):
+            for _ in range(50):
+                await socket.send("{}")
+        await _all(socket)
+    assert (socket.close_code, socket.close_reason) == (1008, "Too many requests")
 
 
 async def test_heartbeats_come_in_real_time(start_venue: StartVenue) -> None:

@@ -37,6 +37,7 @@ class Dialect(BinanceDialect):
     depth_limit_default = 500
     depth_limit_max = 1000
     depth_weights = ((50, 2), (100, 5), (500, 10), (1000, 20))
+    messages_per_s = 10
     ping_interval_s = 180.0
     pong_deadline_s = 600.0
 
