@@ -12,13 +12,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from tickbus.log.stored import Stored
-from tickbus_ingest.buffer import Body, Connected, Frames
 from tickbus_ingest.exchanges import load
 from tickbus_ingest.publish.messages import Messages
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
 from tickbus_ingest.venue.contract import Get, Line
 from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.wire.buffer import Body, Connected, Frames
 from tickbus_runtime.service import memory
 from tickbus_schemas.errors import Fatal
 

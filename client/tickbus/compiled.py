@@ -1,9 +1,9 @@
 """How kernels are compiled and cached: https://numba.readthedocs.io/en/stable/developer/caching.html
 
-Numba's cache looks at the file of the function itself only, but a kernel holds the machine code of
-every kernel that it calls. So the cache is a folder named by the text of all files that may be
-inside: those of its own folder, and the client's kernels, which lie in folders named `kernels`.
-After a change anywhere in them nothing old is loaded.
+Numba's cache checks the file of the function only, but a kernel contains the machine code of every
+kernel that it calls. So the name of the cache folder is a hash of all files that may be inside: the
+files of the kernel's own folder, and the client's kernels, which are in folders named `kernels`.
+After a change in any of them, no old code is loaded.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def kernel(function: Function) -> Function:
 
 
 def part(function: Function) -> Function:
-    """A piece of a kernel, put in place before the optimiser sees it: costs no call."""
+    """A part of kernels, inlined before the optimiser runs: it costs no call."""
     return _compile(function, inline="always")
 
 
@@ -100,7 +100,7 @@ def _compile(function: Function, inline: Any) -> Function:
 
 
 def forget_old_caches() -> None:
-    """Remove what earlier sources left: folders that nothing here uses and nobody wrote lately."""
+    """Remove the caches of earlier sources: folders not used here and not written lately."""
     for used in list(_used):
         for folder in used.parent.glob("kernels-*"):
             if folder not in _used and time.time() - folder.stat().st_mtime > _LATELY_S:

@@ -12,12 +12,12 @@ import random
 from collections.abc import Callable
 
 FIRST_S, MAX_S = 0.1, 1.0
-"""For a server of ours. A venue gets longer waits."""
+"""For our own servers. A venue gets longer waits."""
 _DOUBLINGS_MAX = 60  # beyond, 2.0 ** n would overflow some day
 
 
 def longest_s(attempt: int, first_s: float = FIRST_S, max_s: float = MAX_S) -> float:
-    """The most that is waited after failed attempt 1, 2, ...: doubles up to `max_s`."""
+    """The longest wait after failed attempt 1, 2, ...: doubles up to `max_s`."""
     return min(first_s * 2.0 ** min(attempt - 1, _DOUBLINGS_MAX), max_s)
 
 
@@ -33,7 +33,7 @@ def backoff_s(
 
 
 async def wait_or_stop(stopping: asyncio.Event | None, seconds: float) -> bool:
-    """Wait so long, or until `stopping` is set; whether it is set. None is never set."""
+    """Wait this long, or until `stopping` is set; whether it is set. None is never set."""
     if stopping is None:
         await asyncio.sleep(seconds)
         return False
@@ -49,7 +49,7 @@ class Attempts:
     """Numbers of attempts, 1, 2, ..., with a wait before each but the first; ends at a stop.
 
     `async for attempt in Attempts(stopping):` is left with `break` or `return` by an attempt that
-    succeeds. Whoever arrives behind the loop was told to stop, or has used up `count` attempts.
+    succeeds. After the loop the process was told to stop, or `count` attempts have failed.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ _TRADE_VALUES: dict[str, Any] = {"trade_id_offsets": [0, 1]}
 
 
 def warm() -> None:
-    """The client's own: bytes of the bus, groups, and the order book in every way it is used."""
+    """Run the client's kernels: bytes to messages, groups, every operation of the order book."""
     KernelReader()
     warm_groups()
     book = OrderBook()
@@ -46,12 +46,13 @@ def warm() -> None:
     book.apply(np.ones(len(many), np.int8), many, many)
     book.best()
     book.top(1)
+    book.deeper_than(1)
     OrderBook.restore(book.dump()).depth(1.0)
     _recompute()
 
 
 def _recompute() -> None:
-    """As `verify` does: one packet of one level, and one row that tells of it."""
+    """As `verify` does: one packet of one level, and one book row to compare."""
     one, nothing = np.ones(1, np.int64), np.zeros(1, np.int64)
     packets = (one, one, one, np.arange(2), np.ones(1, np.int8), np.ones(1), np.ones(1))
     rows: tuple[Any, ...] = (one, one, np.ones((1, 4, 1)), nothing, nothing, np.zeros(1))
@@ -59,7 +60,7 @@ def _recompute() -> None:
 
 
 def warm_groups() -> None:
-    """What makes groups of stored messages, as every reader of whole streams does."""
+    """Run the kernels that make groups, as every reader of whole streams does."""
     messages: dict[str, Message] = {
         "trade": TradeBatch(**_fields(TradeBatch, 0, _TRADE_VALUES)),
         "l2": L2Batch(**_fields(L2Batch, 1, _VALUES)),
@@ -72,7 +73,7 @@ def warm_groups() -> None:
         ]
     )
     if group is None or group.rejected:
-        raise AssertionError("the kernels refuse sound messages")
+        raise AssertionError("the kernels refuse valid messages")
 
 
 def _fields(kind: type[Header], message_no: int, values: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def _fields(kind: type[Header], message_no: int, values: dict[str, Any]) -> dict
 
 
 def main() -> None:
-    """Fill the kernel cache and drop what earlier sources left; called by `make setup`."""
+    """Fill the kernel cache and remove the caches of earlier sources; called by `make setup`."""
     warm()
     for point in sorted(entry_points(group=GROUP)):
         point.load()()

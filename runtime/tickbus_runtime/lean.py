@@ -1,4 +1,4 @@
-"""Imports without what they drag in: each service pays at each start, and memory for good."""
+"""Imports a library without an optional dependency that costs time at start, and memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import cast
 def import_without(hidden: str, name: str) -> ModuleType:
     """Import `name` as if `hidden`, an optional dependency of it, were not installed.
 
-    Where either is already imported there is nothing to save, and nothing is hidden.
+    If either is already imported, nothing can be saved and nothing is hidden.
     """
     if hidden in sys.modules or name in sys.modules:
         return importlib.import_module(name)

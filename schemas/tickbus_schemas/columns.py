@@ -1,7 +1,7 @@
-"""What a field of a message says about itself: written at the field, as its annotation.
+"""Annotations of message fields.
 
-A column is declared once, e.g. `price: F64`. Its type in NumPy, Arrow and JSON Schema, its length,
-its checks and whether a file has nulls in it are read from there.
+A column is declared once, as an annotated field such as `price: F64`. NumPy dtype, Arrow type, JSON
+Schema, length, value checks and nullability are read from the annotation.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ ABSENT = -(2**63)
 
 
 class Width(NamedTuple):
-    """Element of a column: its NumPy code, how often a row has one, and what stands for none."""
+    """A column's element: its NumPy code, how many a row has, and the value for a missing one."""
 
     code: str
     per: str = "rows"
     """rows, rows+1 (offsets of a text), text (its bytes), levels, or rows*depth"""
     absent: float | None = None
-    """the value for "not known" or "not sent", which is null in Parquet; None: always known"""
+    """the value that means "not known" or "not sent" (null in Parquet); None: never missing"""
 
 
 class Codes(NamedTuple):
-    """What the numbers of a field are called. A column holds no others."""
+    """Names of a field's numbers. A column may hold no other number."""
 
     names: dict[int, str]
 
@@ -38,7 +38,7 @@ class Codes(NamedTuple):
 I64: TypeAlias = Annotated[bytes, Width("<i8")]
 I64OrNull: TypeAlias = Annotated[bytes, Width("<i8", absent=ABSENT)]
 I64OrZero: TypeAlias = Annotated[bytes, Width("<i8", absent=0)]
-"""0 is null: times that not every venue sends"""
+"""0 is null: a time that some venues do not send"""
 F64: TypeAlias = Annotated[bytes, Width("<f8")]
 """finite"""
 F64OrNull: TypeAlias = Annotated[bytes, Width("<f8", absent=nan)]

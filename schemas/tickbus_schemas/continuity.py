@@ -38,6 +38,11 @@ class Continuity:
         """the last update applied; ABSENT before the first snapshot and after a gap"""
         self._joined = False
 
+    @property
+    def is_joined(self) -> bool:
+        """Whether an update has followed the last snapshot."""
+        return self._joined
+
     def snapshot(self, update_id: int) -> None:
         """A full book replaces all that went before."""
         self.update_id = update_id

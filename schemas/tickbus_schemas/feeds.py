@@ -1,8 +1,8 @@
-"""The feeds, one row each: what a program must know of a feed and its message does not say itself.
+"""The feeds, one row each, with everything that the message's own fields do not say.
 
-From the rows come subjects, the codec's table of kinds, ingest's columns, the tables and encodings
-of the Parquet files, the lines of `tickbus tail`, and AsyncAPI. A new feed is a message in
-`messages.py`, a row here, and its section in README.md.
+Subjects, the codec's table of kinds, ingest's columns, the tables and encodings of Parquet files,
+the lines of `tickbus tail` and AsyncAPI are derived from the rows. A new feed is a message in
+`messages.py`, a row here, and a section in README.md.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from tickbus_schemas.messages import (
 
 
 class Identity(Enum):
-    """What tells rows of one ticker's feed apart."""
+    """How rows of one ticker's feed are identified."""
 
     NUMBERED = "numbered"
     """each row has the venue's id; whether ids are dense is a property of the venue"""
     LINKED = "linked"
     """each row names the one that it follows: see `continuity`"""
     LATEST = "latest"
-    """a row replaces the one before; a later state makes an earlier one worthless"""
+    """a row replaces the one before; only the newest matters"""
     EVENT = "event"
-    """rows have no id: two that are alike are two"""
+    """rows have no id: two equal rows are two events"""
     PERIOD = "period"
-    """one row for each interval and time; made by us, so it can be made again"""
+    """one row for each interval and time, derived by us"""
 
 
 class Feed(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,19 +62,19 @@ class Feed(msgspec.Struct, frozen=True, kw_only=True):
     """kind of the stream that holds it"""
 
     table: tuple[str, ...] = ()
-    """its own columns in a file, in their order; empty: all those of the message, in theirs"""
+    """its own columns in a file, in order; empty: those of the message, in the message's order"""
     flag_columns: dict[str, int] = {}
-    """columns of a file that say whether one of these bits is set in `flags`"""
+    """bool columns of a file: whether one of these bits is set in `flags`"""
     copies: dict[str, str] = {}
-    """further columns of a file, at its end, and which ones they are again"""
+    """columns at the end of a file that repeat another one: new name to old name"""
     nullable: frozenset[str] = frozenset()
-    """columns that a file allows to be null though they never are: so it was in the first files"""
+    """columns declared nullable in files although they never are: the first files had them so"""
     encodings: dict[str, str] = {}
-    """Parquet encodings that are better here than those of the column's type (decision 6)"""
+    """Parquet encodings, where another one than the type's is smaller (decision 6)"""
     harder: frozenset[str] = frozenset()
-    """columns that are worth a higher level of compression"""
+    """columns compressed at a higher level"""
     smooth: bool = False
-    """its numbers hardly repeat: a dictionary would be longer than the values"""
+    """its numbers hardly repeat, so that a dictionary would be larger than the values"""
 
 
 PLAIN, DELTA_TEXT = "PLAIN", "DELTA_BYTE_ARRAY"
@@ -109,8 +109,7 @@ FEEDS: tuple[Feed, ...] = (
             "flags",
         ),
         flag_columns={"is_snapshot": _ANY_SNAPSHOT},
-        # A packet's value stands in each of its levels: plain bytes under zstd cost a third less
-        # than deltas.
+        # Each level repeats its packet's values: plain bytes under zstd are a third smaller.
         encodings=dict.fromkeys(
             ("rcv_timestamp", "packet_id", "prev_update_id", "update_id"), PLAIN
         ),
@@ -123,7 +122,7 @@ FEEDS: tuple[Feed, ...] = (
         noun="quote",
         shown=_QUOTES,
         table=("bid_px", "bid_sz", "ask_px", "ask_sz", "update_id", "engine_timestamp", "flags"),
-        encodings={"bid_sz": PLAIN, "ask_sz": PLAIN},  # they repeat the one before
+        encodings={"bid_sz": PLAIN, "ask_sz": PLAIN},  # sizes often repeat from row to row
         harder=frozenset({"bid_sz", "ask_sz", "timestamp", "engine_timestamp"}),
     ),
     Feed(
@@ -225,9 +224,9 @@ FEEDS: tuple[Feed, ...] = (
 )
 
 RAW = tuple(feed.name for feed in FEEDS if feed.stream == "md")
-"""What ingest publishes, in the order of their type numbers."""
+"""Feeds that ingest publishes, in order of their type numbers."""
 DERIVED = tuple(feed.name for feed in FEEDS if feed.stream != "md")
-"""Each has a kind of stream of its own, of the same name."""
+"""Feeds that folds publish; each has its own kind of stream, of the same name."""
 OF_NAME = {feed.name: feed for feed in FEEDS}
 OF_KIND = {feed.kind: feed for feed in FEEDS}
 OF_HEAD: dict[str, type[Header]] = {"fence": Fence, "clock": Clock, "dlq": DeadLetter}

@@ -175,7 +175,7 @@ class InstrumentKind(IntEnum):
 
 
 class InstrumentStatus(IntEnum):
-    """Whether it is traded; the venue's own word stands beside it."""
+    """Whether an instrument is traded; `venue_status` has the venue's own word."""
 
     UNKNOWN = 0
     TRADING = 1
@@ -186,7 +186,7 @@ class InstrumentStatus(IntEnum):
 
 
 class OptionType(IntEnum):
-    """Which right an option gives."""
+    """Right that an option gives."""
 
     NONE = 0
     CALL = 1
@@ -215,7 +215,7 @@ class Header(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     codes: ClassVar[dict[str, Codes]] = {}
     """what the numbers of a field or column are called"""
     bits: ClassVar[dict[str, type[IntFlag]]] = {}
-    """what the bits of a column mean; one that is not there is a later one"""
+    """what the bits of a column mean; a reader ignores a bit that it does not know"""
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
@@ -295,9 +295,9 @@ class TickerBatch(Header, tag=4, frozen=True, kw_only=True):
 
 
 class DerivativeBatch(Header, tag=5, frozen=True, kw_only=True):
-    """What holds for one derivative: prices that it is settled by, funding, open interest.
+    """Mark, index, funding and open interest of one derivative.
 
-    Venues send parts of it; a row has all that is known, `fields` says what is new in it.
+    A row has every value known so far; `fields` says which of them its own frame sent.
     """
 
     timestamp: I64
@@ -319,7 +319,7 @@ class DerivativeBatch(Header, tag=5, frozen=True, kw_only=True):
 
 
 class LiquidationBatch(Header, tag=6, frozen=True, kw_only=True):
-    """Forced orders of one ticker, a row an order."""
+    """Liquidations of one ticker, a row an order."""
 
     timestamp: I64
     engine_timestamp: I64OrZero
@@ -335,7 +335,7 @@ class LiquidationBatch(Header, tag=6, frozen=True, kw_only=True):
 
 
 class Instrument(Header, tag=7, frozen=True, kw_only=True):
-    """What the venue says of one ticker, whole; a message each time that something has changed."""
+    """The venue's description of one ticker; one message for each change."""
 
     timestamp: Int64
     rcv_timestamp: Int64

@@ -280,6 +280,10 @@ class Dialect(ABC):
         """The frame of a liquidation; empty: the venue does not publish them."""
         return b""
 
+    def polled(self, kind: str, event: Derivative) -> bytes | None:
+        """The answer to a REST request of this kind; None: there is none."""
+        return None
+
     def family_of(self, feed: str) -> str:
         """The family that carries a feed; "" where none does."""
         return next((f for f, feeds in self.feeds.items() if feed in feeds.split()), "")

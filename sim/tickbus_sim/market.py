@@ -101,8 +101,10 @@ class Market:
 
     @property
     def feeds(self) -> list[str]:
-        """Our feeds that one is shown unless others are asked for."""
-        return ["trade", "l2", "bbo"]
+        """Our feeds that the venue sends."""
+        told = " ".join(self.dialect.feeds.values()).split()
+        plain = [feed for feed in told if ":" not in feed]
+        return [*dict.fromkeys(plain), "instrument"]
 
     def open(self, start_ms: int) -> None:
         """Sets the opening time, before the first `advance`."""
@@ -143,6 +145,13 @@ class Market:
         ticker = self._of(symbol)
         book = ticker.now() if self.dialect.books is Books.PULLED else ticker.shown
         return self.dialect.write_body(symbol, book, levels)
+
+    def polled(self, kind: str, symbol: str) -> bytes | None:
+        """The answer to a REST request that asks for what no channel carries."""
+        of_ticker = [one for one in self._tickers if one.instrument.ticker == symbol]
+        if not of_ticker or of_ticker[0].derivative is None:
+            return None
+        return self.dialect.polled(kind, of_ticker[0].derivative)
 
     def book(self, symbol: str) -> NaiveBook:
         """The book as the last update left it."""
@@ -248,6 +257,8 @@ class _Ticker:
         self._changes = 0
         self._change_ns = 0
         self._day = _Day(listed)
+        self.derivative: Derivative | None = None
+        """as told last"""
         self.shown = self.now()
         """the book as the last update left it, as deep as the venue shows it"""
         self._shown_ticks = self._ladder.top(dialect.depth)
@@ -355,14 +366,12 @@ class _Ticker:
         )
         last = listed.price_text(day.last_ticks)
         mark, index = listed.price_text(round(self._fair)), listed.price_text(round(self._fair) + 1)
-        return [
-            Statistics(listed.ticker, last, *day.texts(), *best, ms),
-            Derivative(
-                listed.ticker, mark, index, last, "0.0001",
-                (ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS,
-                listed.qty_text(1_000_000 + day.trades), "12345678.5", ms,
-            ),
-        ]  # fmt: skip
+        self.derivative = Derivative(
+            listed.ticker, mark, index, last, "0.0001",
+            (ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS,
+            listed.qty_text(1_000_000 + day.trades), "12345678.5", ms,
+        )  # fmt: skip
+        return [Statistics(listed.ticker, last, *day.texts(), *best, ms), self.derivative]
 
     def _venue_ms(self, time_ns: int) -> int:
         return self._shared.start_ms + time_ns // 1_000_000

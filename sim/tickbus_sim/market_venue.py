@@ -10,7 +10,7 @@ from typing import IO, Any
 import msgspec
 
 from tickbus_sim.capture import Body
-from tickbus_sim.dialect import Books, Listing, Topic
+from tickbus_sim.dialect import Books, Listing, Resource, Topic
 from tickbus_sim.events import as_facts
 from tickbus_sim.faults import Faults
 from tickbus_sim.market import Market
@@ -103,6 +103,11 @@ class MarketVenue(Venue):
             fact = Body(self._number, "book", symbol, received_ns, body.text)
             await asyncio.sleep(self._faults.snapshot_delay_s(fact))
         return body, self._tickets
+
+    def other(self, resource: Resource) -> RestBody | None:
+        known = super().other(resource)
+        text = None if known else self._market.polled(resource.kind, resource.symbol)
+        return known if text is None else RestBody(text, self.now_ns(), is_own=True)
 
     def settle(self, ticket: int, symbol: str, *, reached: bool) -> None:
         self._bodies += reached

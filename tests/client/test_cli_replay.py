@@ -155,7 +155,7 @@ async def test_speed_keeps_the_distances_of_receipt(
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--from", "1m", "--to", "5m"], "lies behind"),
+        (["--from", "1m", "--to", "5m"], "is after --to"),
         (["--from", "1m", "--speed", "0"], "'0' is no speed"),
         (["--from", "1m", "--into", "test"], "replay.<job>"),
         (["--from", "1m", "--into", "replay.*"], "replay.<job>"),

@@ -57,7 +57,7 @@ async def test_an_empty_server_says_what_makes_streams(
     nats_server: EmbeddedServer,
 ) -> None:
     code, lines, _ = await finished(nats_server, "streams")
-    assert (code, lines) == (0, ["no streams: 'tickbus up' or 'tickbus init' makes them"])
+    assert (code, lines) == (0, ["no streams: 'tickbus up' or 'tickbus init' creates them"])
 
 
 async def test_more_streams_and_consumers_than_a_page_holds_are_all_listed(

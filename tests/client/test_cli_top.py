@@ -147,7 +147,7 @@ async def test_once_prints_plain_tables_where_there_is_no_terminal(
     assert (code, err) == (0, "")
     assert "0 messages/s" in lines[0]
     assert lines[2].split() == ["stream", "messages", "bytes", "use", "readers", "pending"]
-    assert lines[-2] == "nothing has come yet: is an ingest running, and do the streams republish?"
+    assert lines[-2] == "no messages yet: is an ingest running, and do the streams republish?"
     assert "\x1b" not in "".join(lines)
 
 

@@ -75,6 +75,11 @@ def assert_same(book: OrderBook, naive: Naive) -> None:
         bid_px, bid_sz, ask_px, ask_sz = (column.tolist() for column in book.top(n))
         assert list(zip(bid_px, bid_sz, strict=True)) == bids[:n]
         assert list(zip(ask_px, ask_sz, strict=True)) == asks[:n]
+        deeper = [(1, price) for price, _ in bids[n:]] + [(-1, price) for price, _ in asks[n:]]
+        found = book.deeper_than(n)
+        assert found is not None or not deeper
+        columns = () if found is None else (column.tolist() for column in found)
+        assert list(zip(*columns, strict=True)) == deeper
     best = [*(bids[0] if bids else (math.nan,) * 2), *(asks[0] if asks else (math.nan,) * 2)]
     np.testing.assert_array_equal(book.best(), best)
     assert book.crossed == bool(bids and asks and bids[0][0] >= asks[0][0])

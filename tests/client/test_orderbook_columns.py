@@ -37,7 +37,7 @@ def test_kernel_refuses_levels_that_were_not_reserved() -> None:
     book = kernel.new()
     side, price = np.ones(5_000, np.int8), np.arange(5_000, dtype=np.float64)
     assert not kernel.has_room(book, side, price, 0, 5_000)
-    with pytest.raises(IndexError, match="not reserved"):
+    with pytest.raises(IndexError, match="no room was reserved"):
         kernel.apply(book, side, price, price, np.empty(5_000, np.int8), 0, 5_000)
 
 

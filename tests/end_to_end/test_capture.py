@@ -36,7 +36,10 @@ def test_every_packet_of_a_capture_is_in_the_files(up: Any, captures: Path, name
     result = run.finish()
     assert_right(run.data, captures, name)
     lines = [frame["dir"] for frame in oracle.frames(capture)]
-    assert result["frames"] == lines.count("in") + lines.count("http")
+    others = sum(result["left_out"].values())
+    assert result["frames"] + others == lines.count("in") + lines.count("http")
+    assert sum(result["fates"].values()) == result["frames_websocket"]
+    assert result["accounted"]
     assert result["gaps"] == 0
     assert result["rejects"] == 0
     for feed, count in result["rows"].items():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tickbus_ingest.buffer import Failed
 from tickbus_ingest.session.book_rules import SnapshotRule, State
 from tickbus_ingest.session.tables import Flush
 from tickbus_ingest.venue.contract import Get
+from tickbus_ingest.wire.buffer import Failed
 from tickbus_schemas.messages import ABSENT, Action, BboBatch, L2Batch, L2Flag, StatusKind
 
 from tests.ingest import wire
@@ -196,6 +196,47 @@ def test_a_predecessors_updates_are_never_published_again() -> None:
     assert links(script) == [(ABSENT, 111), (99, 112)]
     (gap,) = script.statuses(StatusKind.GAP)
     assert (gap.from_id, gap.to_id) == (110, 111)
+
+
+def test_updates_that_a_predecessor_stored_are_stale_and_ask_for_a_book_all_the_same() -> None:
+    script = Transcript(epoch=2)
+    script.session.books[0].resume(110, T0_US + 10 * US)
+    script.say(depth(91, 99, 90, 0), depth(100, 110, 99, 10))
+    assert script.fates["stale", "l2"] == 2
+    assert script.wanted == ["BTCUSDT"]
+    script.wait(9, settle=True)
+    assert script.messages == []
+    assert not script.session.books[0].never_had_a_snapshot
+
+
+def test_lower_ids_at_a_later_time_are_no_updates_that_were_stored() -> None:
+    script = Transcript(epoch=2)
+    script.session.books[0].resume(110, T0_US + 10 * US)
+    script.say(depth(1, 9, 0, 20), depth(10, 20, 9, 30)).answer(book(9, 20))
+    assert links(script) == [(ABSENT, 9), (0, 9), (9, 20)]
+
+
+def test_a_book_is_asked_for_again_when_so_much_of_the_venues_time_has_passed() -> None:
+    script = Transcript().say(depth(100, 110, 99, 10), depth(111, 115, 110, 20))
+    script.wait(0.01)
+    assert script.wanted == ["BTCUSDT"]
+    script.answer(book(50, 5))
+    for n in range(20):  # a hundred ms of the venue's in no time of ours
+        script.say(depth(116 + n, 116 + n, 115 + n, 120 + 100 * n)).wait(0)
+    assert len(script.wanted) == 2
+
+
+def test_books_that_wait_at_the_end_of_the_input_ask_once_more() -> None:
+    script = Transcript().say(depth(100, 110, 99, 10), depth(111, 115, 110, 20))
+    script.answer(book(50, 5))
+    out = Flush()
+    script.session.ask_last(out)
+    assert out.snapshots_wanted == [0]
+    again = Flush()
+    script.session.ask_last(again)
+    assert again.snapshots_wanted == []
+    script.answer(book(116, 20)).wait(0, settle=True)
+    assert links(script) == [(ABSENT, 116)]
 
 
 @pytest.mark.parametrize(("snapshot_id", "prev"), [(110, 90), (112, 110)])

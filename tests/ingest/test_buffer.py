@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus_ingest.buffer import Buffer, Connected, Frames, Overflow
-from tickbus_ingest.capture_times import strip_times
+from tickbus_ingest.venue.contract import Line, Route
+from tickbus_ingest.wire.buffer import Buffer, Connected, Frames, Overflow
+from tickbus_ingest.wire.capture_times import strip_times
+
+
+def connected(number: int) -> Connected:
+    return Connected(Line(number, Route("", ())), number)
 
 
 def fill(buffer: Buffer, *frames: bytes) -> None:
@@ -27,7 +32,7 @@ async def test_frames_come_out_in_order_and_in_the_sizes_asked_for() -> None:
 
 async def test_a_notice_keeps_its_place_among_the_frames() -> None:
     buffer = Buffer(100, 1000)
-    one, other = Connected(0, 1), Connected(1, 2)
+    one, other = connected(0), connected(1)
     buffer.notice(one)
     fill(buffer, b"a", b"b")
     buffer.notice(other)
@@ -48,7 +53,7 @@ async def test_whatever_is_put_in_comes_out_in_order(items: list[bytes | None], 
     expected: list[object] = []
     for n, item in enumerate(items):
         if item is None:
-            notice = Connected(n, n)
+            notice = connected(n)
             buffer.notice(notice)
             expected.append(notice)
         else:

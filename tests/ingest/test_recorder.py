@@ -12,9 +12,9 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus_ingest.buffer import Frames
-from tickbus_ingest.raw_lines import encode_frames, one_line
-from tickbus_ingest.recorder import QUEUE_BYTES_MAX, Recorder
+from tickbus_ingest.wire.buffer import Frames
+from tickbus_ingest.wire.raw_lines import encode_frames, one_line
+from tickbus_ingest.wire.recorder import QUEUE_BYTES_MAX, Recorder
 from tickbus_schemas.errors import Fatal
 
 

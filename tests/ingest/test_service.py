@@ -89,10 +89,11 @@ class Ingest:
             "TICKBUS_NATS__PASSWORD_FILE": str(password),
             "TICKBUS_INGEST__EXCHANGE": facts["exchange"],
             "TICKBUS_INGEST__TICKERS": ",".join(facts["tickers"]),
-            "TICKBUS_INGEST__CHANNELS": ",".join(facts["channels"]),
+            "TICKBUS_INGEST__FEEDS": ",".join(facts["feeds"]),
             "TICKBUS_INGEST__WS_URL": facts["ws"],
             "TICKBUS_INGEST__REST_URL": facts["rest"],
             "TICKBUS_INGEST__STOP_AT_END": "true",
+            "TICKBUS_INGEST__LIMITS": "false",
             "TICKBUS_TELEMETRY__LOG_LEVEL": "error",
         }
         values |= {f"TICKBUS_INGEST__{name.upper()}": value for name, value in settings.items()}
@@ -190,11 +191,13 @@ async def test_a_capture_is_stored_whole_and_the_run_ends_by_itself(
     lines = recorded_lines(tmp_path / "data")
     frames = [line["data"] for line in lines if line["dir"] == "in"]
     sent = [line["data"] for line in wire.recorded(Path(capture(captures))) if line["dir"] == "in"]
-    assert sorted(frame for frame in frames if '"result"' not in frame) == sorted(sent)
+    asked_for = [frame for frame in sent if "@kline" not in frame]
+    assert sorted(frame for frame in frames if '"result"' not in frame) == sorted(asked_for)
     assert sum(line["dir"] == "http" for line in lines) == 5
     assert sum(line["dir"] == "connect" for line in lines) == 2
     with sim("--capture", str(tmp_path / "data" / "_raw" / "binance_usdm")) as again:
-        assert again.facts["frames"] == venue.facts["frames"] + 2  # the answers to us
+        assert again.facts["frames"] == len(asked_for)
+        assert again.facts["control_frames"] == 2  # the answers to us
         assert again.facts["rest_bodies"] == venue.facts["rest_bodies"] + 1  # the instruments
         assert set(again.facts["tickers"]) == set(venue.facts["tickers"])
 
@@ -336,8 +339,8 @@ async def test_capture_times_become_receive_times(
     ("settings", "says"),
     [
         ({"tickers": "SUSHIUSD"}, "does not list 'SUSHIUSD': did you mean SUSHIUSDT"),
-        ({"channels": "trades"}, "has no 'trades'"),
-        ({"exchange": "okx"}, "no ingest for exchange 'okx' yet"),
+        ({"feeds": "trades"}, "has no trades: choose among"),
+        ({"exchange": "bitget"}, "no ingest for exchange"),
     ],
 )
 async def test_a_mistake_ends_with_one_line(

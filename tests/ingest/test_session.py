@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tickbus_ingest.buffer import Connected, Disconnected, Overflow
 from tickbus_ingest.venue.contract import Line
+from tickbus_ingest.wire.buffer import Connected, Disconnected, Overflow
 from tickbus_schemas.messages import (
     ABSENT,
     BboBatch,
@@ -243,3 +243,32 @@ def test_a_status_never_lacks_a_time() -> None:
     (status,) = script.statuses(StatusKind.CONNECTED)
     assert (status.timestamp, status.rcv_timestamp) == (T0_US, T0_US)
     assert status.from_id == ABSENT
+
+
+def gaps_of(script: Transcript) -> dict[str, tuple[int, int, int]]:
+    """By feed: ids and time before the gap."""
+    found = script.statuses(StatusKind.GAP)
+    assert len({gap.feed for gap in found}) == len(found)
+    return {gap.feed: (gap.from_id, gap.to_id, gap.from_timestamp) for gap in found}
+
+
+def test_who_was_connected_and_stored_nothing_leaves_a_gap_of_every_feed() -> None:
+    script = Transcript(epoch=2)
+    script.session.resume_connected(0, T0_US - 7, ["trade", "l2", "bbo"])
+    script.say(trade(5, 1), quote(40, 2), trade(6, 3), quote(41, 4))
+    script.say(depth(91, 99, 90, 0), depth(100, 110, 99, 10)).answer(wire.book(105, 5))
+    assert gaps_of(script) == {
+        "trade": (ABSENT, 5, T0_US - 7),
+        "bbo": (ABSENT, 40, T0_US - 7),
+        "l2": (ABSENT, 105, T0_US - 7),
+    }
+    assert sum(script.counts["gaps", feed] for feed in ("trade", "l2", "bbo")) == 3
+    assert trade_ids(script.messages) == ["5", "6"]
+
+
+def test_a_feed_that_was_stored_goes_on_behind_its_last_row() -> None:
+    script = Transcript(epoch=2)
+    script.session.trades.resume(0, 4, T0_US)
+    script.session.resume_connected(0, T0_US - 7, ["bbo"])
+    script.say(trade(5, 1), quote(40, 2))
+    assert set(gaps_of(script)) == {"bbo"}

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tickbus_ingest.buffer import Body, BufferNotice, Connected, Frames
 from tickbus_ingest.exchanges import load
 from tickbus_ingest.publish.messages import Messages
 from tickbus_ingest.session.book_rules import SnapshotRule
@@ -18,6 +17,7 @@ from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
 from tickbus_ingest.venue.contract import Get, Line
 from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.wire.buffer import Body, BufferNotice, Connected, Frames
 from tickbus_schemas import codec
 from tickbus_schemas.messages import Clock, L2Batch, L2Flag, Message, Status, TradeBatch
 

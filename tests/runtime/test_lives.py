@@ -11,7 +11,7 @@ import pytest
 from tickbus.lake.manifest import DataFile
 from tickbus_runtime.local.lives import Lives, split_labels
 from tickbus_runtime.local.progress import Progress
-from tickbus_runtime.local.run_report import run_report, summary
+from tickbus_runtime.local.run_report import run_report, shortcomings, summary
 from tickbus_runtime.telemetry.metrics import Telemetry
 
 
@@ -104,6 +104,46 @@ def test_the_report_counts_frames_rows_and_time_and_is_json() -> None:
     assert "11 frames (9 WebSocket, 2 REST) in 21.50 s, 2 gaps, 4 rejects" in text
     assert "706 rows in 3 files" in text
     assert "1 restart(s)" in text
+
+
+def report(*lives_of_ingest: dict[str, Any]) -> dict[str, Any]:
+    lives = Lives()
+    for life in lives_of_ingest:
+        lives.update(life)
+    return run_report(
+        lives, [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0
+    )
+
+
+def test_the_report_says_what_became_of_every_frame() -> None:
+    one = {"received": 10, "published": 5, "ignored": 2, "control": 3}
+    other = {"received": 7, "published": 6, "waiting": 1}
+    result = report(
+        ingest_life(10, 10, 5, 1) | {"frames": one, "refusals": {"not\x1b JSON": 2}},
+        ingest_life(11, 7, 6, 1) | {"frames": other, "refusals": {"not\x1b JSON": 1}},
+    )
+    # Two control frames answer requests of ours.
+    assert result["fates"] == {"published": 11, "ignored": 2, "control": 1, "waiting": 1}
+    assert result["accounted"]
+    assert sum(result["fates"].values()) == result["frames_websocket"]
+    text = "\n".join(summary(result))
+    assert "frames: 11 published + 2 ignored + 1 control + 1 waiting" in text
+    assert "refused 3 times: not\\x1b JSON" in text
+    assert shortcomings(result) == []
+
+
+def test_frames_that_do_not_add_up_are_a_shortcoming() -> None:
+    wrong = {"received": 10, "published": 5}
+    result = report(ingest_life(10, 10, 5, 1) | {"frames": wrong})
+    assert not result["accounted"]
+    assert "do not add up" in shortcomings(result)[0]
+
+
+def test_a_book_that_never_had_a_snapshot_is_a_shortcoming() -> None:
+    result = report(status("ingest", 1, 1.0, books_without_snapshot={"BTCUSDT": 600}))
+    (line,) = shortcomings(result)
+    assert line == "600 updates of BTCUSDT are not stored: their book had no snapshot"
+    assert line in summary(result)
 
 
 def test_without_the_services_own_times_the_supervisors_are_taken() -> None:

@@ -46,7 +46,7 @@ async def test_files_with_the_password_are_private(nats_server: EmbeddedServer) 
 
 
 async def test_nobody_enters_without_the_password(nats_server: EmbeddedServer) -> None:
-    with pytest.raises(Fatal, match="turns us away"):
+    with pytest.raises(Fatal, match="refuses the login"):
         await connect(nats_server.url, user="tickbus", password="wrong")
 
 

@@ -12,6 +12,7 @@ from nats.js.api import DiscardPolicy, StreamConfig
 from nats.js.client import JetStreamContext
 from tickbus.log.connection import Connection
 from tickbus.log.reader import Reader
+from tickbus_runtime.bus.fence_check import FenceCheck, Fenced
 from tickbus_runtime.bus.in_flight import Outgoing
 from tickbus_runtime.bus.publisher import Publisher
 from tickbus_runtime.local.nats_server import EmbeddedServer
@@ -81,6 +82,28 @@ async def test_headers_travel_with_the_message(js: JetStreamContext, publisher: 
     await publisher.flush([Outgoing("s.a", b"", "id", {"In-Seq": "7.0"})])
     stored = await js.get_msg("S", 1)
     assert stored.headers == {"Nats-Msg-Id": "id", "In-Seq": "7.0"}
+
+
+async def test_once_another_fence_is_written_nothing_more_is_stored(
+    bus: Connection, js: JetStreamContext
+) -> None:
+    first = await js.publish("s.fence", b"first")
+    publisher = Publisher(bus, fence=FenceCheck("s.fence", first.seq))
+    await publisher.flush([Outgoing("s.1", b"1", "one"), Outgoing("s.2", b"2", "two")])
+    await js.publish("s.fence", b"second")
+    with pytest.raises(Fenced, match="another publisher has taken this shard over"):
+        await publisher.flush([Outgoing("s.1", b"3", "three"), Outgoing("s.2", b"4", "four")])
+    await publisher.close()
+    state = (await js.stream_info("S")).state
+    assert state.messages == 4
+    assert (await js.get_msg("S", state.last_seq)).data == b"second"
+
+
+async def test_without_a_check_messages_have_no_header_of_it(
+    js: JetStreamContext, publisher: Publisher
+) -> None:
+    await publisher.flush([Outgoing("s.1", b"1", "one")])
+    assert (await js.get_msg("S", 1)).headers == {"Nats-Msg-Id": "one"}
 
 
 @pytest.mark.parametrize("subject", ["s.*", "s.>", "s.a b", "s..a", "", "s.\r\nPING"])

@@ -52,6 +52,15 @@ def test_each_answer_has_one_meaning(
     assert (judged.verdict, judged.seq, judged.code) == (verdict, seq, code)
 
 
+def test_a_wrong_last_sequence_means_fenced_where_the_fence_is_checked() -> None:
+    payload = json.dumps(_error(10071)).encode()
+    assert judge_answer(None, payload).verdict is PublishVerdict.LOOK
+    judgement = judge_answer(None, payload, fenced=True)
+    assert (judgement.verdict, judgement.code) == (PublishVerdict.FENCED, 10071)
+    full = json.dumps(_error(10077, 503)).encode()
+    assert judge_answer(None, full, fenced=True).verdict is PublishVerdict.AGAIN
+
+
 def test_nobody_listening_means_again() -> None:
     judged = judge_answer(b"NATS/1.0 503\r\n\r\n", b"")
     assert (judged.verdict, judged.code) == (PublishVerdict.AGAIN, NO_RESPONDERS)

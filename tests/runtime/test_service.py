@@ -155,7 +155,7 @@ def test_wrong_credentials_are_fatal_and_are_not_shown(
     code, log = start(DRAINS, **bus_settings).left()
     assert code == 1
     assert log[-1]["fatal"] is True
-    assert "turns us away" in log[-1]["event"]
+    assert "refuses the login" in log[-1]["event"]
     assert "wrong-secret" not in str(log)
 
 

@@ -52,6 +52,15 @@ def test_lists_come_with_commas_or_as_json() -> None:
     assert load(None, {"TICKBUS_INGEST__TICKERS": '["A,1"]'}).ingest.tickers == ["A,1"]
 
 
+def test_a_setting_that_is_gone_says_what_to_do_instead(tmp_path: Path) -> None:
+    config = write(tmp_path, '[ingest]\nchannels = ["trade"]\n')
+    (line,) = mistakes(config)
+    assert line.startswith("ingest.channels (")
+    assert "name feeds in ingest.feeds" in line
+    (line,) = mistakes(None, {"TICKBUS_INGEST__CHANNELS": "trade"})
+    assert "TICKBUS_INGEST__CHANNELS" in line
+
+
 def test_sizes_may_have_units(tmp_path: Path) -> None:
     config = write(tmp_path, '[nats]\nmax_bytes = "3 GiB"\n')
     assert load(config, {}).nats.max_bytes == 3 * 1024**3

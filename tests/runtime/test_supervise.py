@@ -98,7 +98,7 @@ async def test_a_child_that_is_killed_comes_back(stage: Stage) -> None:
     await stage.until_printed("book", 2)
     assert child.pid not in (None, first)
     assert child.starts == 2
-    assert stage.said == ["book was killed by SIGKILL: started again"]
+    assert stage.said == ["book was killed by SIGKILL: restarted"]
     assert not stage.supervisor.failed.done()
 
 
@@ -176,7 +176,7 @@ async def test_a_child_that_does_not_listen_is_killed(stage: Stage) -> None:
     await stage.until_printed("deaf", 1)
     await stage.supervisor.stop(["deaf"], patience_s=0.2)
     assert child.pid is None
-    assert stage.said == ["deaf does not stop: killed"]
+    assert stage.said == ["deaf did not stop in time: killed"]
 
 
 @pytest.mark.connected

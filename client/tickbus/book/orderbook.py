@@ -23,14 +23,14 @@ class Applied:
     action: I8
     """NEW, UPDATE or DELETE of each level"""
     broken: int
-    """packets that did not follow the book and were left out"""
+    """packets that did not follow the book and were skipped"""
 
 
 class OrderBook:
     """Absolute sizes in, sorted levels out; prices are doubles and compared as such.
 
-    `valid` is False until a snapshot is complete and after an update that does not follow: a
-    broken book shows what it had, and says so.
+    `valid` is False until a snapshot is complete, and after an update that does not follow. The
+    levels of an invalid book are those of its last valid state.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class OrderBook:
     def apply(self, side: I8, price: F64, qty: F64) -> I8:
         """Set levels to absolute sizes, 0 removes; what each did: NEW, UPDATE or DELETE.
 
-        side: i8[n] BID 1 or ASK -1; price, qty: f64[n], finite. Links are the caller's business.
+        side: i8[n] BID 1 or ASK -1; price, qty: f64[n], finite. The caller checks links.
         TypeError for columns of other types: their bits would be read as prices.
         """
         if side.dtype is not _I1 or price.dtype is not _F8 or qty.dtype is not _F8:
@@ -63,7 +63,7 @@ class OrderBook:
         return action
 
     def apply_batch(self, message: L2Batch) -> Applied:
-        """Fold the packets of a message in, snapshots and links respected."""
+        """Apply the packets of a message; snapshots and links are respected."""
         column = np.frombuffer
         side = column(message.side, "<i1")
         action = column(message.action, "<i1").copy()
@@ -95,13 +95,26 @@ class OrderBook:
         return kernel.best(self._book)
 
     def top(self, n: int) -> tuple[F64, F64, F64, F64]:
-        """The best n levels: bid prices and sizes, ask prices and sizes; fewer where there are."""
+        """The best n levels (or all, if fewer): bid prices and sizes, ask prices and sizes."""
         columns: list[F64] = []
         for side in (1, -1):
             price, size = np.empty(n), np.empty(n)
             found = kernel.top(self._book, side, price, size)
             columns += [price[:found], size[:found]]
         return columns[0], columns[1], columns[2], columns[3]
+
+    def deeper_than(self, n: int) -> tuple[I8, F64] | None:
+        """Side and price of the levels behind the best n of each side; None where there are none.
+
+        Bids first, the better ones of a side first. For books of venues that keep n levels and do
+        not say which ones they drop.
+        """
+        count = kernel.count_behind(self._book, n)
+        if not count:
+            return None
+        side, price = np.empty(count, np.int8), np.empty(count)
+        kernel.behind(self._book, n, side, price)
+        return side, price
 
     def depth(self, bps: float) -> tuple[float, float]:
         """Size within `bps` basis points of the mid: bids, asks; NaN unless both sides exist."""
@@ -132,7 +145,7 @@ class OrderBook:
 
     @property
     def unknown_deletes(self) -> int:
-        """Removals of prices that were not there, since the book was emptied; normal at venues."""
+        """Removals of unknown prices since the book was emptied; venues send them normally."""
         return kernel.unknown_deletes(self._book)
 
     def dump(self) -> bytes:

@@ -1,4 +1,4 @@
-"""`tickbus <command>`: finds the command, runs it, and turns what went wrong into one line.
+"""`tickbus <command>`: finds the command, runs it, and reports an error in one line.
 
 A command is an entry point of the group `tickbus.commands` in any installed distribution: a module
 (or object) with `help: str`, `configure(parser)` and `run(args) -> int`. Its module is imported
@@ -50,8 +50,8 @@ class Command(Protocol):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command named by `arguments` (default: the process's own); the exit code.
 
-    Our errors end in one line on stderr and code 1, wrong usage in 2, Ctrl-C in 130, a reader of
-    our output that went away in 141 (as SIGPIPE would).
+    Our errors give one line on stderr and code 1, wrong usage 2, Ctrl-C 130, and a closed output
+    pipe 141 (as SIGPIPE would).
     """
     try:
         code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
@@ -165,7 +165,7 @@ def _source(module: str) -> Path | None:
 
 
 def _unknown(name: str, commands: dict[str, EntryPoint]) -> str:
-    from difflib import get_close_matches  # only a mistake pays for it
+    from difflib import get_close_matches  # imported only after a mistake
 
     near = get_close_matches(name, commands, n=1)
     remedy = f"did you mean {near[0]!r}?" if near else "'tickbus --help' lists them"

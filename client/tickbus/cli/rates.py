@@ -1,4 +1,4 @@
-"""What flows over the bus: counts per subject since the last look. No I/O."""
+"""Traffic on the bus: counts per subject since the last measurement. No I/O."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Flow(NamedTuple):
     rows_per_s: float
     bytes_per_s: float
     timestamp: int | None
-    """venue time of the last row, us UTC; None when nothing readable came yet"""
+    """venue time of the last row, us UTC; None before the first readable message"""
     lag_ms: float | None
     """from the receipt of its frame to its arrival here, of the last message"""
     rejects: int
@@ -37,7 +37,7 @@ class _Tally:
 
 
 class Rates:
-    """Counts messages; the last times of a subject stay when it falls silent."""
+    """Counts messages; a silent subject keeps its last times."""
 
     def __init__(self) -> None:
         self._tallies: dict[str, _Tally] = {}

@@ -28,7 +28,7 @@ from tickbus.cli import text
 
 
 def line(seq: int, subject: str, message: Message) -> str:
-    """`#<sequence> <venue time> <subject>  <what is in it>`; of a batch its last row."""
+    """`#<sequence> <venue time> <subject>  <summary>`; for a batch its last row."""
     return f"#{seq} {_clock(_last(message, 'timestamp'))} {subject}  {_summary(message)}"
 
 
@@ -65,7 +65,7 @@ def _json(value: dict[str, Any]) -> str:
 
 
 def _last(message: Header, name: str) -> Any:
-    """The value in the last row: a line must not cost a look at every row."""
+    """The value in the last row, without decoding the others."""
     value = getattr(message, name)
     width = message.columns.get(name)
     if width is not None:

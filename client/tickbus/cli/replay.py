@@ -1,4 +1,4 @@
-"""`tickbus replay`: what was stored between two times, printed or published again, at a pace."""
+"""`tickbus replay`: prints or republishes what was stored between two times, at a chosen pace."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tickbus.log.stored import Stored, header
 help = "print or publish again what was stored between two times, at any speed"
 
 SHORTEST_WAIT_S = 0.001
-"""Waits below this would cost more than they are worth."""
+"""Shorter waits are skipped: they would cost more than they are worth."""
 
 EXAMPLES = f"""\
 examples:
@@ -88,13 +88,13 @@ def run(args: argparse.Namespace) -> int:
     """Replay and end."""
     args.end = args.end or datetime.now(UTC)
     if args.start > args.end:
-        args.usage_error(f"--from ({args.start}) lies behind --to ({args.end})")
+        args.usage_error(f"--from ({args.start}) is after --to ({args.end})")
     asyncio.run(_replay(args))
     return 0
 
 
 class Pace:
-    """When a message is due: as far behind the first one as it was received behind it."""
+    """When a message is due: as long after the first one as it was received after it."""
 
     def __init__(self, speed: float) -> None:
         self._speed = speed
@@ -164,14 +164,14 @@ class Printer:
         self._lines += lines_of(stored, self._by_row, self._as_json)
 
     def flush(self) -> None:
-        """Nothing is held back any longer."""
+        """Release everything that is held back."""
         sys.stdout.write("".join(f"{line}\n" for line in self._lines))
         sys.stdout.flush()
         self._lines = []
 
 
 class Forwarder:
-    """Publishes messages again, unchanged, with the headers of the server's own `live.` repeats."""
+    """Republishes messages unchanged, with the headers that the server adds on `live.`."""
 
     def __init__(self, nc: Connection, prefix: str) -> None:
         self._nc, self._prefix = nc, prefix

@@ -1,4 +1,4 @@
-"""Where the commands get messages from: streams from a place on, or what is live."""
+"""Where the commands get messages from: streams, from a given start, or live subjects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tickbus.log.stored import Stored, header
 from tickbus.log.wire import Messages
 
 MAX_WAITING = 100_000
-"""Messages that a live listener keeps for a slow terminal before it leaves some out."""
+"""Messages that a live listener buffers for a slow terminal before it drops some."""
 
 
 def overlap(pattern: str, other: str) -> bool:
@@ -34,7 +34,7 @@ def overlap(pattern: str, other: str) -> bool:
 
 
 def stored_form(subject: str) -> str:
-    """The subject under which streams hold it: without `live.` or `replay.<job>.`."""
+    """The subject in the stream: without `live.` or `replay.<job>.`."""
     try:
         return bare(subject) or subject
     except Reject:
@@ -62,8 +62,10 @@ async def follow(
     subject: str,
     start: datetime | int | None,
 ) -> AsyncGenerator[list[Stored], None]:
-    """What the streams hold on `subject` from `start` on (time, sequence; None: what comes now),
-    for ever; messages of several streams in the order of their arrival here."""
+    """The messages on `subject` from `start` on (a time, a sequence, or None for now), without end.
+
+    Messages of several streams come in the order of their arrival here.
+    """
     sources = [reader(nc, stream, subject, start).groups() for stream in streams]
     waiting = {asyncio.ensure_future(anext(source)): source for source in sources}
     try:
@@ -102,7 +104,7 @@ def reader(
 
 
 def _within(held: str, pattern: str) -> bool:
-    """Whether every subject of `held` matches `pattern`: then a filter would only cost time."""
+    """Whether every subject of `held` matches `pattern`, so that no filter is needed."""
     tokens, wanted = held.split("."), pattern.split(".")
     for place, want in enumerate(wanted):
         if want == ">":
@@ -125,7 +127,7 @@ def _ns(time: datetime) -> int:
 async def history(
     nc: Connection, stream: inventory.Stream, subject: str, start: datetime, end: datetime
 ) -> AsyncGenerator[list[Stored], None]:
-    """What the stream holds on `subject`, stored from `start` to `end`; ends by itself."""
+    """The messages on `subject` that the stream stored from `start` to `end`; ends after them."""
     end_ns = _ns(end)
     source = reader(nc, stream, subject, start, only_history=True)
     async with aclosing(source.groups()) as groups:
@@ -140,7 +142,7 @@ async def history(
 async def in_time_order(
     sources: Sequence[AsyncGenerator[list[Stored], None]],
 ) -> AsyncGenerator[list[Stored], None]:
-    """The messages of several sources that end, in the order in which they were stored."""
+    """The messages of several finite sources, in the order in which they were stored."""
     heads = {source: group for source in sources if (group := await _next(source))}
     while heads:
         first, *others = sorted(heads, key=lambda source: heads[source][0].stored_ns)
@@ -168,7 +170,7 @@ def _stored_ns(stored: Stored) -> int:
 
 
 async def live(nc: Connection, subject: str) -> AsyncGenerator[list[Stored], None]:
-    """What is published on `subject` from now on (`live.` or `replay.<job>.` in front of it).
+    """The messages published on `subject` (with `live.` or `replay.<job>.`) from now on.
 
     A consumer of this that is too slow misses messages; the sequences show it.
     """

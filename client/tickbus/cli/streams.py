@@ -1,4 +1,4 @@
-"""`tickbus streams`: what the streams hold, how full they are, and who reads them."""
+"""`tickbus streams`: the streams, how full they are, and who reads them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(msgspec.json.encode({"streams": reports}).decode())
     elif not reports:
-        print("no streams: 'tickbus up' or 'tickbus init' makes them")
+        print("no streams: 'tickbus up' or 'tickbus init' creates them")
     else:
         print("\n\n".join(map(describe, reports)))
     return 0

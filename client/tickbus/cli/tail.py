@@ -69,7 +69,7 @@ async def _tail(args: argparse.Namespace) -> None:
                     line for stored in shown for line in lines_of(stored, args.rows, args.json)
                 ]
                 sys.stdout.write("".join(f"{line}\n" for line in lines))
-                sys.stdout.flush()  # a reader at the end of a pipe wants it now
+                sys.stdout.flush()  # the reader of a pipe wants it now
                 if left is not None:
                     left -= len(shown)
                     if left == 0:

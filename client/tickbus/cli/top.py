@@ -1,4 +1,4 @@
-"""`tickbus top`: what flows right now, subject by subject, and how full the streams are."""
+"""`tickbus top`: the present traffic by subject, and how full the streams are."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print until the user ends it."""
     if args.subject.split(".")[0] not in ("live", "replay"):
-        args.usage_error(f"top listens to what is live: write live.{args.subject}")
+        args.usage_error(f"top shows live messages: write live.{args.subject}")
     asyncio.run(_top(args))
     return 0
 
@@ -87,14 +87,14 @@ async def _top(args: argparse.Namespace) -> None:
 
 
 async def _streams(nc: Any) -> list[dict[str, Any]]:
-    """The streams with their slowest reader; empty where we may not ask."""
+    """The streams with their slowest reader; empty without rights to ask."""
     try:
         return [
             _stream(stream, await inventory.consumers(nc, stream.config.name))
             for stream in await inventory.streams(nc)
         ]
     except Fatal:
-        return []  # a user without rights to $JS.API still sees what flows
+        return []  # a user without rights to $JS.API still sees the traffic
 
 
 def _stream(stream: inventory.Stream, readers: list[inventory.Consumer]) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def measurement(
 
 
 def show(measured: dict[str, Any], as_json: bool) -> None:
-    """Print a measurement: on a terminal in place of the one before."""
+    """Print a measurement; on a terminal it replaces the one before."""
     if as_json:
         shown = msgspec.json.encode(measured).decode()
     elif sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
@@ -153,7 +153,7 @@ def describe(measured: dict[str, Any]) -> str:
     if measured["subjects"]:
         parts.append(text.table(_FLOW_HEADER, [_flow_row(f) for f in measured["subjects"]]))
     else:
-        parts.append("nothing has come yet: is an ingest running, and do the streams republish?")
+        parts.append("no messages yet: is an ingest running, and do the streams republish?")
     return "\n\n".join(parts)
 
 

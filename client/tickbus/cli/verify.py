@@ -1,4 +1,4 @@
-"""`tickbus verify`: check a dataset and say so; exit code 1 when it is not right."""
+"""`tickbus verify`: checks a dataset; exit code 1 if it finds a problem."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check, print, judge."""
+    """0 if the dataset is right, else 1."""
     findings = verify(args.root, _bar() if sys.stderr.isatty() else _silent)
     if args.json:
         print(json.dumps(report(args.root, findings)))

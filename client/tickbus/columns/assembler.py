@@ -45,7 +45,7 @@ class Assembler:
         """The group that these messages complete; a tail whose flush is open waits for the next."""
         stored = [*self._waiting, *arrived]
         scanned = Scanned(stored)
-        # The tail is read again with what comes next: it is a part of one ticker's flush.
+        # The tail, a part of one ticker's flush, is read again with the next messages.
         self._waiting = stored[scanned.closed :]
         if not scanned.closed:
             return None

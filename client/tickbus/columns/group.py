@@ -63,7 +63,7 @@ class Group:
 
     @property
     def last_seq(self) -> int:
-        """Stream sequence of the last message: a reader that did this group goes on behind it."""
+        """Stream sequence of the last message; a reader of this group goes on after it."""
         return int(self.seqs[-1])
 
     @property

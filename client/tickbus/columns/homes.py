@@ -1,4 +1,4 @@
-"""What a message must be to stand on its subject, for all subjects met: numbers for a kernel."""
+"""What each subject seen so far demands of its messages, as numbers for a kernel."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tickbus_schemas.messages import Header
 from tickbus.columns.rules import TAGS
 
 SUBJECTS_MAX = 65_536
-"""A stream has fewer; more are of somebody who makes them up."""
+"""No real stream has as many; more means made-up subjects."""
 TAG, EXCHANGE, INTERVAL, TICKER, TICKER_END = range(5)
 """Columns of `Homes.wanted`."""
 
 
 class Home(NamedTuple):
-    """What a message must be to stand on a subject."""
+    """What a subject demands of its messages."""
 
     kind: type[Header]
     exchange: int
@@ -32,7 +32,7 @@ class Home(NamedTuple):
 
 
 class Homes(dict[str, int]):
-    """Subject to its number, which is given when the subject is first asked for."""
+    """Numbers the subjects, in the order in which they are first looked up."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Homes(dict[str, int]):
         """UTF-8, one after the other"""
 
     def forget_too_many(self) -> None:
-        """Begin anew before there are too many; between groups only."""
+        """Begin again when there are too many; call it between groups only."""
         if len(self) > SUBJECTS_MAX:
             self.clear()
             self.of.clear()

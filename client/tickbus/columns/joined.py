@@ -1,6 +1,6 @@
-"""Many messages of one kind become one array a column; the hot path of every reader.
+"""Joins the columns of many messages: one array a column. This is the hot path of every reader.
 
-Nothing here is done per message or row but in compiled kernels.
+Only compiled kernels loop over messages or rows.
 """
 
 from __future__ import annotations

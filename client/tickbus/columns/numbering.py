@@ -39,7 +39,7 @@ class Numbering:
         if follow(numbers, self.epoch, self.message_no):
             self.epoch, self.message_no = numbers[-1].tolist()
             return []
-        # An unreadable message may or may not have used up a number: both are accepted.
+        # An unreadable message may have used a number or not: both are accepted.
         breaks: list[Break] = []
         last, unreadable = (self.epoch, self.message_no), 0
         for seq, (epoch, message_no) in zip(seqs.tolist(), numbers.tolist(), strict=True):

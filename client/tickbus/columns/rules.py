@@ -1,4 +1,4 @@
-"""What the message kernels must know of the message types, as arrays made from the types.
+"""The message types as arrays for the message kernels, made from the types themselves.
 
 Tags number the types, fields count from the tag at 0: `tickbus_schemas.messages` has both. A type
 that is no message, or a field that a type has not, is NOTHING.

@@ -1,7 +1,7 @@
-"""Where the fields of stored messages lie: many messages are read by one kernel call.
+"""Where the fields of stored messages are: one kernel call reads many messages.
 
-What the kernel does not take is given to the codec, one by one: it says what is wrong, or the
-message is fine (a newer schema, other widths of numbers) and is written anew the plain way.
+Messages that the kernel does not understand go to the codec, one by one. It gives the reason of a
+refusal; a valid message (newer schema, other widths of numbers) is encoded again the plain way.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Int64s = npt.NDArray[np.int64]
 
 
 class Scanned:
-    """Some stored messages, read; nothing is said of fields of a message that is refused."""
+    """Some stored messages, scanned; the fields of a refused message are undefined."""
 
     def __init__(self, stored: Sequence[Stored]) -> None:
         self.stored = stored
@@ -35,7 +35,7 @@ class Scanned:
             for place in np.flatnonzero(self.tags == 0).tolist():
                 parts[place] = self._plainly(place)
             if self._scan(parts) != len(self.reasons):
-                raise AssertionError("the message kernel does not read what the codec writes")
+                raise AssertionError("the message kernel cannot read what the codec writes")
 
     def _scan(self, parts: list[bytes]) -> int:
         # A bytearray, so that the array is writable: kernels are compiled once for one kind.
@@ -52,7 +52,7 @@ class Scanned:
     """how many messages lie before the first flush of a ticker that is still open"""
 
     def _plainly(self, place: int) -> bytes:
-        """A message as our encoder writes it; nothing when it is refused."""
+        """A message as our encoder writes it; empty if it is refused."""
         stored = self.stored[place]
         try:
             return codec.encode(codec.decode(stored.data, stored.subject, values=False))
@@ -73,14 +73,14 @@ class Scanned:
         return numbers
 
     def cut(self, messages: int) -> None:
-        """Keep so many of them."""
+        """Keep only the first `count` messages."""
         self.stored = self.stored[:messages]
         self.found = self.found[:messages]
         self.sizes = self.sizes[:messages]
         self.reasons = {place: why for place, why in self.reasons.items() if place < messages}
 
     def refuse(self, place: int, reason: str = "") -> None:
-        """Leave out a message that breaks a rule: the codec says which, unless it is known."""
+        """Refuse a message that breaks a rule; unless the reason is given, the codec names it."""
         stored = self.stored[place]
         if not reason:
             try:

@@ -1,4 +1,4 @@
-"""Puts the messages of one group into its tables and lists, and the bad ones aside."""
+"""Sorts the messages of one group into its tables and lists; bad messages become rejects."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Sorting:
         return list(pairwise(starts))
 
     def _shapes(self, kind: type[Header], places: Int64s) -> Iterator[tuple[Hashable, Int64s]]:
-        """Places by what must be alike within a table besides the subject."""
+        """Places by what else the messages of a table must share besides the subject."""
         if kind is BookBatch:
             depths = self._scanned.found[places, FIELDS[kind]["depth"], START]
             for depth in np.unique(depths).tolist():
@@ -145,7 +145,7 @@ class Sorting:
             yield (model.catalogue, tuple(model.names)), alike
 
     def _collect_traced(self) -> None:
-        """Those few messages that carry a sampled packet's trace."""
+        """Note the few messages that carry a sampled packet's trace."""
         scanned = self._scanned
         blocks = map(_headers_of, scanned.stored)
         marked = [n for n, block in enumerate(blocks) if block and b"traceparent" in block]

@@ -1,7 +1,7 @@
 """`scan`: the dataset as a polars LazyFrame, by the manifest and never by a glob.
 
-What is returned is the dataset at the moment of the call; files that a writer commits later, or is
-about to commit, are not in it.
+The frame is the dataset at the moment of the call. Files that a writer commits later, or is about
+to commit, are not in it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ except ImportError:
     ) from None
 
 Moment: TypeAlias = datetime | date | int | str
-"""A time: with or without a zone (then UTC), ISO text, or microseconds since 1970."""
+"""A datetime (UTC unless it has a zone), ISO text, or microseconds since 1970."""
 
 
 def scan(
@@ -42,8 +42,7 @@ def scan(
 
     feed: one of `tickbus_schemas.feeds`, such as trade, l2 or bar. exchange: token such as
     `binance_usdm`. tickers: as the exchange spells them. Rows of one ticker come in order of
-    `seq_id`; between tickers there is no order. Without a row that fits, the frame is empty and
-    has its columns.
+    `seq_id`; tickers are not ordered. If no row fits, the frame is empty and has its columns.
 
     Fatal when `root` holds no dataset, the feed is unknown or a time cannot be read; Reject for an
     unknown exchange.

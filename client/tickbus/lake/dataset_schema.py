@@ -1,4 +1,4 @@
-"""The columns of every table in the dataset, and the arrays that stand for them on both sides.
+"""The columns of every table in the dataset, and their form in memory.
 
 Times are plain int64, microseconds UTC: every program compares them without a conversion. An
 absent integer or number is null in the file. In memory it is ABSENT or NaN, so that a column is
@@ -179,7 +179,7 @@ def to_arrow(column: Column, values: Values) -> pa.Array:
 def from_arrow(column: Column, values: pa.ChunkedArray) -> Values:
     """The plain form of a column that was read from a file.
 
-    Nulls in a column that has none by its definition are the caller's to look for beforehand.
+    The caller checks beforehand that a column without nulls by definition has none.
     """
     if column.type == "string":
         return _text(values)

@@ -1,10 +1,10 @@
-"""The manifest of a dataset: which stream sequences are in which files, and nothing else is.
+"""The manifest of a dataset: which stream sequences are in which files.
 
 A stream's log is cut into blocks. A block is committed by its *link*: a file named by the block's
-first sequence, created without replacing, so of two writers that cut differently only one wins. The
-link's bytes are the *entry*, which is then given its public name; `.chain/<first>` and the entry
-are the same bytes. Each entry names the one before it and its hash. A lost entry is therefore seen:
-in the middle by its successor, at the end by its link.
+first sequence and created without replacing, so of two writers that cut differently only one wins.
+The link's bytes are the *entry*, which then gets its public name; `.chain/<first>` and the entry
+have the same bytes. Each entry holds the name and the hash of the one before it. So a lost entry is
+noticed: in the middle by its successor, at the end by its link.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Entry(_Record, frozen=True, kw_only=True):
     """name of the entry before, '' for the first one of a stream"""
     previous_hash: str
     replaces: list[str] = []
-    """names of entries that this one takes the place of (compaction)"""
+    """names of entries that this one replaces (compaction)"""
 
     @property
     def name(self) -> str:
@@ -135,7 +135,7 @@ class FileName(NamedTuple):
 
 
 def range_name(incarnation: str, first_seq: int, last_seq: int) -> str:
-    """`<incarnation>-<first>-<last>`; padded, so that names sort as the log does."""
+    """`<incarnation>-<first>-<last>`, padded so that names sort in log order."""
     return f"{incarnation}-{first_seq:0{_SEQ_DIGITS}d}-{last_seq:0{_SEQ_DIGITS}d}"
 
 
@@ -145,7 +145,7 @@ def link_name(first_seq: int) -> str:
 
 
 def stream_folder(stream: str) -> PurePosixPath:
-    """Where a stream's entries lie, below the root."""
+    """Folder of a stream's entries, below the root."""
     return PurePosixPath(FOLDER) / stream
 
 

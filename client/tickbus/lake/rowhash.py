@@ -23,7 +23,7 @@ from tickbus.lake.dataset_schema import IN_PATH, Column, Rows, Text, from_arrow,
 
 
 class RowHash:
-    """Hash of the rows of one file, taken up piece by piece."""
+    """Hash of the rows of one file, added piece by piece."""
 
     def __init__(self, table: tuple[Column, ...]) -> None:
         self._columns = [column for column in table if column not in IN_PATH]
@@ -35,7 +35,7 @@ class RowHash:
         self._rows = 0
 
     def update(self, rows: Rows) -> None:
-        """Take up further rows: every column of the table but `exchange` and `ticker`."""
+        """Add rows: every column of the table but `exchange` and `ticker`."""
         for column in self._columns:
             values = rows[column.name]
             digest = self._values[column.name]
@@ -44,7 +44,7 @@ class RowHash:
                 self._texts[column.name].update(values.data.data)
             elif column.type == "float64" and column.nullable:
                 missing = np.isnan(values)
-                # Not every NaN has the same bits.
+                # NaNs can have different bits.
                 numbers = np.where(missing, np.nan, values) if missing.any() else values
                 digest.update(np.ascontiguousarray(numbers).data)
             else:

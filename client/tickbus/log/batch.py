@@ -143,7 +143,7 @@ class Batch:
     def to_polars(self) -> polars.DataFrame:
         """A DataFrame of the same rows; columns of the message are not copied.
 
-        Of L2 the packet's values are repeated for each level, which copies them; a book's prices
+        For L2 each packet's values are repeated for its levels, which copies them. A book's prices
         and sizes are array columns. A message without columns gives one row.
         """
         import polars as pl

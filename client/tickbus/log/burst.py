@@ -1,8 +1,8 @@
-"""Takes what the server sends in bursts, and chosen messages out of them without detours.
+"""Parses the server's bytes in bursts, and hands wanted messages straight to their sinks.
 
-Every other operation goes to nats-py's own parser. For a message that we take,
-nats-py's way (two regular expressions, a coroutine, a Msg with parsed headers, a queue and a task)
-costs several times as much as all that we do with it afterwards.
+nats-py's own parser handles every other operation. For a message, nats-py needs two regular
+expressions, a coroutine, a Msg with parsed headers, a queue and a task. That costs several times
+as much as all that we do with the message afterwards.
 https://docs.nats.io/reference/reference-protocols/nats-protocol
 """
 
@@ -22,7 +22,7 @@ Sink: TypeAlias = Callable[[Messages], None]
 
 
 def run_reader() -> RunReader:
-    """By a kernel where this process runs kernels anyway: Numba is long to load."""
+    """The kernel if this process has loaded Numba anyway, else plain Python: Numba loads slowly."""
     if "tickbus.compiled" not in sys.modules:
         return read_plainly
     from tickbus.log.kernels.wire import KernelReader
@@ -42,7 +42,7 @@ class BurstParser(Parser):
         """Forget what came from a connection that is lost."""
         super().reset()
         self._held: list[bytes] = []  # the beginning of an operation
-        self._lacks = 0  # bytes until it is complete; 0: not even its line is
+        self._lacks = 0  # bytes that it still needs; 0: its first line is incomplete
 
     async def parse(self, data: bytes = b"") -> None:
         """Handle every complete operation; keep the rest for the next bytes."""
@@ -52,7 +52,7 @@ class BurstParser(Parser):
         await self._read(data, place)
 
     async def _complete(self, data: bytes, place: int) -> int:
-        """Add what the held operation lacks, as far as it is there; gives the place behind it."""
+        """Add the bytes that the held operation needs; where the rest of `data` begins."""
         end = place + self._lacks if self._lacks else data.find(b"\n", place) + 1
         end = min(end or len(data), len(data))
         self._held.append(data[place:end])

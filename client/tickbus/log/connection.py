@@ -1,9 +1,9 @@
 """Connection to NATS that never gives up, and hands whole bursts of messages to a reader.
 
-nats-py as it is, with three additions for the hot paths. `pour` delivers the messages of a
-subscription straight from the parser. `post` writes commands straight to
-the socket: nats-py keeps what it could not send and sends it after a reconnect, behind or between
-what its owner has sent again by then. And whoever asks is told of each loss and return.
+nats-py with three additions for the hot paths. `pour` delivers the messages of a subscription
+straight from the parser. `post` writes commands straight to the socket: nats-py keeps what it could
+not send and sends it after a reconnect, when its owner may have sent it again already. `on_change`
+tells a listener of each lost and each repaired connection.
 https://nats-io.github.io/nats.py/
 """
 
@@ -81,7 +81,7 @@ class Connection(Client):
             connect_timeout=CONNECT_TIMEOUT_S,
             allow_reconnect=False,  # so that a failure shows at once
             dont_randomize=True,
-            max_reconnect_attempts=1,  # with -1 a refused port is tried for ever in here
+            max_reconnect_attempts=1,  # with -1 nats-py would try a refused port for ever
             ping_interval=PING_INTERVAL_S,
             max_outstanding_pings=2,
             pending_size=PENDING_BYTES,
@@ -90,7 +90,7 @@ class Connection(Client):
         self.options |= {"allow_reconnect": True, "max_reconnect_attempts": -1}
 
     def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call `listener` after each loss and each return; gives what ends that."""
+        """Call `listener` after each loss and each repair; the function returned ends that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
@@ -101,7 +101,7 @@ class Connection(Client):
     async def close(self) -> None:
         """Send what is buffered and leave; without a server, leave."""
         if not self.is_connected:
-            # nats-py would try to send it all the same, fail, and stay half open.
+            # nats-py would try to send it, fail, and stay half open.
             self._pending.clear()
             self._pending_data_size = 0
         await super().close()
@@ -113,7 +113,7 @@ class Connection(Client):
         """
         if not self.is_connected or self._transport is None:
             return False
-        # When it fails some may be on their way; nats-py notices by itself and reconnects.
+        # After an error some bytes may have left; nats-py notices the loss and reconnects.
         with contextlib.suppress(OSError, RuntimeError):
             self._transport.writelines(commands)
             await self._transport.drain()  # type: ignore[no-untyped-call]  # untyped in nats-py
@@ -128,7 +128,7 @@ class Connection(Client):
         """
         subscription = await self.subscribe(subject)
         self._parser.sinks[subscription._id] = sink
-        # Where this fails there is no connection; its return brings the subscription first.
+        # Without a connection this fails; nats-py subscribes first when it reconnects.
         with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
             # `post` would overtake what nats-py has not written yet.
             await self.flush(timeout=POUR_S)
@@ -158,7 +158,7 @@ async def connect(
     `url`: default is the environment's TICKBUS_NATS__URL, else the server that `tickbus up` runs
     for `data_dir` (its `_run/nats.json`), else nats://127.0.0.1:4222. That file also gives user
     and password where none are given for its server. `count` is called with the class of each
-    error that the client reports. Retry when no server answers, Fatal when it turns us away.
+    error that the client reports. Retry when no server answers, Fatal when it refuses the login.
     """
     run_file = _run_file(Path(data_dir))
     url = url or os.environ.get(URL_VARIABLE) or run_file.get("url") or DEFAULT_URL
@@ -176,12 +176,12 @@ async def connect(
             await client.open([*servers[first:], *servers[:first]], name, count, options)
             return client
         except (OSError, TimeoutError, nats.errors.Error) as error:
-            await client.close()  # nats-py leaves the socket open when it is turned away
+            await client.close()  # nats-py leaves the socket open when the server refuses the login
             reason = str(error) or type(error).__name__
             # By its text: nats-py has a class for it, but raises the general one as well.
             if "authorization" in reason.lower() or isinstance(error, FileNotFoundError):
                 raise Fatal(
-                    f"NATS at {redacted(url)} turns us away ({reason}): check user and password"
+                    f"NATS at {redacted(url)} refuses the login ({reason}): check user and password"
                 ) from None
     raise Retry(
         f"no NATS server at {redacted(url)} ({reason}); is 'tickbus up' or a server running?"

@@ -14,22 +14,22 @@ import msgspec
 
 PREFIX = b"$JS.ACK."
 _SEQ = {9: 5, 11: 7, 12: 7}
-"""Which token is the sequence, by their number."""
+"""Number of tokens -> index of the token that is the sequence."""
 
 
 Delivery: TypeAlias = tuple[int, int, int]
-"""Sequence in the stream, time of storing in ns, and messages in the stream behind it."""
+"""Sequence in the stream, store time in ns, and number of later messages in the stream."""
 
 
 class Deliveries(msgspec.Struct, gc=False):
-    """Of messages that follow each other, one item each."""
+    """Of consecutive messages, one item each."""
 
     seqs: Sequence[int]
     """sequence in the stream"""
     stored_ns: Sequence[int]
     """when the server stored it, ns UTC"""
     pending: int
-    """messages in the stream behind the last of these"""
+    """messages in the stream after the last of these"""
 
 
 def delivery(reply: bytes) -> Delivery | None:
@@ -47,7 +47,7 @@ def delivery(reply: bytes) -> Delivery | None:
 
 
 def joined(delivered: Sequence[Delivery | None]) -> Deliveries | None:
-    """Those of messages that follow each other; None where none of them was delivered."""
+    """The deliveries of consecutive messages as columns; None if they are no deliveries."""
     if delivered[0] is None:
         return None
     seqs, stored_ns, pending = zip(*filter(None, delivered), strict=True)

@@ -1,4 +1,4 @@
-"""What a server holds: its streams with their limits and use, and who reads them.
+"""The streams of a server: their limits, their use, and who reads them.
 
 https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-1.md ($JS.API); asked for
 as JSON because nats-py's types leave out the times of the first and the last message.

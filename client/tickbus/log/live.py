@@ -1,6 +1,6 @@
-"""Messages as the server sends them again once they are stored: `live.<subject>`.
+"""Live messages: the server republishes each message, once stored, on `live.<subject>`.
 
-The headers that it adds say where each stands in its stream:
+The headers that it adds give the stream sequence of each:
 https://docs.nats.io/nats-concepts/jetstream/streams#republish
 """
 
@@ -21,7 +21,7 @@ BUFFER_BYTES = 128 * 1024**2
 
 
 class Live(NamedTuple):
-    """A message that was sent again."""
+    """A republished message."""
 
     stream: str
     stored: Stored
@@ -30,7 +30,7 @@ class Live(NamedTuple):
 
 
 class LiveFeed:
-    """Buffers what arrives until it is taken; what does not fit is left to the stream itself."""
+    """Buffers live messages until they are taken; when it is full, the streams must be read."""
 
     def __init__(self, nc: Connection, subject: str) -> None:
         self._nc = nc
@@ -41,7 +41,7 @@ class LiveFeed:
         self._taken = asyncio.Event()
         self._following: list[asyncio.Task[None]] = []
         self.torn = False
-        """something may be missing between what was taken and what comes: read the streams"""
+        """messages may be missing since the last `take`: read the streams"""
 
     async def open(self) -> None:
         """Begin to listen."""
@@ -49,7 +49,7 @@ class LiveFeed:
         self._end_listening = self._nc.on_change(self.tear)
 
     def follow(self, reader: Reader) -> None:
-        """Take the messages of a stream that does not send them again from a reader instead."""
+        """Read a stream that does not republish with a reader instead."""
         task = asyncio.create_task(self._follow(reader))
         task.add_done_callback(lambda _: self._wakeup.set())
         self._following.append(task)
@@ -72,13 +72,13 @@ class LiveFeed:
         await self._nc.stop(self._subscription)
 
     async def wait(self) -> None:
-        """Until something has arrived or is torn."""
+        """Wait until a message has arrived or one may be missing."""
         while not self._arrived and not self.torn:
             self._wakeup.clear()
             await self._wakeup.wait()
             for task in self._following:
                 if task.done():
-                    task.result()  # a stream that went away
+                    task.result()  # raises if the stream is gone
 
     def take(self) -> list[Live]:
         """Everything that has arrived."""
@@ -87,12 +87,12 @@ class LiveFeed:
         return arrived
 
     def mend(self) -> None:
-        """From here on everything is kept again; the streams will be read up to here or later."""
+        """Keep messages again from now on; the caller reads the streams up to now or later."""
         self.torn = False
         self.take()
 
     def tear(self) -> None:
-        """Something may be missing."""
+        """Note that messages may be missing."""
         self.torn = True
         self._wakeup.set()
 
@@ -114,7 +114,7 @@ class LiveFeed:
 
 
 def _live(subject: bytes, data: bytes, headers: bytes | None) -> Live | None:
-    """None for a message that no stream has sent."""
+    """The message with its place in the stream; None if no stream republished it."""
     stream, seq = header(headers, "Nats-Stream"), header(headers, "Nats-Sequence")
     last, time = header(headers, "Nats-Last-Sequence"), header(headers, "Nats-Time-Stamp")
     if stream is None or seq is None or last is None:

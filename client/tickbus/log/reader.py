@@ -1,8 +1,8 @@
-"""Reads a stream from a place on, in order, without hole or repeat, as fast as the client allows.
+"""Reads a stream from a given sequence or time, in order, without hole or repeat.
 
 An ephemeral pull consumer without acknowledgements feeds one subscription; the position is ours.
-After any trouble (server restarted, consumer deleted, silence) a new consumer begins behind the
-last message handed over. nats-py's own `fetch` is several times slower and swallows such trouble.
+After any failure (server restarted, consumer deleted, silence) a new consumer begins after the last
+message handed over. nats-py's own `fetch` is several times slower and hides such failures.
 https://docs.nats.io/nats-concepts/jetstream/consumers
 """
 
@@ -29,13 +29,13 @@ from tickbus.retry import Attempts
 
 BATCH_MESSAGES = 1_024
 BATCH_BYTES = 8 * 1024**2
-"""Of one pull request; two are open at a time, so that the server never waits for the next."""
+"""Of one pull request. Two are open at a time, so the server never waits for the next one."""
 REQUESTS_OPEN = 2
 BUFFER_MESSAGES = 3 * BATCH_MESSAGES
 BUFFER_BYTES = 3 * BATCH_BYTES
-"""Nothing more is asked for while so much waits here."""
+"""No further request is sent while this much waits here."""
 GATHER_S = 0.004
-"""While behind, a turn waits so long for a fuller group: a group has a fixed cost."""
+"""While the reader lags, it waits this long for a fuller group: a group has a fixed cost."""
 EXPIRES_S = 30
 HEARTBEAT_S = 1.0
 SILENT_HEARTBEATS = 3
@@ -65,34 +65,34 @@ class Reader:
         self._js = nc.jetstream(timeout=5)
         self.stream = stream
         self.next_seq = start_seq
-        """sequence wanted next; None until the first message when the start is not a sequence"""
+        """next sequence to read; None before the first message if the start is not a sequence"""
         self._start_time_ns = start_time_ns
         self._filter = subject_filter
         self._only_history = only_history
         self.pending = 0
-        """messages in the stream behind the last one that arrived"""
+        """messages in the stream after the last one that arrived"""
         self.missing: list[Missing] = []
         """runs of sequences that the stream no longer had (never filled when filtered)"""
         self.consumers = 0
-        """how many consumers were made; more than one: there was trouble"""
+        """how many consumers were made; more than one: something failed"""
         self.info: StreamInfo | None = None
         """of the stream, as the last consumer found it"""
         self._arrived: list[Stored] = []
         self._arrived_bytes = 0
-        self._behind = 0  # messages in the stream behind the last of these
+        self._behind = 0  # messages in the stream after the last of these
         self._wake_at = 1
         self._waiter: asyncio.Future[None] | None = None
         self._requested = 0  # messages that open requests brought or may still bring, not yet taken
         self._broken = True
         self._stopping = asyncio.Event()
-        self._heard = 0  # messages taken and statuses: stands still when the server is silent
+        self._heard = 0  # messages taken and statuses; does not change while the server is silent
         self._subscription: Subscription | None = None
         self._consumer = ""
 
     async def groups(self) -> AsyncGenerator[list[Stored]]:
-        """All that has arrived since the last turn; waits while there is nothing.
+        """The messages that arrived since the last turn; waits until there are some.
 
-        Ends after `stop`, or with `only_history` when the stream had nothing more to give.
+        Ends after `stop`; with `only_history` also at the end of the stream.
         """
         end_listening = self._nc.on_change(self._break)
         ticking = asyncio.create_task(self._tick())
@@ -113,12 +113,12 @@ class Reader:
             await self._end()
 
     def stop(self) -> None:
-        """End `groups` after what it yields at present."""
+        """End `groups` after its present item."""
         self._stopping.set()
         self._wake()
 
     async def _begin(self) -> None:
-        """A new consumer behind the last message, however long that takes."""
+        """Make a consumer that begins after the last message; try until it succeeds."""
         async for _ in Attempts(self._stopping):
             await self._end()
             try:
@@ -126,7 +126,7 @@ class Reader:
                 return
             except NotFoundError:
                 raise Fatal(
-                    f"there is no stream {self.stream}: 'tickbus init' makes it, or name another"
+                    f"there is no stream {self.stream}: 'tickbus init' creates it, or name another"
                 ) from None
             except BUS_AWAY:
                 continue
@@ -159,13 +159,13 @@ class Reader:
                 "opt_start_seq": max(self.next_seq, 1),
             }
         if self._start_time_ns is not None:
-            # The microsecond below: nothing that was stored at that time is left out.
+            # Rounded down to a microsecond, so that no message of that time is left out.
             time = _EPOCH + timedelta(microseconds=self._start_time_ns // 1_000)
             return {"deliver_policy": DeliverPolicy.BY_START_TIME, "opt_start_time": time}
         return {"deliver_policy": DeliverPolicy.ALL}
 
     async def _end(self) -> None:
-        """Leave the present consumer; the server removes it for lack of interest otherwise."""
+        """Delete the present consumer; without a connection the server does it after INACTIVE_S."""
         subscription, self._subscription = self._subscription, None
         if subscription is None:
             return
@@ -175,7 +175,7 @@ class Reader:
                 await self._js.delete_consumer(self.stream, self._consumer)
 
     async def _request(self) -> None:
-        """Keep requests open, unless too much waits here already."""
+        """Keep requests open, unless the buffer is full."""
         while (
             not self._broken
             and self._requested - len(self._arrived) <= (REQUESTS_OPEN - 1) * BATCH_MESSAGES
@@ -197,7 +197,7 @@ class Reader:
                 self._break()
 
     async def _gather(self) -> None:
-        """Wait for the first message; while far behind, a little longer for more of them."""
+        """Wait for the first message; while the reader lags, a little longer for more."""
         if not (self._arrived or self._broken or self._stopping.is_set()):
             await self._wait(1, None)
         if self._arrived and not (self._broken or self._stopping.is_set()):
@@ -222,13 +222,15 @@ class Reader:
             self._waiter.set_result(None)
 
     def _break(self) -> None:
-        """The present consumer is of no use any more."""
+        """Mark the present consumer as lost."""
         self._broken = True
         self._wake()
 
     async def _tick(self) -> None:
-        """Notice silence: heartbeats come while a request is open. Ticks, not time: a process that
-        was busy for long must first read what has come meanwhile."""
+        """Notice silence: the server sends heartbeats while a request is open.
+
+        Ticks are counted, not time: a process that was busy must first read what has arrived.
+        """
         heard, silent = -1, 0
         while True:
             await asyncio.sleep(HEARTBEAT_S)
@@ -263,14 +265,14 @@ class Reader:
         if status == b"100":  # heartbeat
             return
         left = _header_int(headers, b"Nats-Pending-Messages")
-        if status in (b"408", b"409") and left is not None:  # expired, or its bytes are used up
+        if status in (b"408", b"409") and left is not None:  # expired, or its byte limit is reached
             self._requested -= left
-        else:  # consumer deleted, leader changed, nobody there
+        else:  # consumer deleted, leader changed, no responder
             self._broken = True
         self._wake()
 
     def _take(self) -> list[Stored]:
-        """What has arrived, in order and each once."""
+        """The messages that arrived, in order, each once."""
         batch, self._arrived, self._arrived_bytes = self._arrived, [], 0
         if not batch:
             return []
@@ -286,7 +288,7 @@ class Reader:
         return batch
 
     def _in_order(self, batch: list[Stored], expected: int) -> list[Stored]:
-        """Leave out repeats; note what is missing."""
+        """Drop repeats; note missing sequences."""
         kept = []
         for stored in batch:
             if stored.seq < expected:

@@ -1,4 +1,4 @@
-"""A message as a stream holds it, and what can be said of it besides its content."""
+"""A message as a stream holds it, and what readers note about messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def header(block: bytes | None, name: str) -> str | None:
 
 
 class Rejected(NamedTuple):
-    """A message that is refused; nothing of it is in the group."""
+    """A message that was refused; the group holds nothing of it."""
 
     seq: int
     stored_ns: int
@@ -53,7 +53,7 @@ class Traced(NamedTuple):
     kind: type[Header]
     ticker: str
     packet_id: int
-    """the last packet in it; -1 where it has none"""
+    """of its last row; -1 if it has none"""
 
 
 class Missing(NamedTuple):

@@ -1,7 +1,7 @@
-"""Subscribe to a subject: from now on, from a time or from a sequence, without hole or repeat.
+"""Subscribe to a subject from now, from a time or from a sequence, without hole or repeat.
 
-History is read from the streams; then the live messages take over, which were being kept since
-before. After a lost connection, or more than the buffer holds, the streams fill what is missing.
+History comes from the streams. Live messages are buffered meanwhile and follow it. After a lost
+connection, or when the buffer was full, the missing messages are read from the streams.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tickbus.log.reader import Reader
 from tickbus.log.stored import Missing, Stored
 
 Start: TypeAlias = Literal["live"] | datetime | int | None
-"""Where to begin: with what is stored from now on (also None), at a time, at a stream sequence."""
+"""Where to begin: "live" or None (now), a time, or a stream sequence."""
 
 _log = logging.getLogger("tickbus")
 
@@ -45,8 +45,8 @@ def subscribe(
 
     A leading `live.` makes no difference. `until` ends it with the last message stored before that
     time. Messages of one stream come in its order, each once; streams are read one after the other
-    until each has caught up. `nc`: a connection of `connect` to use; without it one is made, and
-    closed with the subscription.
+    until each has caught up. `nc`: the connection to use; without one the subscription makes its
+    own and closes it at the end.
     """
     return Subscription(subject.removeprefix("live."), start, nc=nc, url=url, until=until)
 
@@ -67,18 +67,18 @@ class Subscription:
         self.rejected = 0
         """messages that were left out because they could not be read (logged)"""
         self.refills = 0
-        """how often live messages were missing and read from a stream"""
+        """how often missing live messages were read from a stream"""
         self._start: Start = start
         self._until_ns = int(until.timestamp() * 1_000_000) * 1_000 if until else None
         self._own = nc is None
         self._nc = nc
         self._url = url
         self._floor: dict[str, int] = {}
-        """of each stream, up to which everything of the subject was handed over"""
+        """of each stream: everything of the subject up to this sequence was handed over"""
         self._above: dict[str, dict[str, int]] = {}
-        """of each stream and subject, the last one handed over above the floor"""
+        """of each stream and subject: the last sequence handed over above the floor"""
         self.expired: list[Missing] = []
-        """sequences asked for that a stream no longer has"""
+        """requested sequences that a stream no longer holds"""
         self._batches: AsyncGenerator[Batch] | None = None
 
     def __aiter__(self) -> AsyncIterator[Batch]:
@@ -92,7 +92,7 @@ class Subscription:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End it; also when its iteration was left in the middle."""
+        """End it, also in the middle of its iteration."""
         batches = self._batches
         if batches is not None:
             await batches.aclose()
@@ -102,7 +102,9 @@ class Subscription:
         try:
             streams = await self._find_streams(nc)
             feed = LiveFeed(nc, self.subject)
-            await feed.open()  # before history is read: the live messages wait meanwhile
+            await (
+                feed.open()
+            )  # before history is read, so that live messages are buffered meanwhile
             try:
                 async with contextlib.aclosing(self._ordered(nc, feed, streams)) as ordered:
                     async for stream, stored in ordered:
@@ -135,7 +137,7 @@ class Subscription:
     async def _ordered(
         self, nc: Connection, feed: LiveFeed, streams: dict[str, StreamInfo]
     ) -> AsyncGenerator[tuple[str, Stored]]:
-        """History, then live; history again from where live has holes."""
+        """History, then live messages; history again wherever live messages are missing."""
         for name, info in streams.items():
             async with contextlib.aclosing(self._history(nc, name)) as history:
                 async for stored in history:
@@ -160,7 +162,7 @@ class Subscription:
                             yield name, stored
 
     async def _history(self, nc: Connection, stream: str) -> AsyncGenerator[Stored]:
-        """What the stream has of the subject that was not handed over yet, up to now."""
+        """The subject's messages in the stream that were not handed over, up to now."""
         start_seq, start_time_ns = self._floor.get(stream), None
         if start_seq is not None:
             start_seq += 1
@@ -187,13 +189,13 @@ class Subscription:
             gone = Missing(start_seq, state.first_seq - 1)
             self.expired.append(gone)
             _log.warning("%s no longer has %d to %d", stream, *gone)
-        # The stream's end is from before the reader began: all up to there was handed over.
+        # The end was read before the reader began, so everything up to it was handed over.
         floor = max(state.last_seq, (reader.next_seq or 1) - 1)
         self._floor[stream] = max(floor, self._floor.get(stream, 0))
         self._above[stream] = {}
 
     def _is_new(self, stream: str, stored: Stored) -> bool:
-        """Whether it was not handed over before; notes that it is now."""
+        """Whether it is handed over for the first time; notes it."""
         above = self._above.setdefault(stream, {})
         if stored.seq <= max(self._floor.get(stream, 0), above.get(stored.subject, 0)):
             return False

@@ -1,4 +1,4 @@
-"""The socket to a NATS server: nats-py's, but what has arrived is handed over at once and uncopied.
+"""The socket to a NATS server, as nats-py's, but bytes are handed over at once and uncopied.
 
 https://docs.python.org/3/library/asyncio-stream.html
 """
@@ -12,23 +12,23 @@ from urllib.parse import ParseResult
 from nats.aio.transport import TcpTransport
 
 READ_BYTES = 256 * 1024
-"""As much as asyncio takes from a socket at a time; nats-py reads an eighth of it."""
+"""As many bytes as asyncio reads from a socket at a time; nats-py takes an eighth of that."""
 
 
 class ChunkReader(asyncio.StreamReader):
-    """Gives whoever waits in `read` the very bytes that the socket gave.
+    """Gives a waiting `read` the bytes of the socket without a copy.
 
-    asyncio's own copies them into a buffer and out again (a sixth of a reader's time at 1.5 KB a
-    message). That is left for what comes while nobody waits.
+    asyncio's own reader copies them into a buffer and out again (a sixth of a reader's time at
+    1.5 KB a message). Only bytes that arrive while nobody waits go through the buffer.
     """
 
     def __init__(self) -> None:
         super().__init__(READ_BYTES)
         self._waiting: asyncio.Future[bytes] | None = None
-        self._may_hold = False  # whether there may be something in asyncio's buffer
+        self._may_hold = False  # whether asyncio's buffer may hold bytes
 
     def feed_data(self, data: Any) -> None:
-        """Called with the bytes that the socket gave."""
+        """Called with the bytes of the socket."""
         if self._waiting is None or self._waiting.done():
             self._may_hold = True
             super().feed_data(data)
@@ -48,7 +48,7 @@ class ChunkReader(asyncio.StreamReader):
             self._waiting.set_exception(exc)
 
     async def read(self, n: int = -1) -> bytes:
-        """What has arrived, up to `n` bytes where it waited in the buffer; b"" at the end."""
+        """The bytes that arrived (from the buffer at most `n`); b"" at the end."""
         if self._may_hold or n < 0 or self.at_eof() or self.exception() is not None:
             data = await super().read(n)
             self._may_hold = len(data) == n
@@ -61,13 +61,13 @@ class ChunkReader(asyncio.StreamReader):
 
 
 class BurstTransport(TcpTransport):
-    """nats-py's, reading all that is there."""
+    """nats-py's transport, with the reader above."""
 
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
         """Open the socket. OSError or TimeoutError when nobody answers."""
         loop = asyncio.get_running_loop()
         host: Any = uri.hostname
-        port: Any = uri.port  # nats-py fills in what a URL leaves out
+        port: Any = uri.port  # nats-py has filled in missing parts of the URL
         reader = ChunkReader()
         protocol = asyncio.StreamReaderProtocol(reader)
         async with asyncio.timeout(connect_timeout):
@@ -78,10 +78,10 @@ class BurstTransport(TcpTransport):
         )
 
     async def read(self, buffer_size: int) -> bytes:
-        """What has arrived; waits while there is nothing."""
+        """The bytes that arrived; waits until there are some."""
         data: bytes = await super().read(READ_BYTES)
         return data
 
     def __bool__(self) -> bool:
-        # nats-py makes a transport of its own in the place of one that is false.
+        # nats-py replaces a transport that is falsy with its own.
         return True

@@ -1,12 +1,12 @@
 """Messages in the bytes that a NATS server sends.
 
-`MSG <subject> <sid> [reply] <bytes>` or `HMSG <subject> <sid> [reply] <header> <bytes>`, each line
-followed by so many bytes and a line end.
+`MSG <subject> <sid> [reply] <bytes>` or `HMSG <subject> <sid> [reply] <header> <bytes>`; after each
+line come that many bytes and a line end.
 https://docs.nats.io/reference/reference-protocols/nats-protocol
 
-Two readers say the same of the same bytes: `read_plainly` here, and the kernel of
-`tickbus.log.kernels.wire` for processes that run kernels anyway (decision 7). A run of either ends
-where a message of another kind follows, and may end earlier.
+Two readers give the same messages for the same bytes: `read_plainly` here, and the kernel of
+`tickbus.log.kernels.wire` for processes that run kernels anyway (decision 7). A run ends before a
+message of another kind, and may end earlier.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from tickbus.log.delivery import Deliveries, Delivery, delivery, joined
 
 
 class Messages(msgspec.Struct, gc=False):
-    """Messages of one subscription that came one behind the other, one item each."""
+    """Consecutive messages of one subscription, one item each."""
 
     subjects: Sequence[bytes]
     data: Sequence[bytes]
     headers: Sequence[bytes | None]
     """the header block as it came, None if none"""
     deliveries: Deliveries | None
-    """what JetStream says of these; None when they are not its deliveries"""
+    """their places in a stream; None if JetStream did not deliver them"""
 
     def each(self) -> Iterator[tuple[bytes, bytes, bytes | None]]:
-        """Subject, payload and header block of one after the other."""
+        """Subject, payload and header block of each."""
         return zip(self.subjects, self.data, self.headers, strict=True)
 
 
 class Run(msgspec.Struct, gc=False):
-    """What the bytes hold from a place up to `end`."""
+    """The messages from a place in the bytes up to `end`."""
 
     sid: int
     """subscription id"""
@@ -46,15 +46,15 @@ class Run(msgspec.Struct, gc=False):
 
 
 RunReader: TypeAlias = Callable[[bytes, int, Container[int]], Run | None]
-"""Takes bytes, a place in them and the wanted subscriptions; gives the run that begins there.
+"""Takes bytes, a place in them and the wanted subscriptions; returns the run that begins there.
 
-None where no complete message begins, or none that this reader takes. ProtocolError where the line
-of a message is malformed.
+None if no complete message begins there, or none that this reader understands. ProtocolError for a
+malformed line.
 """
 
 
 class Head(msgspec.Struct, gc=False):
-    """The line in front of a message, read."""
+    """The parsed line before a message."""
 
     subject: bytes
     sid: int
@@ -69,7 +69,7 @@ class Head(msgspec.Struct, gc=False):
 
 
 def head(data: bytes, place: int) -> Head | None:
-    """The line at `place`; None when it is incomplete or not of a message."""
+    """The line at `place`; None if it is incomplete or not a message's."""
     block = data.find(b"\r\n", place) + 2
     words = data[place : block - 2].split() if block > 1 else None
     if not words or words[0] not in _REPLIES:

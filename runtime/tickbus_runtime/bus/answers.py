@@ -1,4 +1,4 @@
-"""What the server's answer to a publish means for the message: one pure rule, a test a row.
+"""What the server's answer to a publish means for the message: one pure rule.
 
 Codes: https://github.com/nats-io/nats-server/blob/main/server/errors.json
 """
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 NO_RESPONDERS = 503
+WRONG_LAST_SEQUENCE = 10071
 
 
 class PublishVerdict(Enum):
@@ -20,13 +21,15 @@ class PublishVerdict(Enum):
     DUPLICATE = "duplicate"
     """an earlier attempt had stored it"""
     AGAIN = "again"
-    """not stored; may be sent again unless a later message was stored meanwhile"""
+    """not stored; may be sent again unless a later message is stored"""
     IN_PROGRESS = "in progress"
-    """an earlier attempt is being stored: send again to learn the outcome"""
+    """the server is still storing an earlier attempt: send again to learn the outcome"""
     LOOK = "look"
     """stored or not: read the stream"""
     REFUSED = "refused"
     """it will never be stored"""
+    FENCED = "fenced"
+    """another publisher has taken over: stop"""
 
 
 class Judgement(NamedTuple):
@@ -53,7 +56,7 @@ class _Answer(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Answer).decode
 
 _VERDICTS = {
-    10071: PublishVerdict.LOOK,
+    WRONG_LAST_SEQUENCE: PublishVerdict.LOOK,
     10158: PublishVerdict.IN_PROGRESS,
     10201: PublishVerdict.DUPLICATE,
     10077: PublishVerdict.AGAIN,
@@ -66,23 +69,26 @@ _VERDICTS = {
 }
 
 
-def judge_answer(headers: bytes | None, payload: bytes) -> Judgement:
-    """The verdict on a message whose publish was answered so.
+def judge_answer(headers: bytes | None, payload: bytes, *, fenced: bool = False) -> Judgement:
+    """The verdict on a message, from the answer to its publish.
+
+    fenced: the message asked for the check of the fence (`fence_check`).
 
     | answer | verdict | because |
     |---|---|---|
     | a sequence | stored | |
     | a sequence and `duplicate` | duplicate | the id is known within the duplicate window |
     | 503 without payload | again | no stream or no leader listens |
-    | 10071 wrong last sequence | look | R1 compares before it looks at the id of a repeat |
+    | 10071 wrong last sequence | look | one replica compares before it checks the id |
+    | the same, if the fence is checked | fenced | another publisher wrote a fence |
     | 10077 store failed: a limit | again | space comes back as messages expire |
     | 10158 duplicate in progress | in progress | R3: the earlier attempt is being committed |
     | 10164 same subject in progress | again | R3: one checked publish at a time |
     | 10167 too many, 10023 and 10047 resources, 10008 and 10009 availability | again | it passes |
     | 10201 batch already stored | duplicate | the whole batch is there |
-    | another error of class 5xx | again | the server's trouble |
+    | another error of class 5xx | again | the server has failed |
     | another error (too large, sealed, bad header) | refused | the same again would fail |
-    | no sequence, not JSON | again | whoever answered was no stream |
+    | no sequence, not JSON | again | the answer did not come from a stream |
     """
     if headers is not None and headers.startswith(b"NATS/1.0 503"):
         return Judgement(PublishVerdict.AGAIN, code=NO_RESPONDERS, text="no stream listens")
@@ -98,6 +104,8 @@ def judge_answer(headers: bytes | None, payload: bytes) -> Judgement:
             PublishVerdict.DUPLICATE if answer.duplicate else PublishVerdict.STORED, answer.seq
         )
     code = error.err_code or error.code
+    if fenced and code == WRONG_LAST_SEQUENCE:
+        return Judgement(PublishVerdict.FENCED, code=code, text=error.description)
     verdict = _VERDICTS.get(code) or (
         PublishVerdict.AGAIN if error.code >= 500 else PublishVerdict.REFUSED
     )

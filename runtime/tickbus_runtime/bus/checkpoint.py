@@ -1,7 +1,7 @@
-"""A fold's state kept in the stream CKPT: chunks, then the header that makes them valid.
+"""A fold's state in the stream CKPT: chunks, then the header that makes them valid.
 
-Two slots are written in turn, so one whole checkpoint is there at any moment. A subject keeps its
-last message only, and what was overwritten half-way does not have the header's hash.
+Two slots are written in turn, so the stream holds a complete checkpoint at any moment. A subject
+keeps only its last message; the hash in the header shows a checkpoint that was half overwritten.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REQUEST_S = 5.0
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a fold after a message of its input, and where to go on."""
+    """The state of a fold after a message of its input, and where to resume."""
 
     number: int
     """counts the checkpoints of a service and shard"""
@@ -36,7 +36,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """everything up to this stream sequence is in the state, and its outputs are stored"""
     epoch: int
     message_no: int
-    """of the last message folded: what the next one must follow"""
+    """of the last message folded; the next one must follow it"""
     schema: int
     """of the state"""
     state: bytes
@@ -56,7 +56,7 @@ class _Header(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def messages(service: str, shard: str, checkpoint: Checkpoint) -> list[Outgoing]:
-    """What must be stored, in order, for this checkpoint to be the last one."""
+    """The messages to store, in order, to make this the last checkpoint."""
     state, number = checkpoint.state, checkpoint.number
     digest = hashlib.sha256(state).hexdigest()
     subject = f"ckpt.{service}.{shard}.{number % SLOTS}"
@@ -88,7 +88,7 @@ async def save(publisher: Publisher, service: str, shard: str, checkpoint: Check
         if not outcome.stored:
             raise Fatal(
                 f"a checkpoint of {service} is refused ({outcome.code} {outcome.text}): "
-                f"'tickbus init' makes the stream {STREAM}"
+                f"'tickbus init' creates the stream {STREAM}"
             )
 
 

@@ -1,4 +1,4 @@
-"""A service's connection to NATS: patient at the start, probed while it lasts."""
+"""A service's connection to NATS: it waits for the server at the start, and probes it later."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Answer = TypeVar("Answer")
 async def connect(
     name: str, settings: Settings, telemetry: Telemetry, stopping: asyncio.Event, log: Any
 ) -> Connection | None:
-    """Connect, for as long as it takes; None when told to stop before. Fatal if turned away."""
+    """Connect, however long that takes; None at a stop. Fatal when the server refuses the login."""
     if settings.nats.url.startswith("ws"):  # see tickbus_runtime/__init__.py
         vars(nats.aio.transport)["aiohttp"] = importlib.import_module("aiohttp")
     async for attempt in Attempts(stopping):
@@ -52,9 +52,10 @@ async def connect(
 async def until_answered(
     stopping: asyncio.Event | None, what: str, ask: Callable[[], Awaitable[Answer]]
 ) -> Answer:
-    """What `ask` gives, however long the bus is away; Retry when told to stop before it answers.
+    """Ask until the bus answers; Retry when told to stop before.
 
-    what: names the thing asked for, in the error.
+    what: the thing asked for, in the words of the error. ask: returns the answer; raises one of
+    `BUS_AWAY` while there is none.
     """
     async for _ in Attempts(stopping):
         try:
@@ -79,13 +80,13 @@ def password(settings: NatsSettings) -> str:
 
 
 async def probe(nc: Connection, name: str) -> bool:
-    """Whether the server stores a message within the caller's patience: disk full shows here."""
+    """Whether the server stores a message; a full disk shows here."""
     answer = await nc.request(f"{PROBE_SUBJECT}.{name}", b"", timeout=2.0)
     return b'"error"' not in answer.data
 
 
 async def close(nc: Connection) -> None:
-    """Send what is buffered and leave, without waiting for a server that is gone."""
+    """Send what is buffered and disconnect; do not wait for a server that is gone."""
     try:
         await asyncio.wait_for(nc.close(), 2.0)
     except (TimeoutError, nats.errors.Error, OSError):

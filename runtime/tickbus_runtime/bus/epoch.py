@@ -1,7 +1,7 @@
-"""A publisher of a shard announces itself: one fence message a start, its epoch the last + 1.
+"""Each start of a shard's publisher writes a fence message with a new epoch: the last + 1.
 
-The fence is written only if no other has been since it was looked for, so of two that start at the
-same time each gets an epoch of its own.
+The server stores the fence only if no other was stored since we read the last one. So two
+publishers that start at the same time get different epochs.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ async def announce_epoch(
     version: str = "",
     stopping: asyncio.Event | None = None,
 ) -> tuple[int, int]:
-    """Write this start's fence; its epoch and stream sequence.
+    """Write the fence of this start; returns its epoch and stream sequence.
 
-    The epoch is above every one that the stream or, should its fences have expired, the checkpoint
-    stream knows. Waits for as long as the bus is away; Retry when told to stop meanwhile, Fatal
-    when there is no such stream.
+    The epoch is above every epoch in the stream or, if its fences have expired, in the checkpoint
+    stream. Waits while the bus is away; Retry when told to stop meanwhile, Fatal when there is no
+    such stream.
     """
     nonce = secrets.token_hex(8)
     async for _ in Attempts(stopping):
@@ -76,7 +76,7 @@ async def announce_epoch(
 
 
 async def _last_fence(nc: Connection, stream: str, subject: str) -> _Last:
-    """From the leader: a replica that is behind would let two starts have the same epoch."""
+    """Read it from the leader: with a replica that lags, two starts could get the same epoch."""
     found = await _last_message(nc, stream, subject)
     if found is None:
         return _Last()
@@ -90,7 +90,7 @@ async def _last_fence(nc: Connection, stream: str, subject: str) -> _Last:
 
 
 async def _write(nc: Connection, shard: str, data: bytes, last_seq: int, identity: str) -> int:
-    """The new fence's sequence; 0 when another was written meanwhile, or nobody answered well."""
+    """The new fence's sequence; 0 when another was stored meanwhile, or the answer was an error."""
     answer = await nc.request(
         subjects.fence(shard),
         data,
@@ -107,28 +107,28 @@ async def _write(nc: Connection, shard: str, data: bytes, last_seq: int, identit
 
 
 async def _remembered(nc: Connection, shard: str) -> int:
-    """The epoch noted beside the log, for when the log's own fences have expired."""
+    """The epoch in the checkpoint stream, for when the fences in the log have expired."""
     found = await _last_message(nc, "CKPT", f"ckpt.fence.{shard}")
     return int(found.data or 0) if found is not None else 0
 
 
 async def _noted(nc: Connection, shard: str, fence: _Last) -> tuple[int, int]:
-    """Epoch and sequence of our fence, once the epoch is noted beside the log as well."""
+    """Note the epoch in the checkpoint stream too; epoch and sequence of our fence."""
     async for _ in Attempts(None, count=3):
         with contextlib.suppress(*BUS_AWAY):
             epoch = str(fence.epoch).encode()
             answer = await nc.request(f"ckpt.fence.{shard}", epoch, timeout=REQUEST_S)
             if judge_answer(None, answer.data).seq:
                 break
-    # Not fatal when nothing worked: the fence is in the log, and the next start notes it again.
+    # A failure is not fatal: the fence is in the log, and the next start notes its own.
     return fence.epoch, fence.seq
 
 
 async def _last_message(nc: Connection, stream: str, subject: str) -> RawStreamMsg | None:
-    """The last message of a subject as the leader has it; None: there is none."""
+    """The last message of a subject, from the leader; None if there is none."""
     try:
         return await nc.jsm(timeout=REQUEST_S).get_last_msg(stream, subject)
     except NotFoundError as error:
         if error.err_code == _NO_STREAM:
-            raise Fatal(f"there is no stream {stream}: 'tickbus init' makes it") from None
+            raise Fatal(f"there is no stream {stream}: 'tickbus init' creates it") from None
         return None

@@ -1,9 +1,9 @@
-"""Decides what becomes of the messages of one flush; `publisher` sends them.
+"""Decides what to do with the messages of one flush; `publisher` sends them.
 
-A message is stored at most once and never behind a later one of its flush. So one that may have
-been stored unknown to us is looked for in the stream before anything is sent again, and one that
-was not stored is sent again only while no later one is. It keeps its id: should an old attempt
-still be on its way, the server stores one of the two.
+A message is stored at most once, and never after a later message of its flush. If an answer is
+missing, we read the stream before we send anything again. A message that is not in the stream is
+sent again only if no later message is. It keeps its id: if an old attempt still arrives, the server
+stores one of the two.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 from tickbus_runtime.bus.answers import NO_RESPONDERS, Judgement, PublishVerdict
 
 WINDOW_MESSAGES = 4_000
-"""In flight at most; the server drops what is over 10,000 of a stream (429)."""
+"""Most messages in flight; the server drops more than 10,000 of a stream (429)."""
 WINDOW_BYTES = 16 * 1024**2
 TOO_LARGE = 10054
 
@@ -32,10 +32,10 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
 
 
 class PublishOutcome(NamedTuple):
-    """What became of a message: stored (`code` is 0), or refused for good."""
+    """The result of a publish: stored (`code` is 0), or refused for good."""
 
     seq: int = 0
-    """0 where only its being stored is known"""
+    """0 if the sequence is unknown"""
     duplicate: bool = False
     """an earlier attempt had stored it"""
     code: int = 0
@@ -49,7 +49,7 @@ class PublishOutcome(NamedTuple):
 
 
 class InFlight:
-    """The state of one flush: what waits, what became of the rest."""
+    """One flush while it is being published: which messages wait, and the outcome of the others."""
 
     def __init__(self, messages: Sequence[Outgoing], max_payload: int) -> None:
         self.messages = messages
@@ -57,18 +57,20 @@ class InFlight:
         self.waiting = list(range(len(messages)))
         """places without an outcome, in order"""
         self._doubtful: set[int] = set()
-        """places that may be stored unknown to us"""
+        """places without a clear answer: they may be stored or not"""
         self._told_to_wait: dict[int, Judgement] = {}
-        """places that are not stored, and the answer that said so"""
+        """places that are not stored, each with the answer that said so"""
         self._last_stored = -1
+        self.fenced = ""
+        """what the server said when another publisher had taken over"""
         for place, message in enumerate(messages):
             if len(message.payload) > max_payload:
-                text = f"{len(message.payload)} bytes, the server takes {max_payload}"
+                text = f"{len(message.payload)} bytes, the server takes at most {max_payload}"
                 self._settle(place, PublishOutcome(code=TOO_LARGE, text=text))
         self._drop_settled()
 
     def window(self) -> list[int]:
-        """The next places to send: the first that wait, as many as may be in flight."""
+        """The next places to send: the first waiting ones, as many as may be in flight."""
         size = 0
         for count, place in enumerate(self.waiting):
             size += len(self.messages[place].payload)
@@ -77,7 +79,7 @@ class InFlight:
         return self.waiting.copy()
 
     def attempted(self, window: list[int], answers: dict[int, Judgement]) -> None:
-        """Take the answers of one attempt; what got none may be stored all the same."""
+        """Take the answers of one attempt; a message without an answer may be stored or not."""
         for place in window:
             self._judged(place, answers.get(place))
         self._refuse_overtaken()
@@ -90,20 +92,22 @@ class InFlight:
             self._told_to_wait.pop(place, None)
         elif verdict in (PublishVerdict.STORED, PublishVerdict.DUPLICATE):
             self._settle(place, PublishOutcome(judgement.seq, verdict is PublishVerdict.DUPLICATE))
+        elif verdict is PublishVerdict.FENCED:
+            self.fenced = judgement.text or verdict.value
         elif verdict is PublishVerdict.REFUSED:
             self._settle(place, PublishOutcome(code=judgement.code, text=judgement.text))
         else:
             self._told_to_wait[place] = judgement
 
     def _refuse_overtaken(self) -> None:
-        """What would now be stored behind a later message is refused instead."""
+        """Refuse waiting messages that would be stored after a later one."""
         for place, judgement in list(self._told_to_wait.items()):
             if place < self._last_stored:
                 text = f"{judgement.text}; a later message was stored"
                 self._settle(place, PublishOutcome(code=judgement.code or NO_RESPONDERS, text=text))
 
     def doubtful(self) -> dict[str, set[str]]:
-        """Subjects that the stream itself must tell about before anything is sent again: ids."""
+        """Subject -> ids of messages to look up in the stream before anything is sent again."""
         ids: dict[str, set[str]] = {}
         for place in sorted(self._doubtful):
             message = self.messages[place]
@@ -111,7 +115,7 @@ class InFlight:
         return ids
 
     def found(self, subject: str, seqs: Mapping[str, int]) -> None:
-        """Take which messages of a subject the stream holds, by id; others are not there."""
+        """Take a lookup of a subject: id -> sequence. Ids not in `seqs` are not stored."""
         for place in sorted(self._doubtful):
             message = self.messages[place]
             if message.subject != subject:
@@ -121,7 +125,7 @@ class InFlight:
             else:
                 self._doubtful.remove(place)
                 self._told_to_wait[place] = Judgement(PublishVerdict.AGAIN, text="it never arrived")
-        # Not while others are in doubt: a later one may turn out to be stored.
+        # Wait until all lookups are done: a later message may prove to be stored.
         if not self._doubtful:
             self._refuse_overtaken()
         self._drop_settled()

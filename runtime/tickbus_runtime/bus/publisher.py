@@ -1,4 +1,4 @@
-"""Publishes to JetStream in flushes: pipelined, answered one by one, in order, nothing twice.
+"""Publishes to JetStream in flushes: pipelined, in order, each message acknowledged and once.
 
 `js.publish_async` of nats-py is not used: it never resolves a publish that is answered with an
 error or whose answer is lost (nats-io/nats.py#985).
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import nats.errors
@@ -23,21 +23,23 @@ from tickbus.retry import backoff_s
 from tickbus_schemas.errors import Reject, Retry
 
 from tickbus_runtime.bus.answers import Judgement, judge_answer
+from tickbus_runtime.bus.fence_check import FenceCheck, Fenced
 from tickbus_runtime.bus.in_flight import InFlight, Outgoing, PublishOutcome
 from tickbus_runtime.telemetry.metrics import Telemetry
 
 RETRY_FIRST_S, RETRY_MAX_S = 0.02, 1.0
 LOOK_BACK = 1_000
-"""Sequences that are searched besides those of the flush, where no message of a subject is known to
-be stored: others may have published meanwhile."""
+"""A lookup goes back by this many sequences more than the flush has, if no stored message of the
+subject is known: others may have published meanwhile."""
 
 
 class Publisher:
     """Stores messages in the order given; one flush at a time.
 
-    `deadline_s`: without any answer for so long, what is unanswered is looked for in the stream,
-    and sent again, in order, where it is not there. `stopping`: once set, a flush that makes no
-    progress for `give_up_s` raises Retry; before that it goes on for ever.
+    `deadline_s`: after this time without any answer, unanswered messages are looked up in the
+    stream, and sent again, in order, if they are not there. `stopping`: once set, a flush without
+    progress for `give_up_s` raises Retry; until then a flush never gives up. `fence`: the server
+    checks it with each message; a flush raises Fenced when another publisher has written one.
     """
 
     def __init__(
@@ -48,14 +50,17 @@ class Publisher:
         stopping: asyncio.Event | None = None,
         give_up_s: float = 10.0,
         telemetry: Telemetry | None = None,
+        fence: FenceCheck | None = None,
     ) -> None:
         self._nc = nc
+        self._fenced = fence is not None
+        self._fence_lines = _lines(fence.headers()) if fence else ""
         self._deadline_s = deadline_s
         self._stopping = stopping
         self._give_up_s = give_up_s
         self._telemetry = telemetry or Telemetry()
         self._inbox = f"{nc.new_inbox()}."
-        self._places: dict[int, int] = {}  # of the sent -> place in the flush
+        self._places: dict[int, int] = {}  # number of a sent message -> place in the flush
         self._sent = 0
         self._answers: dict[int, Judgement] = {}
         self._unanswered = 0
@@ -68,10 +73,10 @@ class Publisher:
         self._one_at_a_time = asyncio.Lock()
 
     async def flush(self, messages: Sequence[Outgoing]) -> list[PublishOutcome]:
-        """Store these; returns when the fate of each is known, with an outcome for each.
+        """Store these; returns the outcome of each, once all are known.
 
-        A message is refused for good when the server says so, or when it asks to wait but a later
-        message of the flush was stored meanwhile: sent again, it would stand behind that one.
+        A message is refused for good when the server refuses it. It is also refused when the server
+        asks to send it again but has stored a later message of the flush: the order would change.
         """
         if not messages:
             return []
@@ -85,6 +90,11 @@ class Publisher:
                 complete = await self._look(flush)
                 if complete and flush.waiting:
                     complete = await self._attempt(flush, attempt)
+                if flush.fenced:
+                    raise Fenced(
+                        "another publisher has taken this shard over: this one stops "
+                        f"({flush.fenced})"
+                    )
                 if len(flush.waiting) < waited:
                     attempt, progress_s = 0, time.monotonic()
                 if not complete:
@@ -110,11 +120,11 @@ class Publisher:
     def _on_answer(self, subject: bytes, payload: bytes, headers: bytes | None) -> None:
         number = subject[len(self._inbox) :]
         if not number.isdigit():
-            return  # not to a message of ours: those are numbered
+            return  # not an answer to our messages, which are numbered
         place = self._places.pop(int(number), None)
         if place is None or place in self._answers:
-            return  # of an attempt whose message is settled by now
-        self._answers[place] = judge_answer(headers, payload)
+            return  # an answer to an earlier attempt; the message is settled
+        self._answers[place] = judge_answer(headers, payload, fenced=self._fenced)
         self._unanswered -= 1
         self._progress_s = time.monotonic()
         if self._unanswered == 0:
@@ -125,7 +135,7 @@ class Publisher:
             self._settled.set_result(None)
 
     async def _attempt(self, flush: InFlight, attempt: int) -> bool:
-        """Send what may be in flight and take the answers; whether all of it is settled now."""
+        """Send one window and take the answers; whether all of it is settled."""
         nc, window = self._nc, flush.window()
         self._answers = {}
         self._unanswered = len(window)
@@ -134,7 +144,8 @@ class Publisher:
         for place in window:
             self._sent += 1
             self._places[self._sent] = place
-            commands += _command(flush.messages[place], f"{self._inbox}{self._sent}")
+            reply = f"{self._inbox}{self._sent}"
+            commands += _command(flush.messages[place], reply, self._fence_lines)
         loop = asyncio.get_running_loop()
         self._settled = loop.create_future()
         self._timer = loop.call_later(self._deadline_s, self._expire, loop)
@@ -154,7 +165,7 @@ class Publisher:
         return not flush.waiting or flush.waiting[0] > window[-1]
 
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Nothing answered for the whole deadline: stop waiting. Else wait on."""
+        """Stop waiting if no answer came for the whole deadline; else wait on."""
         left_s = self._progress_s + self._deadline_s - time.monotonic()
         if left_s <= 0:
             self._wake()
@@ -163,7 +174,7 @@ class Publisher:
 
     async def _back_off(self, attempt: int) -> None:
         """Wait before the next attempt, and until there is a connection."""
-        # A stop does not end it: a flush goes on until it makes no progress for `give_up_s`.
+        # A stop does not end this wait: a flush goes on until `give_up_s` pass without progress.
         await asyncio.sleep(backoff_s(attempt, RETRY_FIRST_S, RETRY_MAX_S))
         if not self._nc.is_connected:
             self._settled = asyncio.get_running_loop().create_future()
@@ -183,7 +194,7 @@ class Publisher:
             )
 
     async def _look(self, flush: InFlight) -> bool:
-        """Ask the stream for what is in doubt; False while it does not answer."""
+        """Look up messages without a clear answer in the stream; False if it does not answer."""
         for subject, ids in flush.doubtful().items():
             try:
                 back = LOOK_BACK + len(flush.messages)
@@ -193,13 +204,13 @@ class Publisher:
         return True
 
     async def _stored(self, subject: str, ids: set[str], back: int) -> dict[str, int]:
-        """Sequences of those of the messages that the stream holds, and perhaps of others.
+        """Id -> sequence of these messages as far as the stream holds them, and perhaps of others.
 
-        Looked for behind the last one known to be stored, or in so many sequences.
+        The search begins after the last message known to be stored, or `back` sequences ago.
         """
         js = self._nc.jetstream(timeout=self._deadline_s)
         found: dict[str, int] = {}
-        # No stream, no message of the subject, or what followed expired meanwhile.
+        # NotFound: no stream, no message of the subject, or the rest has expired.
         with contextlib.suppress(NotFoundError):
             stream = await js.find_stream_name_by_subject(subject)
             last = await js.get_last_msg(stream, subject)
@@ -236,23 +247,27 @@ def _id_of(message: RawStreamMsg) -> str:
     return str((message.headers or {}).get("Nats-Msg-Id", ""))
 
 
-def _command(message: Outgoing, reply: str) -> tuple[bytes, bytes, bytes]:
+def _command(message: Outgoing, reply: str, more_lines: str) -> tuple[bytes, bytes, bytes]:
     """The publish command of https://docs.nats.io/reference/reference-protocols/nats-protocol.
 
-    The check of the fence on every publish (DESIGN section 6) will add its two headers here.
+    more_lines: header lines of every message.
     """
-    lines = [f"NATS/1.0\r\nNats-Msg-Id: {_one_line(message.msg_id)}\r\n"]
-    for name, value in (message.headers or {}).items():
-        lines.append(f"{name}: {_one_line(value)}\r\n")
-    block = "".join(lines).encode() + b"\r\n"
+    head = f"NATS/1.0\r\nNats-Msg-Id: {_one_line(message.msg_id)}\r\n{more_lines}"
+    if message.headers:
+        head += _lines(message.headers)
+    block = head.encode() + b"\r\n"
     size = len(block) + len(message.payload)
-    head = f"HPUB {_checked_subject(message.subject)} {reply} {len(block)} {size}\r\n".encode()
-    return head + block, message.payload, b"\r\n"
+    verb = f"HPUB {_checked_subject(message.subject)} {reply} {len(block)} {size}\r\n"
+    return verb.encode() + block, message.payload, b"\r\n"
+
+
+def _lines(headers: Mapping[str, str]) -> str:
+    return "".join(f"{name}: {_one_line(value)}\r\n" for name, value in headers.items())
 
 
 def _one_line(value: str) -> str:
     if "\n" in value or "\r" in value:
-        raise Reject(f"a header of two lines: {value[:80]!r}")
+        raise Reject(f"a header value with a line break: {value[:80]!r}")
     return value
 
 

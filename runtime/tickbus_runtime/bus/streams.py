@@ -1,6 +1,6 @@
-"""The streams of a shard, declared as data, and made or brought up to date by `tickbus init`.
+"""The streams of a shard, declared as data; `tickbus init` creates and updates them.
 
-What they are for and why they are set so: ARCHITECTURE.md. Settings:
+ARCHITECTURE.md says what each is for and gives the reasons. Settings:
 https://docs.nats.io/nats-concepts/jetstream/streams
 """
 
@@ -33,20 +33,20 @@ CKPT, DLQ, ALERT = "CKPT", "DLQ", "ALERT"
 _HOUR_S, _DAY_S = 3_600.0, 86_400.0
 _MiB = 1024**2
 _SMALLEST_BYTES = 64 * _MiB
-_BLOCK_SEQS = 2**20  # of the writer: a stream made again begins with a fresh block
+_BLOCK_SEQS = 2**20  # of the writer: a recreated stream begins with a new block
 _INSUFFICIENT_STORAGE = 10047
 _ENTRY = re.compile(r"[0-9a-z]+-\d+-(\d+)\.json")
 
 _FIXED = ("storage", "num_replicas", "retention", "discard", "duplicate_window")
-"""Settings that readers and publishers rely on: another value is refused, not changed."""
+"""Settings that readers and publishers rely on. A stream with another value is refused."""
 _ADJUSTED = ("max_age", "max_bytes", "republish", "allow_direct", "allow_atomic")
-"""Settings that are brought up to date in place."""
+"""Settings that are updated in place."""
 
 
 def declarations(
     settings: NatsSettings, shard: Shard, tickers: Sequence[str] | None = None
 ) -> list[StreamConfig]:
-    """Every stream that a shard needs; `tickers`: only these of the exchange (None: all)."""
+    """Every stream that a shard needs; `tickers`: of the exchange (None: all)."""
     max_age_s = settings.max_age_h * _HOUR_S
 
     def of(kind: str) -> list[str]:
@@ -58,7 +58,7 @@ def declarations(
         name=shard.md,
         description=f"the log of {shard.name}: all feeds as received, in one order",
         subjects=[*of("md"), subjects.fence(shard.name), subjects.clock(shard.name)],
-        # New messages are refused when it is full: nothing unread is dropped silently.
+        # A full stream refuses new messages: unread ones are never dropped silently.
         discard=DiscardPolicy.NEW,
         max_age=max_age_s,
         max_bytes=settings.max_bytes,
@@ -69,7 +69,7 @@ def declarations(
             name=shard.stream(kind),
             description=f"{kind} rows derived from {shard.md}",
             subjects=of(kind),
-            discard=DiscardPolicy.OLD,  # what is lost here can be computed again
+            discard=DiscardPolicy.OLD,  # lost rows can be computed again
             max_age=max_age_s,
             max_bytes=max(settings.max_bytes // 4, _SMALLEST_BYTES),
             republish=RePublish(src=">", dest="live.>") if settings.republish else None,
@@ -117,11 +117,11 @@ async def ensure(
     shard: Shard,
     tickers: Sequence[str] | None = None,
 ) -> dict[str, str]:
-    """Make what is missing and bring up to date what may change: stream -> what was done.
+    """Create missing streams and update the others; returns stream -> what was done.
 
-    Tickers are only ever added. A stream made again, after it was deleted or its server's disk was
-    lost, begins above every sequence that the data set's manifest knows. Fatal when a stream is
-    there with other settings that matter, or the server refuses.
+    Tickers are added, never removed. A stream that was deleted, or lost with its server's disk, is
+    created with a first sequence above all in the manifest of the dataset. Fatal when a stream
+    exists with another value of a fixed setting, or the server refuses.
     """
     root = Path(settings.writer.root or settings.data_dir)
     done: dict[str, str] = {}
@@ -150,9 +150,9 @@ def _why_not(name: str, error: Exception) -> str:
 
 
 async def _create(js: JetStreamContext, wanted: StreamConfig) -> str:
-    """Make it, with less room where the server has not so much to give.
+    """Create it; if the server has less space than wanted, with a smaller limit.
 
-    Then half of what would fit is left to the streams behind it.
+    Then half of what would fit is left for the streams that follow.
     """
     asked = wanted.max_bytes or 0
     while True:
@@ -172,13 +172,13 @@ async def _create(js: JetStreamContext, wanted: StreamConfig) -> str:
 
 
 async def _update(js: JetStreamContext, found: StreamConfig, wanted: StreamConfig) -> str:
-    """Add subjects and adjust limits; Fatal where a setting that matters differs."""
+    """Add subjects and adjust limits; Fatal if a fixed setting differs."""
     for setting in _FIXED:
         is_so, should_be = getattr(found, setting), getattr(wanted, setting)
         if is_so != should_be:
             raise Fatal(
                 f"stream {wanted.name} has {setting} {_shown(is_so)}, wanted {_shown(should_be)}: "
-                "set it so in tickbus.toml, or delete the stream once its data is in files"
+                "change tickbus.toml, or delete the stream once its data is in files"
             )
     changes = {
         setting: getattr(wanted, setting)
@@ -203,7 +203,7 @@ async def _update(js: JetStreamContext, found: StreamConfig, wanted: StreamConfi
 
 
 def _covered(subject: str, by: Sequence[str]) -> bool:
-    """Whether one of these subjects takes in all of `subject`."""
+    """Whether one of the subjects in `by` includes all of `subject`."""
     return any(_takes_in(other.split("."), subject.split(".")) for other in by)
 
 
@@ -221,15 +221,15 @@ def _shown(value: object) -> str:
 
 
 def incarnation(info: StreamInfo) -> str:
-    """Short name of a stream's life: another one after it was deleted and made again."""
+    """Short name of one creation of a stream; a recreated stream has another one."""
     if info.created is None:
-        raise Fatal("the server does not say when the stream was created: it is too old")
+        raise Fatal("the server does not say when the stream was created: update the server")
     text = f"{info.config.name} {info.created.isoformat()}"
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def next_block(root: Path, stream: str) -> int | None:
-    """First sequence above all that the manifest below `root` knows of a stream; None: no entry."""
+    """First sequence above all in the manifest below `root`; None if the stream has no entry."""
     folder = root / "_manifest" / stream
     entries = [_ENTRY.fullmatch(path.name) for path in folder.glob("*.json")]
     last = max((int(entry[1]) for entry in entries if entry), default=None)

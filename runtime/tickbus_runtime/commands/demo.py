@@ -1,4 +1,4 @@
-"""`tickbus demo`: a simulated market through every service into files, with nothing to set up."""
+"""`tickbus demo`: a simulated market runs through every service into files; no set-up needed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from tickbus_runtime.telemetry.waterfall import Trace, Traces, render
 
 help = "everything on this machine, no network: a simulated market to Parquet, live on a screen"
 
-TICKERS = ["BTCDEMO", "ETHDEMO", "SOLDEMO"]
 FRAMES_PER_S = 1_000
 BLOCK_S = 10
 TRACE_EVERY = 500
@@ -33,6 +32,7 @@ PLAIN_S, SCREEN_S = 20.0, 60.0
 _EXAMPLES = """\
 examples:
   tickbus demo
+  tickbus demo --exchange kraken
   tickbus demo --duration 30 --data ./demo --seed 7 --json
 """
 
@@ -47,6 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help=f"end after so many seconds ({SCREEN_S:.0f}; {PLAIN_S:.0f} without a terminal)",
     )
+    add("--exchange", metavar="NAME", help="whose protocol the venue speaks (binance_usdm)")
     add("--data", metavar="DIR", help="folder for the files (./data/demo-<time>)")
     add("--seed", type=int, metavar="N", help="of the simulated market (drawn anew)")
     add("--rate", type=float, default=FRAMES_PER_S, metavar="N", help="frames a second (1000)")
@@ -69,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
     print("\n".join(["", *summary(result)]))
     if trace is not None:
         width = shutil.get_terminal_size((100, 24)).columns
-        print("\n".join(["", "the way of one packet:", *render(trace, width)]))
-    print(f"\nlook at the files with one line:\n  {query}", flush=True)
+        print("\n".join(["", "the path of one packet:", *render(trace, width)]))
+    print(f"\nread the files with one line:\n  {query}", flush=True)
     return 0
 
 
@@ -90,7 +91,9 @@ async def _demo(
 
 
 def _plan(args: argparse.Namespace, data: Path, endpoint: str) -> Plan:
-    venue = ["--synthetic", "--tickers", ",".join(TICKERS), "--rate", str(args.rate)]
+    venue = ["--synthetic", "--rate", str(args.rate)]
+    if args.exchange:
+        venue += ["--exchange", args.exchange]
     if args.seed is not None:
         venue += ["--seed", str(args.seed)]
     overrides: dict[str, Any] = {
@@ -111,7 +114,7 @@ def _plan(args: argparse.Namespace, data: Path, endpoint: str) -> Plan:
 
 
 def _best(traces: list[Trace]) -> Trace | None:
-    """The trace that went furthest: the one with the most different steps."""
+    """The trace with the most different steps."""
     packets = [trace for trace in traces if trace.root is not None]
     return max(packets, key=lambda trace: len({s.name for s in trace.spans}), default=None)
 

@@ -1,4 +1,4 @@
-"""`tickbus doctor`: is everything here that a run needs, and what to do where it is not."""
+"""`tickbus doctor`: checks whether this machine has everything that a run needs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     parser.add_argument("--config", metavar="FILE", help="settings (TOML)")
     parser.add_argument("--data", metavar="DIR", help="data folder")
-    parser.add_argument("--nats", metavar="URL", help="server to look for")
+    parser.add_argument("--nats", metavar="URL", help="server to check")
     parser.add_argument("--json", action="store_true", help="one JSON object")
 
 
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         settings = load(args.config, overrides=overrides)
         found.append(Finding("settings", "ok", args.config or "defaults and environment"))
-    except Fatal as error:  # the other checks are still worth their answers
+    except Fatal as error:  # the other checks are still useful
         settings = Settings()
         found.append(Finding("settings", "fail", " ".join(str(error).split()), "correct them"))
     found += findings(settings)

@@ -36,11 +36,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when every stream is as declared."""
+    """0 when every stream exists as declared."""
     given = {"ingest.exchange": args.exchange, "nats.url": args.nats, "data_dir": args.data}
     settings = load(args.config, overrides={k: v for k, v in given.items() if v is not None})
     tickers = from_text("ingest.tickers", args.tickers) if args.tickers else None
-    # Without an address the data folder's own server is looked for, as every client does.
+    # Without an address, every client tries the server of the data folder.
     url = settings.nats.url if args.nats or args.config else None
     made = asyncio.run(_ensure(settings, url, tickers))
     if args.json:

@@ -12,7 +12,7 @@ import time
 from tickbus_runtime.telemetry.trace_receiver import TraceReceiver
 from tickbus_runtime.telemetry.waterfall import QUIET_S, Trace, Traces, render
 
-help = "receive OTLP traces and print each packet's way as a waterfall"
+help = "receive OTLP traces and print each packet's path as a waterfall"
 
 _EXAMPLES = """\
 example, in two terminals:
@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=QUIET_S,
         metavar="S",
-        help=f"show a trace without a write span after so long without news ({QUIET_S:g})",
+        help=f"show a trace without a write span after this long without a new span ({QUIET_S:g})",
     )
     parser.add_argument("--all", action="store_true", help="also traces that hold no packet")
     parser.add_argument("--json", action="store_true", help="one JSON object a trace")
@@ -67,7 +67,7 @@ async def _receive(args: argparse.Namespace) -> int:
                     _show(trace, as_json=args.json)
                     shown += 1
             over = over or (args.count is not None and shown >= args.count)
-    except asyncio.CancelledError:  # Ctrl-C: what has come is shown before we leave
+    except asyncio.CancelledError:  # Ctrl-C: show the traces received so far
         for trace in receiver.traces.take(time.monotonic(), everything=True):
             if trace.root is not None or args.all:
                 _show(trace, as_json=args.json)

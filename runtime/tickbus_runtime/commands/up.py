@@ -12,10 +12,13 @@ from typing import Any
 from tickbus_schemas.errors import Fatal
 
 from tickbus_runtime.local.local_run import local_run
-from tickbus_runtime.local.run_report import summary
+from tickbus_runtime.local.run_report import shortcomings, summary
 from tickbus_runtime.local.stack import Plan
 from tickbus_runtime.settings.sections import NatsSettings
 from tickbus_runtime.settings.sources import from_text, load
+
+EXIT_SHORT = 3
+"""Something of a capture could not be stored; the last lines say what."""
 
 help = "run everything on this machine: NATS, ingest, book, features, writer"
 
@@ -26,7 +29,7 @@ examples:
   tickbus up --capture btcusdt.jsonl.gz --speed max --data ./out --json
   tickbus up --config tickbus.toml --nats nats://127.0.0.1:4222
 
-Ctrl-C drains: everything that was received is stored and written first. A second Ctrl-C leaves at
+Ctrl-C drains: everything received is stored and written first. A second Ctrl-C aborts at
 once. With --json the last line of standard output is one JSON object; logs of all processes are in
 <data>/_log. OTEL_EXPORTER_OTLP_ENDPOINT turns traces on (see 'tickbus trace').
 """
@@ -52,22 +55,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when everything that was received is written, 130 when told to leave before it began."""
+    """0 when everything received is written, 130 when stopped before it began.
+
+    EXIT_SHORT when a capture had something that could not be stored.
+    """
     plan = plan_of(args)
-    result, _ = asyncio.run(local_run(plan, duration_s=args.duration, say=say))
+    result, stopped = asyncio.run(local_run(plan, duration_s=args.duration, say=say))
     if result is None:
         return 130
     print(json.dumps(result) if args.json else "\n".join(summary(result)), flush=True)
-    return 0
+    short = shortcomings(result) if plan.venue_ends and not stopped else []
+    if args.json:
+        for line in short:
+            say(line)
+    return EXIT_SHORT if short else 0
 
 
 def say(line: str) -> None:
-    """One line for the person in front of the terminal; standard output is for results."""
+    """Print one line for the user; standard output is for results."""
     print(line, file=sys.stderr, flush=True)
 
 
 def plan_of(args: argparse.Namespace) -> Plan:
-    """What the arguments ask for; Fatal when they cannot be obeyed."""
+    """The plan of the run; Fatal for wrong arguments."""
     overrides = _overrides(args)
     settings = load(args.config, overrides=overrides)
     overrides["data_dir"] = str(Path(settings.data_dir).absolute())

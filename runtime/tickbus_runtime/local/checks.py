@@ -1,4 +1,4 @@
-"""What `tickbus doctor` looks at: each check says ok, warn or fail, and what to do about it."""
+"""The checks of `tickbus doctor`: each gives ok, warn or fail, and the remedy."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Finding(NamedTuple):
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    """Every check, in the order in which one would repair."""
+    """Every check, in the order in which problems are best repaired."""
     yield check_python()
     yield from check_distributions()
     yield check_nats_program()
@@ -60,13 +60,13 @@ def findings(settings: Settings) -> Iterator[Finding]:
 
 
 def check_python() -> Finding:
-    """Which Python runs this; an older one than 3.11 could not even import us."""
+    """Which Python runs this; one older than 3.11 could not import tickbus."""
     version = ".".join(map(str, sys.version_info[:3]))
     return Finding("python", "ok", f"{version} at {sys.executable}")
 
 
 def check_distributions() -> Iterator[Finding]:
-    """Whether all parts are there, in one version."""
+    """Whether all distributions are installed, in one version."""
     versions: dict[str, str] = {}
     for name in DISTRIBUTIONS:
         try:
@@ -81,13 +81,16 @@ def check_distributions() -> Iterator[Finding]:
 
 
 def check_nats_program() -> Finding:
-    """Whether there is a server that `tickbus up` could start."""
+    """Whether `tickbus up` finds a server program to start."""
     try:
         program = find_program()
         said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20)
     except (TickbusError, OSError, subprocess.TimeoutExpired) as error:
         return Finding(
-            "nats-server", "warn", str(error), "needed only where no server runs yet (--nats URL)"
+            "nats-server",
+            "warn",
+            str(error),
+            "only needed if no server runs yet (else: --nats URL)",
         )
     version = said.stdout.strip().rpartition("v")[2]
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
@@ -137,12 +140,12 @@ def check_ports(settings: Settings) -> Finding:
 
 
 def check_clock() -> Finding:
-    """Whether the clock is set, and kept right by somebody."""
+    """Whether the clock is set and synchronised."""
     if time.time() < CLOCK_FIRST_S:
         return Finding("clock", "fail", "far in the past", "set it, and run chrony or ntpd")
     kept = _clock_is_synchronised()
     if kept is None:
-        return Finding("clock", "ok", "is set; whether it is synchronised cannot be told here")
+        return Finding("clock", "ok", "is set; this system does not say whether it is synchronised")
     if not kept:
         return Finding(
             "clock", "warn", "is not synchronised: latencies to the venue will be wrong",
@@ -152,7 +155,7 @@ def check_clock() -> Finding:
 
 
 def _clock_is_synchronised() -> bool | None:
-    """What systemd says about it; None where it cannot be asked."""
+    """The answer of systemd; None without systemd."""
     program = shutil.which("timedatectl")
     if program is None:
         return None
@@ -165,7 +168,7 @@ def _clock_is_synchronised() -> bool | None:
 
 
 def check_kernels() -> Finding:
-    """Whether compiled kernels are kept: without, each service compiles for a minute at start."""
+    """Whether compiled kernels are cached; else each service compiles for a minute at start."""
     spec = find_spec("tickbus")
     roots = [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
     roots.append(Path(os.environ.get("NUMBA_CACHE_DIR") or user_cache()))
@@ -176,20 +179,20 @@ def check_kernels() -> Finding:
 
 
 def user_cache() -> str:
-    """Where Numba keeps what it may not keep beside the source."""
+    """Where Numba keeps its cache if it may not write beside the source."""
     return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "numba")
 
 
 def check_cores() -> Finding:
-    """Whether the machine has a core to spare."""
+    """Whether the machine has at least two cores."""
     cores = os.cpu_count() or 1
     if cores < 2:
-        return Finding("cores", "warn", "one: services wait for each other", "use 2 or more")
+        return Finding("cores", "warn", "only one: services wait for each other", "use 2 or more")
     return Finding("cores", "ok", str(cores))
 
 
 def check_nats(settings: Settings) -> Finding:
-    """Whether the configured server answers, where one is configured or runs."""
+    """Whether the server answers, if one is configured or runs for this folder."""
     run_file = Path(settings.data_dir) / "_run" / "nats.json"
     if settings.nats.url == NatsSettings().url and not run_file.exists():
         return Finding("nats", "ok", "none configured: 'tickbus up' starts its own")

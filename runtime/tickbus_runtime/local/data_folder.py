@@ -1,4 +1,4 @@
-"""The data folder of `tickbus up`: writable, ours alone while we run, no run files of the dead."""
+"""The data folder of `tickbus up`: writable, locked while we run, without old run files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tickbus_schemas.errors import Fatal
 
 
 class DataFolder:
-    """`<data_dir>`: data at the top, `_run` (how to reach processes), `_log` (their words)."""
+    """`<data_dir>`: data at the top, `_run` (how to reach processes), `_log` (their logs)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -27,7 +27,7 @@ class DataFolder:
         return self.logs / f"{name}.jsonl"
 
     def take(self) -> None:
-        """Make it ours; Fatal when it cannot be written or another `up` works in it."""
+        """Lock it; Fatal when it cannot be written or another `up` uses it."""
         run = self.path / "_run"
         try:
             run.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ class DataFolder:
                 old.unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Leave it to others."""
+        """Unlock it."""
         if self._lock is not None:
             with contextlib.suppress(OSError):
                 os.close(self._lock)

@@ -1,4 +1,4 @@
-"""What the demo shows: state fed with live messages as any subscriber gets them; no I/O."""
+"""The screen of the demo, made from live messages as any subscriber gets them; no I/O."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Bar(NamedTuple):
 
 
 def subjects_of(exchange: Exchange, ticker: str) -> list[str]:
-    """What the view wants to be fed with."""
+    """The subjects that the view shows."""
     market = f"{exchange.token}.{escape(ticker)}"
     return [f"live.book.{market}.100ms", f"live.md.{market}.trade", f"live.bar.{market}.1s"]
 
@@ -74,7 +74,7 @@ class DemoView:
         self.messages = 0
 
     def take(self, subject: str, data: bytes) -> None:
-        """One message as it came; what is not ours is left out."""
+        """Take one message; an unreadable one is ignored."""
         try:
             message = codec.decode(data, subject)
         except Reject:
@@ -96,7 +96,7 @@ class DemoView:
                 self.bars.extend(map(Bar, _i64(message.timestamp), *columns))
 
     def _show_book(self, message: BookBatch) -> None:
-        """Only the last grid point of the message is looked at."""
+        """Show the last grid point of the message."""
         last = len(message.timestamp) // 8 - 1
         if last < 0:
             return

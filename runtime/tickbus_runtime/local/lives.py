@@ -1,4 +1,4 @@
-"""What several processes did in all their lives, from their /status. No I/O."""
+"""Adds up what restarted processes did in all their lives, from their /status. No I/O."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Lives:
         return max(found, key=lambda status: status.get("started", 0.0), default={})
 
     def position(self, service: str, stream: str, pid: int | None) -> int:
-        """How far the life `pid` has read a stream; 0 when it has not said.
+        """How far the life `pid` has read a stream; 0 if unknown.
 
-        An earlier life's position says nothing: what it had read but not stored is read again.
+        An earlier life's position does not count: what it read but did not store is read again.
         """
         status = self._lives.get((service, pid), {}) if pid is not None else {}
         return int(status.get("positions", {}).get(stream, 0))
@@ -64,7 +64,7 @@ class Lives:
         return dict(stages)
 
     def fact(self, service: str, name: str) -> list[Any]:
-        """A further fact of a service, of each life that told it."""
+        """A field of a service's status, one value for each life that has it."""
         return [status[name] for status in self._of((service,)) if name in status]
 
     def _of(self, services: Iterable[str]) -> list[Status]:

@@ -1,4 +1,4 @@
-"""One run of the whole stack: start, until its input or time is over or Ctrl-C, drain, tally."""
+"""One run of the whole stack: start, run until the input ends, a time or Ctrl-C, drain, report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tickbus_runtime.local.run_report import RunReport
 from tickbus_runtime.local.stack import Plan, Stack
 
 Watcher = Callable[[Stack], Awaitable[None]]
-"""Something that runs beside the stack once it is ready: a screen, progress lines."""
+"""Runs beside the stack once it is ready: a screen, progress lines."""
 
 
 async def local_run(
@@ -35,7 +35,7 @@ async def local_run(
             watcher = asyncio.create_task(_run(beside or report_progress, stack))
             await _before(stopping, stack.ended(duration_s))
         if told.is_set():
-            say("stopping: what was received is still stored and written; Ctrl-C again to leave")
+            say("stopping: received data is still being stored and written; Ctrl-C again to abort")
         return await stack.finish(), told.is_set()
     finally:
         for task in (watcher, stopping):

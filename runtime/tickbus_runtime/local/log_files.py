@@ -1,4 +1,4 @@
-"""Read along in the log file of a child process: what a person should see, and its last error."""
+"""Follows the log file of a child process: lines for a person, and its last error."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 IMPORTANT = frozenset({"warning", "error"})
-"""Levels that are shown as they come; the last words of a process (critical) end the run."""
+"""Levels that are shown at once; a critical line ends the run and is shown there."""
 _PROGRAM = re.compile(r"^tickbus-[a-z]+: ")
 _ABOUT = frozenset({"level", "timestamp", "service", "event", "exception", "fatal"})
 
 
 class LogTail:
-    """What was added to a log file since the last look; lines of earlier runs are left out."""
+    """Reads what was added to a log file since the last call; skips lines of earlier runs."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -23,7 +23,7 @@ class LogTail:
         self._last_error = ""
 
     def new_lines(self) -> list[str]:
-        """Whole lines that came since the last call; the important ones, for a person."""
+        """The important lines since the last call, for a person."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)
@@ -42,13 +42,13 @@ class LogTail:
         return shown
 
     def last_error(self) -> str:
-        """The last line that tells of an error; of lines that are not ours, the last one."""
+        """The last error line; without one, the last line that is not JSON."""
         self.new_lines()
         return self._last_error
 
 
 def _read(line: str) -> tuple[str, str]:
-    """Level and text of a log line; level "" for a line that is not ours (a traceback's)."""
+    """Level and text of a log line; level "" for a line that is not JSON (a traceback's)."""
     try:
         event: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
     except msgspec.MsgspecError:

@@ -1,7 +1,7 @@
 """A real NATS server in a child process: the bus of `tickbus up`, and of the tests.
 
-It listens on 127.0.0.1 only, with a random password, and keeps its streams under the data folder;
-started again with the same folder it has the same port, password and store.
+It listens on 127.0.0.1 only, with a random password, and keeps its streams in the data folder. A
+restart with the same folder has the same port, password and store.
 https://docs.nats.io/running-a-nats-service/configuration
 """
 
@@ -53,9 +53,9 @@ class ServerFile(msgspec.Struct, frozen=True):
 class EmbeddedServer:
     """One server and its folder.
 
-    Alone: `await start()`, then `await exited()` tells of a crash and `start()` brings it back.
+    Alone: `await start()`; `await exited()` returns after a crash, then `start()` again.
     Under a supervisor: `prepare()`, run `argv` with its output in `log`, `await ready(alive)`,
-    `announce(pid)`; again the last two after each restart.
+    `announce(pid)`; the last two again after each restart.
     """
 
     def __init__(self, data_dir: Path, *, port: int = 0, sync_always: bool = False) -> None:
@@ -74,7 +74,7 @@ class EmbeddedServer:
         return f"nats://{HOST}:{self.port}"
 
     def prepare(self) -> None:
-        """Write the configuration; Fatal when there is no server program, port or folder."""
+        """Write the configuration; Fatal without a program, a free port or a writable folder."""
         program = find_program()
         try:
             self._take_over()
@@ -131,7 +131,7 @@ class EmbeddedServer:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for us: the services drain before it leaves
+                start_new_session=True,  # Ctrl-C must not reach it: services drain first
                 preexec_fn=leash.die_with_parent,
             )
         process = self.process
@@ -143,7 +143,7 @@ class EmbeddedServer:
         self.announce(process.pid)
 
     async def ready(self, alive: Callable[[], bool], timeout_s: float = READY_S) -> None:
-        """Wait until the server answers on its port; Fatal when it ends first or takes too long."""
+        """Wait until the server answers on its port; Fatal when it exits or takes too long."""
         deadline_s = asyncio.get_running_loop().time() + timeout_s
         while not await self._greets():
             if not alive() or asyncio.get_running_loop().time() > deadline_s:
@@ -174,17 +174,17 @@ class EmbeddedServer:
         return lines[-1] if lines else "it gave no reason"
 
     def announce(self, pid: int) -> None:
-        """Write how it is reached, for `tickbus.connect`."""
+        """Write the address file for `tickbus.connect`."""
         found = ServerFile(self.url, self.user, self.password, pid)
         _write_private(self.run_file, msgspec.json.encode(found).decode())
 
     async def exited(self) -> int:
-        """Wait for its end; the exit code (negative: the signal that killed it)."""
+        """Wait for its exit; the exit code (negative: the signal that killed it)."""
         assert self.process is not None, "start() comes first"
         return await self.process.wait()
 
     async def stop(self) -> None:
-        """End it in order; streams are flushed to disk."""
+        """Stop it in order; it flushes its streams to disk."""
         if self.process is not None and self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -193,7 +193,7 @@ class EmbeddedServer:
                 await self.kill()
 
     async def kill(self) -> None:
-        """End it at once, as a crash would."""
+        """Kill it, as a crash would."""
         if self.process is not None and self.process.returncode is None:
             self.process.kill()
             await self.process.wait()
@@ -214,8 +214,8 @@ def find_program() -> str:
 def _free_port() -> int:
     """A free port below those that systems give to outgoing connections (32768 and up).
 
-    A server that was killed must get its port again; among those, a client that tries to reconnect
-    could by chance be given that very port as its own, and keep it.
+    A killed server needs its port again. With a port in that range, a client that reconnects could
+    by chance get this very port as its local one, and keep it.
     """
     choices = secrets.SystemRandom().sample(range(20_000, 32_000), k=100)
     free = next(filter(_is_free, choices), None)

@@ -31,7 +31,7 @@ def service(
 
 
 def nats_program(server: EmbeddedServer) -> Program:
-    """The embedded server; it is started again whatever it died of."""
+    """The embedded server; it is restarted after any exit."""
     return Program(
         NATS, server.argv, server.log, {}, on_start=server.announce, fatal_codes=frozenset()
     )
@@ -40,7 +40,7 @@ def nats_program(server: EmbeddedServer) -> Program:
 def venue_program(
     arguments: Sequence[str], data_dir: Path, on_line: Callable[[str], None]
 ) -> Program:
-    """The simulated venue; a second life would play its input from the start, so it has one."""
+    """The simulated venue; it is not restarted, because it would play its input again."""
     return Program(
         VENUE,
         [sys.executable, "-m", "tickbus_sim", *arguments],

@@ -1,4 +1,4 @@
-"""How a run goes on, as plain lines."""
+"""The progress of a run as plain lines."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ EVERY_S = 5.0
 
 
 class Progress:
-    """Makes a line of what changed since the last one."""
+    """Makes a line of the changes since the last one."""
 
     def __init__(self) -> None:
         self._at_s = 0.0
         self._frames = 0
 
     def line(self, lives: Lives, now_s: float) -> str:
-        """Frames and their rate, events, derived rows, lag, what went wrong."""
+        """Frames and their rate, events, rows, lag, errors."""
         received = lives.by_label("frames", "source", "ingest")
         frames = received.get("websocket", 0) + received.get("rest", 0)
         passed_s = now_s - self._at_s if self._at_s else 0.0
@@ -43,7 +43,7 @@ class Progress:
 
 
 async def report_progress(stack: Stack, every_s: float = EVERY_S) -> None:
-    """Say a line every few seconds, for ever."""
+    """Say a line every few seconds, without end."""
     progress = Progress()
     progress.line(stack.poller.lives, time.monotonic())
     while True:

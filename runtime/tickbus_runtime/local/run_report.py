@@ -1,4 +1,4 @@
-"""What a run came to: one JSON object, or the same for people. No I/O but the machine's name."""
+"""The report of a run: one JSON object, or text. No I/O except for facts of the machine."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ def run_report(
     elapsed_seconds: float,
     restarts: int,
     instrument_lists: int = 0,
+    left_out: Mapping[str, int] | None = None,
     without_stages: Collection[str] = (),
 ) -> RunReport:
-    """The facts of a run: `files` and `messages` (by stream) are those that it added.
+    """The report: `files` and `messages` (by stream) are those that the run added.
 
-    `instrument_lists`: how many the capture holds. Lists that the venue made up, and answers to our
-    own subscriptions, are not among the frames, so that these agree with the capture.
-    `without_stages`: latencies that mean nothing in this run.
+    `instrument_lists`: how many are in the capture. Made-up lists, and answers to our own
+    subscriptions, do not count as frames, so that the number agrees with the capture.
+    `left_out`: frames of a capture whose channel is no feed. `without_stages`: latencies that have
+    no meaning in this run.
     """
     rows: dict[str, int] = defaultdict(int)
     count = size = 0
@@ -45,15 +47,21 @@ def run_report(
     answers = min(lives.sum("requests", "ingest"), lives.sum("control_frames", "ingest"))
     websocket = frames.get("websocket", 0) - answers
     rest = frames.get("rest", 0) + min(frames.get("instruments", 0), instrument_lists)
+    fates, accounted = _fates(lives.fact("ingest", "frames"), answers)
     return {
         "frames": websocket + rest,
         "frames_websocket": websocket,
         "rest_bodies": rest,
+        "fates": fates,
+        "accounted": accounted,
         "events": lives.by_label("events", "feed", "ingest"),
         "rows": dict(sorted(rows.items())),
         "gaps": lives.sum("gaps", "ingest"),
         "rejects": lives.sum("rejects"),
         "rejects_by_reason": lives.by_label("rejects", "reason"),
+        "refusals": _added(lives.fact("ingest", "refusals")),
+        "left_out": dict(left_out or {}),
+        "books_without_snapshot": lives.latest("ingest").get("books_without_snapshot", {}),
         "files": count,
         "bytes": size,
         "messages": dict(messages),
@@ -74,13 +82,51 @@ def run_report(
     }
 
 
+def _fates(frames: Iterable[Mapping[str, int]], answers: int) -> tuple[dict[str, int], bool]:
+    """How many frames ended in which way, and whether each life accounts for all of its own.
+
+    `answers`: control frames that answer our own requests, which do not count.
+    """
+    frames = list(frames)
+    total = _added(frames)
+    total.pop("received", None)
+    if "control" in total:
+        total["control"] -= min(answers, total["control"])
+    even = all(2 * life["received"] == sum(life.values()) for life in frames)
+    return total, even
+
+
+def _added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = defaultdict(int)
+    for one in counts:
+        for name, count in one.items():
+            total[name] += count
+    return dict(total)
+
+
+def shortcomings(result: RunReport) -> list[str]:
+    """What the run should have kept and did not, a line each; each makes the exit code bad."""
+    lines = [
+        f"{updates:,} updates of {ticker} are not stored: their book had no snapshot"
+        for ticker, updates in result["books_without_snapshot"].items()
+    ]
+    if not result["accounted"]:
+        lines.append("the frames received and what became of them do not add up: please report it")
+    return lines
+
+
+def _printable(text: str) -> str:
+    """What came from outside, without anything that a terminal would obey."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def _rank(stage: str) -> int:
     order = list(STAGES)
     return order.index(stage) if stage in order else len(order)
 
 
 def run_seconds(lives: Lives, elapsed_seconds: float) -> float:
-    """From the first frame to the last commit, as the services saw it."""
+    """Seconds from the first frame to the last commit, as measured by the services."""
     first = [int(ns) for ns in lives.fact("ingest", "first_frame_ns") if ns]
     last = [int(ns) for ns in lives.fact("writer", "last_commit_ns") if ns]
     if first and last and max(last) > min(first):
@@ -89,7 +135,7 @@ def run_seconds(lives: Lives, elapsed_seconds: float) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """What a figure must be read with."""
+    """The machine on which the figures were measured."""
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": _cpu_model(),
@@ -114,10 +160,16 @@ def _cpu_model() -> str:
 def summary(result: RunReport) -> list[str]:
     """The report for people."""
     rows: Mapping[str, int] = result["rows"]
+    fates = [f"{count:,} {fate}" for fate, count in result["fates"].items() if count]
     lines = [
         f"{result['frames']:,} frames ({result['frames_websocket']:,} WebSocket, "
         f"{result['rest_bodies']:,} REST) in {result['seconds']:.2f} s, "
         f"{result['gaps']:,} gaps, {result['rejects']:,} rejects",
+        *([f"  frames: {' + '.join(fates)}"] if fates else []),
+        *(
+            f"  refused {count:,} times: {_printable(why)}"
+            for why, count in result["refusals"].items()
+        ),
         f"{sum(rows.values()):,} rows in {result['files']:,} files, "
         f"{result['bytes'] / 1e6:,.1f} MB, below {result['data']}",
     ]
@@ -127,6 +179,7 @@ def summary(result: RunReport) -> list[str]:
     for stage, figures in result["latency_us"].items():
         p50, p99 = figures["p50"] / 1e3, figures["p99"] / 1e3
         lines.append(f"  {stage:<12} {p50:>9.2f} ms {p99:>9.2f} ms   {STAGES.get(stage, '')}")
+    lines += shortcomings(result)
     if result["restarts"]:
         lines.append(f"{result['restarts']} restart(s) of crashed processes")
     return lines

@@ -1,7 +1,7 @@
-"""The whole system on one machine, as processes: NATS, a venue if asked for, and the services.
+"""The whole system on one machine, as processes: NATS, a simulated venue if wanted, services.
 
-`tickbus up` and `tickbus demo` run it. Order at the start: NATS, streams, venue, services; at the
-end: ingest, book and features, writer, NATS, each when everything before it has arrived.
+`tickbus up` and `tickbus demo` run it. Order at the start: NATS, streams, venue, services. Order at
+the end: ingest, book and features, writer, NATS; each ends once it has read all of the one before.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,6 +19,7 @@ from tickbus.log.connection import Connection
 from tickbus_schemas.errors import Fatal
 
 from tickbus_runtime.bus import connection
+from tickbus_runtime.bus.clock import last_clock_us
 from tickbus_runtime.bus.streams import ensure
 from tickbus_runtime.local.data_folder import DataFolder
 from tickbus_runtime.local.nats_server import EmbeddedServer
@@ -35,9 +37,9 @@ from tickbus_runtime.settings.sections import Settings
 from tickbus_runtime.settings.sources import Overrides
 from tickbus_runtime.telemetry.metrics import Telemetry
 
-READY_WITHIN_S = 300.0  # kernels may have to be compiled first
+READY_WITHIN_S = 300.0  # includes compiling the kernels
 STUCK_S = 60.0
-"""A reader that has not moved for so long will not move any more."""
+"""A reader without progress for this long is stuck."""
 
 Result = TypeVar("Result")
 
@@ -46,25 +48,29 @@ class LogEnd(NamedTuple):
     """The end of a stream."""
 
     seq: int
-    """last sequence ever given"""
+    """last sequence ever assigned"""
     messages: int
-    """how many are there"""
+    """number of messages in it"""
 
     @property
     def to_read(self) -> int:
-        """How far a reader must come; an empty stream asks nothing."""
+        """The sequence up to which a reader must read; 0 for an empty stream."""
         return self.seq if self.messages else 0
+
+
+CLOCKS_DIFFER_US = 60_000_000
+"""A recorder's clock may be so far behind the venue's."""
 
 
 class Plan(NamedTuple):
     """What to run."""
 
     settings: Callable[[Overrides], Settings]
-    """settings with these values above all others"""
+    """the settings, with these values as overrides"""
     config: str | None
     """settings file, for the services too"""
     embedded: bool
-    """with a NATS server of our own"""
+    """whether we start a NATS server"""
     nats_port: int
     venue: Sequence[str]
     """arguments of the simulated venue; none: the real one"""
@@ -72,7 +78,7 @@ class Plan(NamedTuple):
     """the venue ends by itself: its input is finite"""
     overrides: Overrides
     environment: Mapping[str, str] = {}
-    """further variables of the services"""
+    """more environment variables for the services"""
 
 
 class Stack:
@@ -90,11 +96,15 @@ class Stack:
         self._overrides = dict(plan.overrides)
         self._nc: Connection | None = None
         self._instrument_lists = 0
+        self._left_out: dict[str, int] = {}
+        """channel -> frames of a capture that are no feed"""
+        self._last_us = 0
+        """receive time of a capture's last frame"""
         self._ends_before: dict[str, LogEnd] = {}
         self._files_before: set[str] = set()
 
     async def start(self) -> None:
-        """Everything up and ingest let go; Fatal when something cannot be."""
+        """Start everything and let ingest begin; Fatal when a part cannot start."""
         self.folder.take()
         starting = [self._start_nats()] if self.plan.embedded else []
         if self.plan.venue:  # reads its capture while the server starts
@@ -104,25 +114,26 @@ class Stack:
         if not self.settings.ingest.tickers:
             raise Fatal("no tickers: name them with --tickers BTCUSDT,ETHUSDT (or * for all)")
         await self._connect()
+        await self._refuse_the_past()
         self._ends_before = await self._log_ends()
         self._files_before = set(self._files())
         for index, name in enumerate(services.NAMES):
             await self.supervisor.start(self._service(name, index))
         self.poller.start(services.NAMES)
-        # Ingest begins when its readers are there: what it receives then meets nobody asleep.
+        # Ingest begins when its readers are ready, so that none of them is late.
         await self.watch(self.poller.all_started([*services.FOLDS, "writer"], READY_WITHIN_S))
         self.supervisor.children["ingest"].release()
         self.ready_s = time.monotonic()
 
     async def ready(self) -> None:
-        """Wait until ingest receives; what it has before this ends must be drained already."""
-        if self.plan.venue:  # the real one may be out of reach for as long as it likes
+        """Wait until ingest receives data; from here on a stop must drain."""
+        if self.plan.venue:  # the real venue may be out of reach for any time
             await self.watch(self.poller.all_started(["ingest"], READY_WITHIN_S))
         self.ready_s = time.monotonic()
         self.say(f"ready after {self.ready_s - self.began_s:.1f} s, logs in {self.folder.logs}")
 
     async def watch(self, work: Awaitable[Result]) -> Result:
-        """The result of `work`, or the Fatal of the first process that gave up meanwhile."""
+        """The result of `work`; Fatal if a process gives up meanwhile."""
         task: asyncio.Future[Result] = asyncio.ensure_future(work)
         waiting: set[asyncio.Future[Any]] = {task, self.supervisor.failed}
         try:
@@ -134,7 +145,7 @@ class Stack:
             task.cancel()  # no effect where it is done
 
     async def ended(self, duration_s: float | None) -> None:
-        """Wait until ingest has left by itself, having stored everything, or so many seconds."""
+        """Wait until ingest has finished by itself, or this many seconds."""
         left = self.supervisor.children["ingest"].finished.wait()
         try:
             await self.watch(asyncio.wait_for(left, duration_s))
@@ -142,13 +153,13 @@ class Stack:
             return
 
     async def finish(self) -> RunReport:
-        """Let everything arrive, stop in order, and say what the run came to."""
+        """Drain and stop the processes in order; the report of the run."""
         await self.watch(self.supervisor.stop(["ingest"]))
         self.poller.hurry()
         shard = self.settings.of_shard
         log = {shard.md: (await self.watch(self._log_ends()))[shard.md]}
         await self.watch(asyncio.gather(*(self._caught_up(name, log) for name in services.FOLDS)))
-        # All that folds had to say is stored now: they may leave while the writer reads it.
+        # All outputs of the folds are stored now: they may exit while the writer reads on.
         leaving = asyncio.create_task(self.supervisor.stop([*services.FOLDS, VENUE]))
         ends = await self.watch(self._log_ends())
         written = map(shard.stream, self.settings.writer.streams)
@@ -165,23 +176,24 @@ class Stack:
             elapsed_seconds=ended_s - self.ready_s,
             restarts=self.supervisor.restarts,
             instrument_lists=self._instrument_lists,
-            # A capture's event times are long ago: they say nothing about this wire.
+            left_out=self._left_out,
+            # The event times of a capture are in the past: they give no latency of the wire.
             without_stages=["wire"] if self.plan.venue_ends else [],
         )
 
     async def _written(self, ends: Mapping[str, LogEnd]) -> None:
-        """Have everything up to `ends` committed; a writer that dies meanwhile begins again."""
+        """Let the writer commit everything up to `ends`; restart it if it dies meanwhile."""
         while True:
             await self._caught_up("writer", ends)
             await self.supervisor.stop(["writer"])
             if self.supervisor.children["writer"].left_in_order:
                 return
-            self.say("writer died while it committed: started again")
+            self.say("writer died during its last commit: restarted")
             self.supervisor.restarts += 1
             await self.supervisor.start(self._service("writer", services.NAMES.index("writer")))
 
     async def close(self) -> None:
-        """End whatever still runs: NATS in order, the rest at once."""
+        """Stop NATS in order and kill everything else that still runs."""
         await self.poller.close()
         if self._nc is not None:
             await connection.close(self._nc)
@@ -197,6 +209,20 @@ class Stack:
         """Our own connection to the bus, once started."""
         assert self._nc is not None
         return self._nc
+
+    async def _refuse_the_past(self) -> None:
+        """Fatal for a capture that ends before what is stored: all of it would look repeated."""
+        if not self._last_us:
+            return
+        shard = self.settings.of_shard
+        stored_us = await last_clock_us(self.nc.jetstream(), shard.md, shard.name)
+        if self._last_us + CLOCKS_DIFFER_US < stored_us:
+            stored = datetime.fromtimestamp(stored_us // 10**6, UTC)
+            ends = datetime.fromtimestamp(self._last_us // 10**6, UTC)
+            raise Fatal(
+                f"{self.folder.path} holds {shard.name} up to {stored:%Y-%m-%d %H:%M:%S}, and the "
+                f"capture ends at {ends:%Y-%m-%d %H:%M:%S}: name another folder with --data"
+            )
 
     async def _log_ends(self) -> dict[str, LogEnd]:
         """Where each stream ends; waits for a server that is gone, Fatal when it stays away."""
@@ -238,18 +264,34 @@ class Stack:
 
         await self.supervisor.start(venue_program(self.plan.venue, self.folder.path, printed))
         facts = await self.watch(asyncio.wait_for(ready, READY_WITHIN_S))
-        # What the user asked for stands above what the venue offers: fewer tickers, or a mistake.
+        # What the user asked for overrides the offer of the venue: fewer tickers, or a mistake.
         self._overrides = {
             "ingest.exchange": facts["exchange"],
             "ingest.tickers": list(facts["tickers"]),
-            "ingest.channels": list(facts["channels"]),
+            "ingest.feeds": list(facts["feeds"]),
             **self._overrides,
             "ingest.ws_url": facts["ws"],
             "ingest.rest_url": facts["rest"],
             "ingest.stop_at_end": self.plan.venue_ends,
+            "ingest.limits": False,
         }
         self._instrument_lists = int(facts.get("instrument_lists", 0))
+        self._left_out = dict(facts.get("other", {}))
+        self._last_us = (facts.get("last_ns") or 0) // 1000
         self.say(f"venue {facts['exchange']} at {facts['ws']}: {', '.join(facts['tickers'])}")
+        self._say_left_out(facts)
+
+    def _say_left_out(self, facts: Mapping[str, Any]) -> None:
+        """Name what a capture holds and nobody reads; Fatal when that is all of it."""
+        left_out = ", ".join(f"{name} ({count:,} frames)" for name, count in self._left_out.items())
+        if not facts["feeds"]:
+            held = left_out or "no frame of a known channel"
+            raise Fatal(
+                f"the capture holds no feed of {facts['exchange']}: {held}; record trades, book "
+                "updates or best quotes, or name the right --exchange"
+            )
+        if left_out:
+            self.say(f"left out, no feed or said by another channel: {left_out}")
 
     async def _connect(self) -> None:
         stopping = asyncio.Event()
@@ -270,7 +312,7 @@ class Stack:
         return {file.path: file for file in manifest.committed_files(root)}
 
     async def _caught_up(self, name: str, ends: Mapping[str, LogEnd]) -> None:
-        """Wait until a reader has done everything up to `ends`; Fatal when it stands still."""
+        """Wait until a reader has processed everything up to `ends`; Fatal when it is stuck."""
         best = -1
         moved_s = time.monotonic()
         while True:
@@ -287,12 +329,12 @@ class Stack:
                     for stream, end in ends.items()
                     if done[stream] < end.to_read
                 )
-                raise Fatal(f"{name} stands still at {behind}; see {self.folder.log(name)}")
+                raise Fatal(f"{name} is stuck at {behind}; see {self.folder.log(name)}")
             await self.poller.next_look()
 
 
 class _SayingLog:
-    """What the bus reports while `up` connects, as lines for its user."""
+    """Shows log events of the connection as lines for the user of `up`."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say

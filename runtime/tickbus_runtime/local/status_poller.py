@@ -1,4 +1,4 @@
-"""Reads /status of supervised services while they live, and their log files' important lines."""
+"""Reads /status of the supervised services, and the important lines of their log files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANSWER_WITHIN_S = 2.0
 
 
 class StatusPoller:
-    """Keeps `lives` current; what a killed process did after the last look is not known."""
+    """Keeps `lives` current; the work of a killed process after the last poll is unknown."""
 
     def __init__(self, data_dir: Path, supervisor: Supervisor, say: Callable[[str], None]) -> None:
         self.lives = Lives()
@@ -35,21 +35,21 @@ class StatusPoller:
         self._looked = asyncio.Event()
 
     def start(self, services: Sequence[str]) -> None:
-        """Begin to look at these."""
+        """Begin to poll these services."""
         self._services = services
         self._task = asyncio.create_task(self._run())
 
     def hurry(self) -> None:
-        """Look often: somebody waits for the end."""
+        """Poll often, because the run is about to end."""
         self._every_s = HURRIED_POLL_S
 
     async def next_look(self) -> None:
-        """Wait until every service was looked at once more."""
+        """Wait until every service was polled once more."""
         self._looked.clear()
         await self._looked.wait()
 
     async def all_started(self, names: Sequence[str], within_s: float) -> None:
-        """Wait until each of these says that it works; Fatal when one does not get there."""
+        """Wait until each of these services is ready; Fatal when one is too late."""
         ends_s = time.monotonic() + within_s
         self._every_s = HURRIED_POLL_S * 2
         while late := [name for name in names if not self._started(name)]:
@@ -62,11 +62,11 @@ class StatusPoller:
 
     def _started(self, name: str) -> bool:
         if self._supervisor.children[name].finished.is_set():
-            return True  # a short input may be over before anybody looks
+            return True  # a service with a short input may have finished before the first poll
         return bool(self.lives.latest(name).get("checks", {}).get("started"))
 
     async def close(self) -> None:
-        """A last look at everything, then no more."""
+        """Poll everything a last time, then stop."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -106,7 +106,7 @@ class StatusPoller:
 
 
 async def _get(url: str, path: str) -> bytes:
-    """The body of a GET to one of our own health servers (an HTTP library would be 0.25 s)."""
+    """The body of a GET to one of our health servers (importing an HTTP library takes 0.25 s)."""
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     try:

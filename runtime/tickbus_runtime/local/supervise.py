@@ -1,7 +1,7 @@
-"""Child processes that are started, watched, restarted and drained in order.
+"""Starts, watches, restarts and stops child processes.
 
-What to do about an exit is decided by `Restarts`, which holds no process and no clock. Children
-log into files of their own, so a slow terminal never holds one up; the supervisor reads along.
+`Restarts` decides what to do after an exit; it has no process and no clock. Each child logs into
+its own file, so a slow terminal never delays one; the supervisor follows the files.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from tickbus_runtime.local.log_files import LogTail
 from tickbus_runtime.service import leash
 
 FATAL_CODES = frozenset({1, 2})
-"""Our Fatal (1) and wrong usage (2): starting again would end the same way."""
+"""Our Fatal (1) and wrong usage (2): a restart would fail in the same way."""
 KILLED = frozenset({-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT})
 STABLE_S = 10.0
 CRASHES_MAX = 5
 RESTART_FIRST_S, RESTART_MAX_S = 0.1, 5.0
 PATIENCE_S = 65.0
-"""From SIGTERM to SIGKILL; a little longer than the time a service takes at most (DRAIN_S)."""
+"""Time from SIGTERM to SIGKILL; a little more than a service may take (DRAIN_S)."""
 
 
 class Again(NamedTuple):
-    """Start it again after this wait."""
+    """Restart it after this wait."""
 
     after_s: float
 
 
 class Finished(NamedTuple):
-    """It has done its work."""
+    """Its work is done."""
 
 
 class GiveUp(NamedTuple):
-    """It cannot work; everything stops."""
+    """It cannot work; everything is stopped."""
 
     reason: str
 
@@ -53,7 +53,7 @@ class Restarts:
     | exit | then |
     |---|---|
     | 0 | finished |
-    | 1, 2 | give up: it said itself that it cannot go on |
+    | 1, 2 | give up: it has reported why it cannot go on |
     | killed from outside (SIGKILL, SIGTERM, SIGINT) | again, with backoff |
     | anything else, fewer than 5 times without 10 s of work between | again, with backoff |
     | anything else | give up: it crashes again and again |
@@ -96,15 +96,15 @@ class Program(NamedTuple):
     log: Path
     environment: Mapping[str, str]
     on_line: Callable[[str], None] | None = None
-    """gets each line of its standard output; None: that goes to the log too"""
+    """called with each line of its standard output; None: the output goes to the log too"""
     on_start: Callable[[int], None] | None = None
-    """gets the process id at each start"""
+    """called with the process id at each start"""
     fatal_codes: frozenset[int] = FATAL_CODES
-    """exit codes that another start would only repeat"""
+    """exit codes after which a restart is useless"""
     restart: bool = True
-    """whether it is started again at all"""
+    """whether it is ever restarted"""
     held: bool = False
-    """whether it waits with its work until `Child.release`"""
+    """whether it waits for `Child.release` before it begins to work"""
 
 
 class Child:
@@ -122,7 +122,7 @@ class Child:
 
     @property
     def left_in_order(self) -> bool:
-        """Whether its last process ended by itself and said that all is well."""
+        """Whether its last process exited with code 0."""
         return self.process is not None and self.process.returncode == 0
 
     @property
@@ -155,13 +155,13 @@ class Child:
         return {leash.SUPERVISED: str(os.getpid()), **held}
 
     def release(self) -> None:
-        """Let it begin with its work; later lives begin at once."""
+        """Let it begin to work; later processes begin at once."""
         self._released = True
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.write(b"go\n")
 
     async def read_lines(self) -> None:
-        """Hand over what the present process prints, until it ends."""
+        """Pass on the lines that the present process prints, until it exits."""
         assert self.process is not None
         on_line, stdout = self.program.on_line, self.process.stdout
         if on_line is not None and stdout is not None:
@@ -171,13 +171,13 @@ class Child:
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the present process, if there is one."""
         # Not Process.send_signal: that polls, and may take the exit code from asyncio's watcher
-        # (https://github.com/python/cpython/issues/87744), which then makes up a 255.
+        # (https://github.com/python/cpython/issues/87744), which then reports 255.
         if self.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End it at once, for good."""
+        """Kill it; it is not restarted."""
         self.stopping.set()
         self.send(signal.SIGKILL)
 
@@ -192,7 +192,7 @@ class Supervisor:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets the Fatal of the first child that gave up."""
         self.restarts = 0
-        """How often a process that had died was started again."""
+        """How often a dead process was restarted."""
 
     async def start(self, program: Program) -> Child:
         """Start a program and keep it running."""
@@ -212,23 +212,23 @@ class Supervisor:
             _, late = await asyncio.wait(waiting, timeout=patience_s)
             for child in children:
                 if not child.finished.is_set():
-                    self._say(f"{child.program.name} does not stop: killed")
+                    self._say(f"{child.program.name} did not stop in time: killed")
                     child.send(signal.SIGKILL)
             if late:
                 await asyncio.wait(late)
 
     def kill(self) -> None:
-        """End everything at once."""
+        """Kill everything."""
         for child in self.children.values():
             child.kill()
 
     async def close(self) -> None:
-        """Kill what still runs and wait until it is gone."""
+        """Kill what still runs and wait for its exit."""
         self.kill()
         for task in self._tasks.values():
             await asyncio.wait({task}, timeout=10.0)
         if self.failed.done() and not self.failed.cancelled():
-            self.failed.exception()  # retrieved: nobody may have waited for it
+            self.failed.exception()  # retrieved, in case nobody has waited for it
         else:
             self.failed.cancel()
 
@@ -253,7 +253,7 @@ class Supervisor:
                         self._fail(child, f"was {describe(code)}")
                         return
                     case Again(after_s):
-                        self._say(f"{name} was {describe(code)}: started again")
+                        self._say(f"{name} was {describe(code)}: restarted")
                         if await wait_or_stop(child.stopping, after_s):
                             return
                 await child.start()

@@ -1,4 +1,4 @@
-"""What every fold that publishes derived messages keeps: their numbers, and traces on their way."""
+"""State of every fold that publishes derived messages: message numbers, and open traces."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ class MessageNumbers:
     def __init__(self, epoch: int = 0, message_no: int = 0) -> None:
         self.epoch = epoch
         self.message_no = message_no
-        """that the next message of the epoch gets"""
+        """of the next message of the epoch"""
 
     def take(self, epoch: int) -> int:
-        """The number of a message whose rows were closed in `epoch`."""
+        """The next number of a message whose rows were closed in `epoch`."""
         if epoch > self.epoch:
             self.epoch, self.message_no = epoch, 0
         self.message_no += 1
@@ -22,7 +22,7 @@ class MessageNumbers:
 class TracesOnTheWay:
     """Traces of sampled packets until a derived row contains the packet.
 
-    One a ticker; lost at a restart, as traces may be.
+    One trace a ticker. A restart loses them, which is allowed.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class TracesOnTheWay:
         self._of[ticker] = (packet_id, traceparent)
 
     def take(self, ticker: str, packet_id: int) -> str | None:
-        """The trace that goes on in a message whose last row contains everything to `packet_id`."""
+        """The trace to pass on with a message whose last row includes packets up to `packet_id`."""
         if not self._of:
             return None
         sampled, traceparent = self._of.get(ticker, (0, ""))

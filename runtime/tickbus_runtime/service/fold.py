@@ -1,8 +1,8 @@
-"""What turns a stream into derived streams: a pure fold over the log, and the loop that serves it.
+"""Turns a stream into derived streams: a pure fold over the log, and the loop around it.
 
-A fold's outputs are a pure function of the log: not of how groups were cut, nor of restarts. Each
-output names the input message that closed its rows, so one that is made again is known and left
-out. State is kept in checkpoints, taken only when every output up to them is stored.
+A fold's outputs are a pure function of the log: how groups were cut, and restarts, do not matter.
+Each output names the input message that closed its rows, so an output that was stored before a
+restart is recognised and skipped. A checkpoint is taken only when every output up to it is stored.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tickbus_runtime.service.measure import Measure
 from tickbus_runtime.service.process import Context
 
 GIVE_UP_S = 10.0
-"""Told to stop, a service waits so long for a bus that is away."""
+"""How long a service that was told to stop waits for a bus that is away."""
 NO_STREAM = 10059
 _NOTHING = (-1, -1)
 DEAD_LETTER_BYTES = 64 * 1024
@@ -49,7 +49,7 @@ class Output(msgspec.Struct, frozen=True, gc=False):
     in_seq: int
     """stream sequence of the input message that closed its rows"""
     k: int
-    """counts the outputs of that input message in that stream from 0"""
+    """number of the output among those of that input message in that stream, from 0"""
     traceparent: str | None = None
 
 
@@ -57,16 +57,16 @@ class Fold(Protocol):
     """State that stream messages are folded into."""
 
     schema: int
-    """of the state that `dump` gives; another one is not restored"""
+    """version of the state; a state of another version is not restored"""
 
     def apply(self, group: Group) -> list[Output]:
-        """Fold a group in; the outputs, for each stream in order of (in_seq, k)."""
+        """Fold a group; returns the outputs, for each stream in order of (in_seq, k)."""
 
     def dump(self) -> bytes:
         """The whole state."""
 
     def restore(self, state: bytes) -> None:
-        """Go on from a state of `dump`; ValueError when it is not one."""
+        """Restore a state of `dump`; ValueError when the bytes are not one."""
 
 
 async def serve_fold(
@@ -87,7 +87,9 @@ async def serve_fold(
     except Retry as error:
         if not ctx.stopping.is_set():
             raise
-        ctx.log.warning("left while the bus is away; goes on there", reason=str(error))
+        ctx.log.warning(
+            "stopped while the bus is away; the next start resumes here", reason=str(error)
+        )
     finally:
         await service.close()
 
@@ -115,7 +117,7 @@ class FoldService:
         self._last: Group | None = None  # folded since the last checkpoint
 
     async def run(self) -> None:
-        """Resume, then group by group until told to stop."""
+        """Resume, then serve group by group until told to stop."""
         ctx = self._ctx
         reader = Reader(ctx.nc, self._input, start_seq=await self._resume())
         stop = asyncio.create_task(_stop(reader, ctx.stopping))
@@ -139,11 +141,11 @@ class FoldService:
             stop.cancel()
 
     async def close(self) -> None:
-        """End what listens on the connection."""
+        """End the subscription of the publisher."""
         await self._publisher.close()
 
     async def _resume(self) -> int | None:
-        """Take up state and place; the sequence to go on with (None: the stream's first)."""
+        """Restore the state; the sequence to read next (None: the stream's first)."""
         ctx, fold = self._ctx, self._fold
         warm_groups()
         self._incarnation = await self._answer(self._input, self._present_life)
@@ -161,20 +163,24 @@ class FoldService:
             return None
         self._checkpoints = found.number
         if (found.incarnation, found.schema) != (self._incarnation, fold.schema):
-            ctx.log.warning("checkpoint is of another stream or schema: begins anew", seq=found.seq)
+            ctx.log.warning(
+                "checkpoint of another stream or schema: starting from the beginning", seq=found.seq
+            )
             return None
         try:
             fold.restore(found.state)
         except ValueError as error:
-            ctx.log.warning("checkpoint is not readable: begins anew", reason=str(error))
+            ctx.log.warning(
+                "checkpoint is not readable: starting from the beginning", reason=str(error)
+            )
             return None
         self._assembler.resume(found.seq, found.epoch, found.message_no)
         ctx.position(self._input, found.seq)
-        ctx.log.info("goes on from checkpoint", seq=found.seq, number=found.number)
+        ctx.log.info("resumed from checkpoint", seq=found.seq, number=found.number)
         return found.seq + 1
 
     async def _answer(self, stream: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """What `ask` reads from a stream, however long the bus is away; Retry at a stop."""
+        """Read something from a stream, however long the bus is away; Retry at a stop."""
         return await until_answered(self._ctx.stopping, stream, ask)
 
     async def _present_life(self) -> str:
@@ -182,7 +188,7 @@ class FoldService:
         try:
             return incarnation(await self._ctx.nc.jsm().stream_info(self._input))
         except NotFoundError:
-            raise Fatal(f"there is no stream {self._input}: 'tickbus init' makes it") from None
+            raise Fatal(f"there is no stream {self._input}: 'tickbus init' creates it") from None
 
     async def _last_output(self, stream: str, subject: str = "") -> tuple[int, int]:
         """(in_seq, k) of the last output stored in a stream (on a subject); they are in order."""
@@ -199,14 +205,14 @@ class FoldService:
         except NotFoundError as error:
             if error.err_code != NO_STREAM:
                 return _NOTHING  # empty, or all of it has expired
-            raise Fatal(f"there is no stream {stream}: 'tickbus init' makes it") from None
+            raise Fatal(f"there is no stream {stream}: 'tickbus init' creates it") from None
         headers = last.headers or {}
         in_seq, _, k = headers.get("In-Seq", "").partition(".")
         of_this_log = f"|{self._incarnation}|" in headers.get("Nats-Msg-Id", "")
         return (int(in_seq), int(k)) if of_this_log and in_seq and k else _NOTHING
 
     async def _serve(self, group: Group, received_ns: int) -> None:
-        """Fold a group and store what comes of it."""
+        """Fold a group and store its outputs."""
         outputs = self._fold.apply(group)
         outputs += [self._dead_letter(rejected) for rejected in group.rejected]
         fresh = [one for one in outputs if (one.in_seq, one.k) > self._stored_up_to[one.stream]]
@@ -215,7 +221,7 @@ class FoldService:
             if not outcome.stored:
                 raise Fatal(
                     f"{message.subject} is refused by the server ({outcome.code} {outcome.text}); "
-                    "'tickbus init' makes or repairs the streams"
+                    "'tickbus init' creates or repairs the streams"
                 )
         self._last = group
         self._ctx.position(self._input, group.last_seq)
@@ -236,7 +242,7 @@ class FoldService:
         )
 
     def _dead_letter(self, rejected: Rejected) -> Output:
-        """A message that could not be read, kept with the reason."""
+        """A dead letter: an unreadable message with the reason."""
         ctx = self._ctx
         ctx.telemetry.count("rejects", reason="message")
         ctx.log.warning("message refused", seq=rejected.seq, reason=rejected.reason)
@@ -256,7 +262,7 @@ class FoldService:
         return Output(DLQ, self._dead_letters, codec.encode(letter), rejected.seq, 0)
 
     async def _save(self) -> None:
-        """Keep the state after the last group; its outputs are stored by now."""
+        """Store a checkpoint after the last group; its outputs are stored."""
         group, self._last = self._last, None
         if group is None:
             return

@@ -1,7 +1,7 @@
 """The HTTP server of a process: /live, /ready, /metrics and /status.
 
-Nothing is worked out when a probe asks: readiness is the last answer of a probe of the bus that
-runs by itself, so a slow bus never makes a health check hang.
+A request computes nothing: readiness is the result of our last probe of the bus, which runs in the
+background, so a slow bus never makes a health check hang.
 https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/
 """
 
@@ -25,19 +25,19 @@ from tickbus_runtime.telemetry.metrics import Telemetry
 PROBE_EVERY_S = 5.0
 PROBE_TIMEOUT_S = 2.0
 PROBE_FAILURES = 3
-"""A full disk shows as silence: so many probes without answer in a row make the bus unready."""
+"""After this many failed probes in a row the bus is unready; a full disk gives no answer."""
 
 PULSE_S = 1.0
 DEAD_S = 60.0
-"""A loop that has not turned for so long hangs; no kernel takes a tenth of it."""
+"""An event loop that has not run for this long hangs; no kernel takes a tenth of it."""
 
 
 class Readiness:
-    """Decides whether a process is ready, from what it was told; holds no clock and no socket."""
+    """Decides whether a process is ready; has no clock and no socket."""
 
     def __init__(self, fresh_within_s: float | None = None) -> None:
         self.fresh_within_s = fresh_within_s
-        """Data older than this make the process unready; None: nothing is expected to flow."""
+        """Older data makes the process unready; None: no data is expected."""
         self.started = False
         self.stopping = False
         self._bus = False
@@ -45,7 +45,7 @@ class Readiness:
         self._data_at: float | None = None
 
     def bus_answered(self, ok: bool) -> None:
-        """The outcome of one probe of the bus."""
+        """Take the result of one probe of the bus."""
         self._bus_failures = 0 if ok else self._bus_failures + 1
         if ok:
             self._bus = True
@@ -76,7 +76,7 @@ async def keep_probing(
     while True:
         try:
             ok = await asyncio.wait_for(probe(), PROBE_TIMEOUT_S)
-        except Exception:  # whatever it is, the bus did not answer
+        except Exception:  # whatever the error, the bus did not answer
             ok = False
         readiness.bus_answered(ok)
         await asyncio.sleep(PROBE_EVERY_S if ok else retry_s)
@@ -85,7 +85,7 @@ async def keep_probing(
 class HealthServer:
     """Answers probes and Prometheus on one address, from a thread of its own.
 
-    So it answers while the loop is busy, and can tell that a loop does not turn any more.
+    So it answers while the event loop is busy, and notices a loop that hangs.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class HealthServer:
         """Where it listens, once started."""
 
     async def start(self, settings: HealthSettings) -> None:
-        """Listen; Fatal when the address is taken or not ours."""
+        """Listen; Fatal when the address is taken or not of this machine."""
         try:
             server = _Server((settings.host, settings.port), self._answer)
         except OSError as error:
@@ -139,7 +139,7 @@ class HealthServer:
         match path.partition("?")[0]:
             case "/live":
                 alive = now_s - self._pulse_s < DEAD_S
-                return Answer(200, b"live\n") if alive else Answer(503, b"the loop stands still\n")
+                return Answer(200, b"live\n") if alive else Answer(503, b"the event loop hangs\n")
             case "/ready":
                 checks = self._readiness.checks(now_s)
                 ready = all(checks.values())
@@ -175,13 +175,13 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def wake(self) -> None:
-        """Make the serving loop turn now: by itself it looks twice a second for its end."""
+        """Wake the serving loop, which else checks for its end only twice a second."""
         with contextlib.suppress(OSError):
             host, port = self.server_address[:2]
             socket.create_connection((str(host), port), timeout=0.5).close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no event."""
+        """Ignore a client that has disconnected."""
 
 
 class _Handler(BaseHTTPRequestHandler):

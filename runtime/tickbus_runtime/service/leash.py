@@ -1,7 +1,7 @@
-"""No process outlives the one that started it, even when that one is killed.
+"""No process outlives its parent, even if the parent is killed.
 
-Linux tells the kernel (prctl PR_SET_PDEATHSIG, man 2 prctl); elsewhere a supervised Python process
-notices that its standard input, a pipe held by its parent, has closed.
+On Linux the kernel sees to it (prctl PR_SET_PDEATHSIG, man 2 prctl). Elsewhere a supervised Python
+process notices that its standard input, a pipe of its parent, has closed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 SUPERVISED = "TICKBUS_SUPERVISED"
 """Environment variable: process id of the supervisor, whose pipe is our standard input."""
 HELD = "TICKBUS_HELD"
-"""Environment variable: wait with the work until a line comes down that pipe."""
+"""Environment variable: do not begin to work before a line arrives on that pipe."""
 
 _released = threading.Event()
 _PR_SET_PDEATHSIG = 1
@@ -29,18 +29,18 @@ def die_with_parent() -> None:
 
 
 def hold() -> None:
-    """For a supervised process at its start: leave when the supervisor has gone."""
+    """At the start of a supervised process: make it exit when its supervisor has gone."""
     supervisor = os.environ.get(SUPERVISED)
     if supervisor is None:
         return
     die_with_parent()
-    if os.getppid() != int(supervisor):  # it died before the kernel was told
+    if os.getppid() != int(supervisor):  # the parent died before the call
         os._exit(1)
     threading.Thread(target=_watch_stdin, daemon=True, name="leash").start()
 
 
 def released() -> bool:
-    """Whether nobody holds us, or not any more."""
+    """Whether the process may begin to work."""
     return HELD not in os.environ or _released.is_set()
 
 

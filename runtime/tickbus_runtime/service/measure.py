@@ -1,4 +1,4 @@
-"""What a fold's service counts, times and traces of each group; per group, never per row."""
+"""Counts, times and traces of a fold's service; per group, never per row."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tickbus.columns.group import Group
 from tickbus_runtime.service.process import Context
 
 _HOUR_US = 3_600_000_000
-"""Older than that by its receive time, a row is replayed and its age no latency."""
+"""An older row comes from a replay: its age is not a latency."""
 
 
 class Measure:
-    """Notes group by group what became of one stream; `stage` is what this process does."""
+    """Measures the groups of one stream; `stage` names the work of this process."""
 
     def __init__(self, ctx: Context, stream: str, stage: str) -> None:
         self._ctx = ctx
@@ -25,7 +25,7 @@ class Measure:
         self._rows = telemetry.counter("rows_read", stream=stream)
 
     def note(self, group: Group, received_ns: int) -> None:
-        """A group that was received at `received_ns` is done now."""
+        """Measure a group that was received at `received_ns` and is done now."""
         done_ns = time.time_ns()
         tables = group.tables.values()
         self._messages.add(group.messages)
@@ -45,7 +45,7 @@ class Measure:
             self._trace(group, received_ns, done_ns)
 
     def _warn(self, group: Group) -> None:
-        """What does not follow in the log, or is gone from it."""
+        """Count breaks of the numbering and messages that are gone from the log."""
         telemetry, log = self._ctx.telemetry, self._ctx.log
         for one in group.breaks:
             telemetry.count("log_breaks", kind=one.kind)

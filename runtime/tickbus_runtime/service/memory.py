@@ -1,7 +1,7 @@
-"""Allocator and collector of a service: a reader frees as much as it receives, all the time.
+"""Sets the allocator and the garbage collector of a service for a steady flow of large blocks.
 
-glibc gives large blocks back to the kernel and takes them anew, each page of them with a fault: for
-messages of some 60 KB that took ten times as long as decoding them (benchmarks/README.md).
+By default glibc returns large blocks to the kernel and requests them again, with a fault for each
+page: for messages of 60 KB that took ten times as long as decoding (benchmarks/README.md).
 https://www.gnu.org/software/libc/manual/html_node/Malloc-Tunable-Parameters.html
 """
 
@@ -13,28 +13,28 @@ import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 KEEP_BYTES = 256 * 1024**2
-"""Freed memory that stays at the heap's end at most."""
+"""Most freed memory that stays at the end of the heap."""
 BLOCK_BYTES = 32 * 1024**2
 """Smaller blocks come from the heap; glibc takes no higher limit."""
 
 
 def keep_freed() -> bool:
-    """Tell the allocator, once at a service's start; False where it is not glibc."""
+    """Set the allocator, once at the start of a service; False if it is not glibc."""
     if sys.platform != "linux":
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):  # musl has no such thing
+    except (AttributeError, OSError):  # musl has no mallopt
         return False
     # Both, in this order: setting either ends glibc's own adjustment of the two.
     return bool(mallopt(_M_MMAP_THRESHOLD, BLOCK_BYTES) and mallopt(_M_TRIM_THRESHOLD, KEEP_BYTES))
 
 
 def settle() -> None:
-    """Once a service has loaded and warmed all it needs: the collector leaves that alone.
+    """Exclude everything loaded so far from garbage collection; call it once a service is warm.
 
-    What comes later is batches of objects without cycles, so it may also look less often: at each
-    10,000 new ones instead of 700 (10 to 15 % of a reader's time).
+    Later objects are batches without cycles, so the collector also runs less often: after 10,000
+    new objects instead of 700 (which took 10 to 15 % of a reader's time).
     """
     gc.freeze()
     gc.set_threshold(10_000, 20, 100)

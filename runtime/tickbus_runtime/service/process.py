@@ -1,7 +1,7 @@
 """What every process does around its work: settings, logs, health, bus, signals, drain.
 
-`run("book", serve)` is a whole main: `serve(context)` returns when `context.stopping` is set and
-its outputs are safe.
+`run("book", serve)` is a complete main: `serve(context)` returns after `context.stopping` is set,
+once its outputs are safe.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from tickbus_runtime.telemetry.metrics import Telemetry
 from tickbus_runtime.telemetry.tracing import Tracing
 
 DRAIN_S = 60.0
-"""After the first signal a service has this long; then it is left where it stands."""
+"""How long a service may take after the first signal; then it is aborted."""
 EXIT_FATAL = 1
-EXIT_BUG = 70  # EX_SOFTWARE of sysexits.h: worth starting again
+EXIT_BUG = 70  # EX_SOFTWARE of sysexits.h: a restart may help
 
 Serve = Callable[["Context"], Awaitable[None]]
 
 
 class Context:
-    """What a service gets to work with."""
+    """What `serve` gets: settings, log, telemetry, connection, and how to report progress."""
 
     def __init__(self, name: str, settings: Settings, log: Any) -> None:
         self.name = name
@@ -55,9 +55,9 @@ class Context:
         )
         self.readiness = Readiness()
         self.stopping = asyncio.Event()
-        """Set at the first signal: finish what is begun, then return."""
+        """Set at the first signal: finish the work in progress, then return."""
         self.status: dict[str, Any] = {}
-        """Further facts for /status."""
+        """More fields for /status."""
         self.nc: Connection
         """Connected before `serve` begins."""
         self._positions: dict[str, int] = {}
@@ -74,7 +74,7 @@ class Context:
         self.status["last_commit_ns"] = time.time_ns()
 
     async def released(self) -> None:
-        """Wait until our supervisor has ready what reads us; no wait where nobody holds us."""
+        """Wait until the supervisor has started our readers; without a supervisor do not wait."""
         while not leash.released():  # set by a thread
             if await wait_or_stop(self.stopping, 0.01):
                 return
@@ -85,7 +85,7 @@ class Context:
         self.readiness.started = True
 
     def data_arrived(self) -> None:
-        """Data flow; matters to readiness where `readiness.fresh_within_s` is set."""
+        """Note that data arrived; it matters if `readiness.fresh_within_s` is set."""
         self.readiness.data_arrived(time.monotonic())
 
     def show(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Context:
 
 
 def run(name: str, serve: Serve) -> None:
-    """Main of the process `tickbus_<name>`; leaves with its exit code."""
+    """Main of the process `tickbus_<name>`; exits with its code."""
     leash.hold()
     memory.keep_freed()
     arguments = _parser(name).parse_args()
@@ -130,15 +130,15 @@ def run(name: str, serve: Serve) -> None:
     except Exception:
         log.exception("stopped by a bug; please report it")
         code = EXIT_BUG
-    # All that must last is on disk or acknowledged. Taking Numba and LLVM apart in order takes
-    # 0.3 s, for which whoever waits for us would wait.
+    # Everything that must last is on disk or acknowledged. An orderly end of Numba and LLVM takes
+    # 0.3 s, for which our supervisor would wait.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 def _last_word(name: str, settings: Settings, log: Any, text: str) -> None:
-    """Why the job cannot go on: one line for a person, one event for a machine."""
+    """Report why the process ends: one line for a person, one event for a machine."""
     if logs.is_json(settings.telemetry):
         log.critical(text, fatal=True)
     else:
@@ -152,7 +152,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
         epilog=f"Example: TICKBUS_INGEST__TICKERS=BTCUSDT tickbus-{name} --config tickbus.toml",
     )
     parser.add_argument(
-        "--config", metavar="FILE", help="settings (TOML); TICKBUS_<SECTION>__<KEY> stand above it"
+        "--config", metavar="FILE", help="settings (TOML); TICKBUS_<SECTION>__<KEY> override it"
     )
     return parser
 
@@ -186,7 +186,7 @@ async def _main(name: str, settings: Settings, log: Any, serve: Serve) -> None:
 
 
 async def _serve_until_drained(context: Context, serve: Serve) -> None:
-    """Run the service; once it is told to stop it has DRAIN_S, then it is Fatal."""
+    """Run the service; after a stop it has DRAIN_S to finish, then Fatal."""
     work = asyncio.ensure_future(serve(context))
     told = asyncio.create_task(context.stopping.wait())
     await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -196,7 +196,7 @@ async def _serve_until_drained(context: Context, serve: Serve) -> None:
     if not work.done():
         work.cancel()
         await asyncio.wait({work}, timeout=1.0)
-        raise Fatal(f"could not drain within {DRAIN_S:.0f} s; what was not stored is read again")
+        raise Fatal(f"could not drain within {DRAIN_S:.0f} s; the next start reads the rest again")
     work.result()
 
 

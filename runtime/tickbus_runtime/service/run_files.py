@@ -13,7 +13,7 @@ from tickbus_schemas.errors import Fatal
 
 
 class RunFile(msgspec.Struct, frozen=True):
-    """Written when a process's health server listens, removed when it leaves in order."""
+    """Written when a process's health server listens, removed at an orderly exit."""
 
     service: str
     pid: int
@@ -38,12 +38,12 @@ def announced(data_dir: Path, service: str, health_url: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if path.is_file() and path.read_bytes() == content:  # not the one of a successor
+        if path.is_file() and path.read_bytes() == content:  # not if a successor has replaced it
             path.unlink(missing_ok=True)
 
 
 def read(data_dir: Path, service: str) -> RunFile | None:
-    """The announcement of a service, if there is one; the process may have died since."""
+    """The run file of a service, if there is one; the process may have died since."""
     try:
         return msgspec.json.decode(
             (data_dir / "_run" / f"{service}.json").read_bytes(), type=RunFile
@@ -53,14 +53,14 @@ def read(data_dir: Path, service: str) -> RunFile | None:
 
 
 def leave_last(data_dir: Path, service: str, status: dict[str, Any]) -> None:
-    """Keep the last /status of a process that leaves in order, for whoever adds up."""
+    """Keep the last /status of a process at an orderly exit, for the report of the run."""
     path = data_dir / "_run" / f"{service}.last.json"
-    with contextlib.suppress(OSError):  # the work is done; only its tally would be missing
+    with contextlib.suppress(OSError):  # the work is done; only its counters would be missing
         path.write_bytes(msgspec.json.encode(status, enc_hook=str))
 
 
 def last(data_dir: Path, service: str) -> dict[str, Any] | None:
-    """The last /status of the process that left most recently."""
+    """The last /status of the process that exited most recently."""
     try:
         content = (data_dir / "_run" / f"{service}.last.json").read_bytes()
         return msgspec.json.decode(content, type=dict[str, Any])

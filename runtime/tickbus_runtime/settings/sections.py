@@ -1,7 +1,7 @@
-"""Every setting of every tickbus process: one TOML file, `TICKBUS_<SECTION>__<KEY>` above it.
+"""Every setting of every process: from one TOML file; `TICKBUS_<SECTION>__<KEY>` overrides it.
 
-Types, limits and meaning stand together at each key; `settings_sources` reads them. Plain msgspec
-structs, since each service pays for its imports at every start (pydantic-settings: 0.3 s each).
+Each key has its type, its limits and its meaning; `sources` reads the values. These are msgspec
+structs, because a service imports them at every start (pydantic-settings takes 0.3 s).
 """
 
 from __future__ import annotations
@@ -61,14 +61,24 @@ class IngestSettings(Section, frozen=True, kw_only=True):
     tickers: Annotated[list[str], Meta(description="as the venue spells them; * for all")] = (
         msgspec.field(default_factory=list)
     )
-    channels: Annotated[list[str], Meta(description="the venue's channel names")] = msgspec.field(
-        default_factory=lambda: ["trade", "depth@100ms", "bookTicker"]
-    )
+    feeds: Annotated[
+        list[str], Meta(description="what is taken of each ticker: trade, l2, bbo, ticker, ...")
+    ] = msgspec.field(default_factory=lambda: ["trade", "l2", "bbo"])
+    lines: Annotated[Count, Meta(description="connections that carry the same streams")] = 1
+    limits: Annotated[
+        bool, Meta(description="keep the venue's limits; false for a venue on this machine")
+    ] = True
     ws_url: Annotated[str, Meta(description="instead of the venue's WebSocket address")] = ""
     rest_url: Annotated[str, Meta(description="instead of the venue's REST address")] = ""
     linger_ms: Annotated[
         Milliseconds, Meta(description="wait for more frames before a flush; 0: as acks allow")
     ] = 0.0
+    reorder_wait_ms: Annotated[
+        Milliseconds, Meta(description="what comes too early waits so long for the one before it")
+    ] = 200.0
+    instruments_refresh_s: Annotated[
+        Seconds, Meta(description="ask for the venue's list of instruments this often")
+    ] = 3600.0
     flush_frames_max: Annotated[Count, Meta(description="frames in one flush at most")] = 2048
     buffer_frames: Annotated[Count, Meta(description="frames that may wait for the bus")] = 200_000
     buffer_bytes: Annotated[Count, Meta(description="their bytes")] = 256 * MiB
@@ -176,13 +186,13 @@ class Settings(Section, frozen=True, kw_only=True):
 
     @property
     def of_shard(self) -> Shard:
-        """The shard that these settings are about."""
+        """The shard of these settings."""
         exchange = Exchange.from_token(self.ingest.exchange)
         return Shard(name=self.shard or exchange.token, exchange=exchange)
 
 
 class Shard(msgspec.Struct, frozen=True):
-    """One exchange, or a part of its tickers: one raw stream and what is derived from it."""
+    """One exchange, or a part of its tickers: one raw stream and its derived streams."""
 
     name: str
     exchange: Exchange
@@ -193,5 +203,5 @@ class Shard(msgspec.Struct, frozen=True):
 
     @property
     def md(self) -> str:
-        """The raw stream: the log that all else is derived from."""
+        """The raw stream: the log from which everything else is derived."""
         return self.stream("md")

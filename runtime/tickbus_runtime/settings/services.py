@@ -1,7 +1,8 @@
 """The services of a shard, one row each.
 
-From the rows come the programs of `tickbus up`, what `tickbus doctor` looks for, the streams that
-`tickbus init` makes and the writer reads. A service's section in the settings has its name.
+The programs of `tickbus up`, the distributions and ports that `tickbus doctor` checks, and the
+streams that `tickbus init` makes and the writer reads are derived from the rows. A service's
+section in the settings has its name.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from typing import NamedTuple
 
 
 class Service(NamedTuple):
-    """One service: its program is `python -m tickbus_<name>`, of distribution `tickbus-<name>`."""
+    """A service; its program is `python -m tickbus_<name>`, in distribution `tickbus-<name>`."""
 
     name: str
     streams: tuple[str, ...] = ()
-    """the kinds of stream that it alone publishes to (`tickbus_schemas.feeds`)"""
+    """kinds of the streams that it publishes to (`tickbus_schemas.feeds`)"""
     folds: bool = False
-    """whether these are derived from the raw stream"""
+    """whether it derives them from the raw stream"""
 
 
 SERVICES = (
@@ -25,7 +26,7 @@ SERVICES = (
     Service("features", ("bar", "feature"), folds=True),
     Service("writer"),
 )
-"""In the order of their starts and of their health ports."""
+"""In order of start and of health port."""
 
 NAMES = tuple(service.name for service in SERVICES)
 FOLDS = tuple(service.name for service in SERVICES if service.folds)

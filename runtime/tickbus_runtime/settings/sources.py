@@ -1,4 +1,4 @@
-"""Read settings from a TOML file and the environment; all mistakes at once, a clear line each."""
+"""Reads settings from a TOML file and the environment; reports all mistakes, one line each."""
 
 from __future__ import annotations
 
@@ -23,10 +23,16 @@ PREFIX = "TICKBUS_"
 NOT_SETTINGS = frozenset(
     {"TICKBUS_CONFIG", "TICKBUS_CAPTURES", "TICKBUS_SUPERVISED", "TICKBUS_HELD", "TICKBUS_DEBUG"}
 )
-"""Environment variables that begin alike and mean something else."""
+"""Environment variables with the same prefix that are not settings."""
+
+GONE = {
+    "ingest.channels": "is gone: name feeds in ingest.feeds, e.g. trade, l2, bbo; the venue's file "
+    "knows its channels",
+}
+"""Settings that were, and what to do instead."""
 
 Overrides = Mapping[str, Any]
-"""Dotted key (`ingest.tickers`) to value; stands above file and environment."""
+"""Dotted key (`ingest.tickers`) to value; overrides file and environment."""
 
 _URL = re.compile(r"(nats|tls|ws|wss)://[^\s/]+", re.IGNORECASE)
 _USER_INFO = re.compile(r"//[^@/\s]*@")
@@ -35,7 +41,7 @@ _UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 
 
 class Given(NamedTuple):
-    """A value as somebody wrote it."""
+    """A value as written, and where."""
 
     value: Any
     source: str
@@ -112,7 +118,7 @@ def _take_environment(
 
 
 def from_text(key: str, text: str) -> Any:
-    """A value as text: a list has commas or is JSON, the rest stands as it is."""
+    """The value of a text: a list has commas or is JSON; other values stay text."""
     field = KEYS.get(key)
     if field is None or not isinstance(_plain(field.type), types.ListType):
         return text
@@ -120,7 +126,7 @@ def from_text(key: str, text: str) -> Any:
         try:
             return msgspec.json.decode(text)
         except msgspec.DecodeError:
-            return text  # refused below, with what is allowed
+            return text  # refused later, with what is allowed
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
@@ -145,7 +151,7 @@ def _convert(key: str, value: Any, field: msgspec.structs.FieldInfo) -> Any:
     size = _SIZE.fullmatch(value) if isinstance(value, str) and key.endswith("_bytes") else None
     if size:
         value = int(size[1]) * _UNITS[size[2]]
-    # Text is taken as a number or switch only where text is all there is: the environment.
+    # A text becomes a number or a switch only if it comes from the environment.
     converted = msgspec.convert(value, field.type, strict=not isinstance(value, str))
     if isinstance(converted, float) and not math.isfinite(converted):
         raise Reject(allowed(field.type))
@@ -156,8 +162,10 @@ def _convert(key: str, value: Any, field: msgspec.structs.FieldInfo) -> Any:
 
 
 def _unknown(key: str, source: str) -> str:
+    if key in GONE:
+        return f"{key} ({source}): {GONE[key]}"
     near = difflib.get_close_matches(key, [*KEYS, *_sections], n=1, cutoff=0.6)
-    if not near:  # right name in the wrong section
+    if not near:  # the right name in the wrong section
         near = [known for known in KEYS if known.rpartition(".")[2] == key.rpartition(".")[2]][:1]
     hint = f"did you mean {near[0]}?" if near else f"sections: {', '.join(_sections)}"
     return f"{key} ({source}): there is no such setting; {hint}"
@@ -178,7 +186,7 @@ def allowed(kind: Any) -> str:
 
 
 def _plain(kind: Any) -> types.Type:
-    """The type without its description."""
+    """The type without its metadata."""
     info = kind if isinstance(kind, types.Type) else types.type_info(kind)
     while isinstance(info, types.Metadata):
         info = info.type

@@ -1,1 +1,1 @@
-"""What a process tells of itself: metrics, spans, logs; and traces put together again."""
+"""Metrics, spans and logs of a process; and traces put together from several processes."""

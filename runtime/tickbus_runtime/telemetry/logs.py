@@ -1,6 +1,6 @@
 """Structured logs on standard error: JSON lines, or plain lines on a terminal.
 
-https://www.structlog.org/en/stable/ ; the libraries' own logging is led into the same stream.
+https://www.structlog.org/en/stable/ ; records of the `logging` module go to the same stream.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import msgspec
 from tickbus_runtime.lean import import_without
 from tickbus_runtime.settings.sections import TelemetrySettings
 
-# structlog draws tracebacks with rich where it finds it; services never draw (0.13 s each).
+# structlog imports rich for tracebacks if it is installed; services never need it (0.13 s).
 structlog = import_without("rich", "structlog")
 
 
 class _Forward(logging.Handler):
-    """Leads the records of `logging` (nats, aiohttp, asyncio) into structlog."""
+    """Passes the records of `logging` (nats, aiohttp, asyncio) to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log = structlog.get_logger(record.name)
@@ -38,7 +38,7 @@ def is_json(settings: TelemetrySettings) -> bool:
 
 
 def configure(service: str, settings: TelemetrySettings) -> Any:
-    """Set logging up for this process; returns its logger, bound to the service's name."""
+    """Set up logging for this process; returns its logger, bound to the service's name."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     processors: list[Any] = [
         structlog.stdlib.add_log_level,

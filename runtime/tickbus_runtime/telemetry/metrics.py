@@ -1,4 +1,4 @@
-"""Counters, gauges and latency histograms of one process; cheap enough for every group.
+"""Counters, gauges and latency histograms of one process; cheap enough to update every group.
 
 Prometheus reads them at /metrics in its text form; `tickbus up` reads them at /status and adds up
 the lives of a process that was restarted.
@@ -25,7 +25,7 @@ STEPS_PER_OCTAVE = 16
 OCTAVES = 33  # 1 us to 2.4 hours
 BUCKETS = STEPS_PER_OCTAVE * OCTAVES
 CALLS_TOGETHER = 64
-"""Calls whose values wait to be counted together."""
+"""Values of this many calls are counted together."""
 
 Int64s = npt.NDArray[np.int64]
 Values: TypeAlias = npt.NDArray[Any] | list[float]
@@ -48,15 +48,15 @@ class LatencyStatus(TypedDict):
 class Latency:
     """Geometric histogram of microseconds; below 1 counts as 1.
 
-    Values wait and are counted some dozen calls together, or when somebody looks: called once a
-    group, a few NumPy functions cost ten times what they cost in a row.
+    Values wait, and are counted after some dozen calls or when the histogram is read: NumPy calls
+    once a group cost ten times as much as the same calls in one go.
     """
 
     def __init__(self) -> None:
         self._counts: Int64s = np.zeros(BUCKETS, np.int64)
         self._sum_us = 0.0
         self._max_us = 0.0
-        # What waits. Who looks may be another thread: a deque's ends are safe without the lock.
+        # Waiting values. Another thread may take them: a deque's ends are safe without the lock.
         self._single: deque[tuple[float, int]] = deque()
         self._many: deque[Values] = deque()
         self._since: deque[tuple[int, Int64s]] = deque()
@@ -69,19 +69,19 @@ class Latency:
             self._settle()
 
     def observe_many(self, us: Values) -> None:
-        """Count every one of these; they are read later and must not change."""
+        """Count each of these values; the array is read later and must not change."""
         self._many.append(us)
         if len(self._many) >= CALLS_TOGETHER:
             self._settle()
 
     def observe_since(self, now_ns: int, then_ns: Int64s) -> None:
-        """Count the time from each of `then_ns` to `now_ns`; read later, must not change."""
+        """Count the time from each of `then_ns` to `now_ns`; the array must not change later."""
         self._since.append((now_ns, then_ns))
         if len(self._since) >= CALLS_TOGETHER:
             self._settle()
 
     def _settle(self) -> None:
-        """Count what waits."""
+        """Count the waiting values."""
         with self._settling:
             many = [*_taken(self._many)]
             many += [(now_ns - then_ns) / 1_000 for now_ns, then_ns in _taken(self._since)]
@@ -93,7 +93,7 @@ class Latency:
                 self._add(np.array(us, np.float64), np.array(times, np.int64))
 
     def _add(self, us: npt.NDArray[Any], times: Int64s | None) -> None:
-        """Count each value once, or so many times."""
+        """Count each value once, or `times` times."""
         if not len(us):
             return
         values = np.clip(us, 1.0, 2.0**OCTAVES)
@@ -162,7 +162,7 @@ class Latency:
 
 
 class Counter:
-    """One counter with its labels, looked up once; it exists from the first `add` on."""
+    """One counter with its labels, looked up once; the first `add` creates it."""
 
     __slots__ = ("_counters", "_key")
 
@@ -176,7 +176,7 @@ class Counter:
 
 
 class Telemetry:
-    """What a process knows of itself; names are declared in `names`. Per group, never per row."""
+    """The metrics of a process, as declared in `names`; updated per group, never per row."""
 
     def __init__(self, service: str = "") -> None:
         self.service = service
@@ -185,7 +185,7 @@ class Telemetry:
         self.latencies: dict[str, Latency] = {}
 
     def counter(self, name: str, **labels: str) -> Counter:
-        """A counter for a place that adds to it often."""
+        """A counter for code that adds to it often."""
         return Counter(self.counters, (name, tuple(sorted(labels.items()))))
 
     def count(self, name: str, n: float = 1, **labels: str) -> None:
@@ -213,8 +213,11 @@ class Telemetry:
         }
 
     def prometheus(self) -> bytes:
-        """Everything in Prometheus' text form."""
-        from prometheus_client import CollectorRegistry, generate_latest  # 70 ms, only if asked
+        """All metrics in Prometheus' text form."""
+        from prometheus_client import (
+            CollectorRegistry,
+            generate_latest,
+        )  # takes 70 ms: imported only on request
 
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Collector(self))
@@ -222,7 +225,7 @@ class Telemetry:
 
 
 class _Collector:
-    """Hands the numbers over when Prometheus asks; until then nothing is kept twice."""
+    """Gives the numbers to Prometheus on request; keeps no copy."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self.telemetry = telemetry
@@ -255,7 +258,7 @@ class _Collector:
 
 
 def _taken(waiting: deque[Item]) -> Iterator[Item]:
-    """What waits now, taken out; others may append meanwhile."""
+    """Take out the items that wait now; others may append meanwhile."""
     for _ in range(len(waiting)):
         yield waiting.popleft()
 

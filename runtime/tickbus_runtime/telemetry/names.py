@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 
 class Metric(NamedTuple):
-    """What a number counts."""
+    """Kind, unit and meaning of a metric."""
 
     kind: Literal["counter", "gauge"]
     unit: str
@@ -27,9 +27,10 @@ def _gauge(unit: str, meaning: str, *labels: str) -> Metric:
 
 
 METRICS: dict[str, Metric] = {
-    # ingest: every frame is websocket or rest, and ends as events, control or a reject
+    # ingest: every frame is websocket or rest; what becomes of the former adds up in `fates`
     "frames": _counter("frames", "received: websocket, rest (books), instruments", "source"),
-    "requests": _counter("frames", "sent to the venue, each answered by a control frame"),
+    "fates": _counter("frames", "by how they ended: published, stale, refused, ...", "fate"),
+    "requests": _counter("answers", "that the venue owes us for what we sent"),
     "frame_bytes": _counter("bytes", "of received frames and bodies", "source"),
     "control_frames": _counter("frames", "that carry no market data (answers, pings, notices)"),
     "ignored_frames": _counter("frames", "of channels that were not asked for", "channel"),
@@ -38,12 +39,18 @@ METRICS: dict[str, Metric] = {
     "late_trades": _counter("trades", "that arrived after later ones of their ticker; kept"),
     "stale_events": _counter("events", "older than the snapshot or out of sequence", "feed"),
     "rejects": _counter("frames or messages", "refused and kept as dead letters", "reason"),
+    "venue_errors": _counter("answers", "in which the venue refused something"),
+    "rest_failures": _counter("requests", "over REST that brought no body"),
+    "resume_skipped": _counter("messages", "of predecessors from which nothing can go on"),
+    "reused_ids": _counter("events", "whose id had stood for another one; kept", "feed"),
+    "packet_parts": _counter("packets", "more than frames, because a frame had too many levels"),
     "gaps": _counter("gaps", "announced: a ticker's feed lost data", "feed"),
     "resyncs": _counter("books", "that had to be fetched again"),
     "snapshots": _counter("snapshots", "of books put into the log", "source"),
     "connects": _counter("connections", "opened to the venue"),
     "disconnects": _counter("connections", "lost or closed", "reason"),
     "long_decimals": _counter("numbers", "of more than 15 digits: the double is not the text"),
+    "unchecked_updates": _counter("updates", "whose checksum the doubles of a book do not tell"),
     "inferred_times": _counter("events", "to which the venue gave no time", "feed"),
     "books_live": _gauge("books", "in state LIVE"),
     "books_not_live": _gauge("books", "in state SYNCING or GAP"),

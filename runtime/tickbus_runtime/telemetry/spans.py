@@ -1,8 +1,8 @@
-"""Finished spans, made whole and handed to OpenTelemetry's exporter in batches.
+"""Builds finished spans and gives them to OpenTelemetry's exporter in batches.
 
-A Tracer makes a span in two acts with locks, limits, samplers and a context around it, all for code
-that runs inside the span. Ours are over when they are noted, so the caller only leaves their facts;
-a thread of its own makes spans of them once a second, exports them, and never blocks the caller.
+A Tracer starts and ends a span, with locks, limits, samplers and a context for the code inside it.
+Our spans are over when they are noted, so the caller only queues their values. Once a second a
+thread makes spans of them and exports them; it never blocks the caller.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tickbus_runtime.telemetry.metrics import Telemetry
 QUEUE_NOTES = 4096
 BATCH_NOTES = 256
 EXPORT_EACH_S = 1.0
-"""A request costs about as much as encoding a hundred spans, so few of them."""
+"""A request costs about as much as encoding a hundred spans, so requests are few."""
 EXPORT_TIMEOUT_S = 2.0
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _SCOPE = InstrumentationScope("tickbus")
@@ -45,7 +45,7 @@ class _Note(NamedTuple):
     parent: SpanContext | str | None
     """or its `traceparent` header, not read yet"""
     identity: SpanContext | None
-    """of the one span that has been told already"""
+    """of the one span whose identity is known already"""
     attributes: Mapping[str, str | int | float | bool] | None
     links: Sequence[SpanContext]
 
@@ -56,7 +56,7 @@ class Spans:
     def __init__(
         self, service: str, shard: str, telemetry: Telemetry, exporter: SpanExporter | None
     ) -> None:
-        # What cannot be exported is counted; the exporter's own complaints would flood the log.
+        # Failed exports are counted; the exporter's own messages would flood the log.
         logging.getLogger("opentelemetry").addHandler(logging.NullHandler())
         logging.getLogger("opentelemetry").propagate = False
         self._resource = Resource(
@@ -84,7 +84,7 @@ class Spans:
     ) -> None:
         """Finished steps below `parent` (an identity, or a `traceparent`; None: their own trace).
 
-        Of a malformed `traceparent` there are no spans. What finds the queue full is counted.
+        A malformed `traceparent` gives no spans. A full queue drops the spans and counts them.
         """
         if len(self._notes) >= QUEUE_NOTES:
             self._telemetry.count("telemetry_dropped", len(steps))
@@ -92,7 +92,7 @@ class Spans:
             self._notes.append(_Note(steps, parent, identity, attributes, links))
 
     def flush(self, within_s: float = 2 * EXPORT_TIMEOUT_S) -> None:
-        """Send what waits; what is not sent within that time goes on waiting."""
+        """Send the queue; spans not sent within that time stay in it."""
         ends_s = time.monotonic() + within_s
         with self._exporting:
             while self._notes and time.monotonic() < ends_s:
@@ -101,7 +101,7 @@ class Spans:
                 self._export([span for note in notes for span in self._made(note)])
 
     def close(self) -> None:
-        """Send what is left, for at most a few seconds, and end."""
+        """Send the rest, for at most a few seconds, and end the thread."""
         self._closing.set()
         self.flush()
         left = sum(len(note.steps) for note in self._notes)
@@ -114,10 +114,10 @@ class Spans:
             self.flush()
 
     def _export(self, spans: list[ReadableSpan]) -> None:
-        """Whatever is not taken is counted and dropped."""
+        """Export spans; count and drop those that the collector does not take."""
         try:
             taken = not spans or self._exporter.export(spans) is SpanExportResult.SUCCESS
-        except Exception:  # a collector's trouble never becomes ours
+        except Exception:  # an error of the collector must not reach the service
             taken = False
         if not taken:
             self._telemetry.count("telemetry_dropped", len(spans))
@@ -143,13 +143,13 @@ class Spans:
 
 
 def new_identity(parent: SpanContext | None = None) -> SpanContext:
-    """Of a new span, in its parent's trace or in one of its own."""
+    """Identity of a new span, in its parent's trace or in a new one."""
     trace_id = parent.trace_id if parent else random.getrandbits(128) or 1
     return SpanContext(trace_id, random.getrandbits(64) or 1, False, _SAMPLED)
 
 
 def parse_traceparent(text: str) -> SpanContext | None:
-    """The remote parent that a `traceparent` header names; None unless it is one and sampled."""
+    """The remote parent in a `traceparent` header; None if it is malformed or not sampled."""
     match = _TRACEPARENT.fullmatch(text)
     if match is None or not int(match[3], 16) & TraceFlags.SAMPLED:
         return None

@@ -1,6 +1,6 @@
 """An OTLP/HTTP receiver on loopback: https://opentelemetry.io/docs/specs/otlp/#otlphttp.
 
-Enough of a collector to see traces with nothing else installed: protobuf, plain or gzip.
+A small collector, so that traces can be seen without other programs: protobuf, plain or gzip.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PROTOBUF = "application/x-protobuf"
 
 
 class TraceReceiver:
-    """Listens for spans and puts them together."""
+    """Receives spans and collects them into traces."""
 
     def __init__(self, traces: Traces | None = None) -> None:
         self.traces = traces or Traces()
@@ -60,7 +60,7 @@ class TraceReceiver:
 
     async def _export(self, request: web.Request) -> web.Response:
         if request.content_type != PROTOBUF:
-            raise web.HTTPUnsupportedMediaType(text=f"only {PROTOBUF} is understood here\n")
+            raise web.HTTPUnsupportedMediaType(text=f"only {PROTOBUF} is accepted here\n")
         try:
             message = ExportTraceServiceRequest.FromString(await request.read())
             spans = list(read_spans(message))

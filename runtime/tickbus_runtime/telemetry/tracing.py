@@ -1,8 +1,7 @@
 """One trace a sampled packet, across processes: https://www.w3.org/TR/trace-context/.
 
-Which packet is traced is decided before any span exists, so an unsampled packet costs one modulo.
-Spans are made after the fact from measured times; a process that has no OTLP endpoint imports and
-keeps nothing.
+Sampling is decided before any span exists, so an unsampled packet costs one modulo. Spans are made
+afterwards from measured times. A process without an OTLP endpoint imports and keeps nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 FIRST_TRACED = 1000
-"""Packet number that is traced first; the ones before are mostly connection set-up."""
+"""Number of the first traced packet; earlier ones are mostly connection set-up."""
 
 Attributes: TypeAlias = Mapping[str, str | int | float | bool]
 
@@ -69,9 +68,11 @@ class Tracing:
     ) -> None:
         self._spans: Spans | None = None
         self.every = 0
-        """Each how many packets one is traced; 0: none."""
+        """One in this many packets is traced; 0: none."""
         if every and (exporter or (os.environ if environ is None else environ).get(ENDPOINT)):
-            from tickbus_runtime.telemetry.spans import Spans  # 0.1 s of imports, only if traced
+            from tickbus_runtime.telemetry.spans import (
+                Spans,
+            )  # takes 0.1 s: imported only for tracing
 
             self.every = every
             self._spans = Spans(service, shard, telemetry, exporter)
@@ -104,14 +105,14 @@ class Tracing:
         attributes: Attributes | None = None,
         links: Sequence[SpanContext] = (),
     ) -> None:
-        """This process's finished steps in a packet's trace; of a malformed parent none."""
+        """Note finished steps in a packet's trace; they are dropped if the parent is malformed."""
         if self._spans is not None:
             self._spans.note(steps, traceparent, None, attributes, links)
 
     def batch(
         self, name: str, start_ns: int, end_ns: int, attributes: Attributes | None = None
     ) -> list[SpanContext]:
-        """A batch's own trace of one span; what it returns links packets' spans to it."""
+        """Note a batch as a trace of one span; the result links spans of packets to it."""
         if self._spans is None:
             return []
         from tickbus_runtime.telemetry.spans import new_identity
@@ -121,12 +122,12 @@ class Tracing:
         return [identity]
 
     def flush(self) -> None:
-        """Send what waits; returns when it is sent or dropped."""
+        """Send the waiting spans; returns when they are sent or dropped."""
         if self._spans is not None:
             self._spans.flush()
 
     async def close(self) -> None:
-        """Send what is left, for at most a few seconds, and end the exporter."""
+        """Send the rest, for at most a few seconds, and end the exporter."""
         if self._spans is not None:
             spans, self._spans, self.every = self._spans, None, 0
             await asyncio.to_thread(spans.close)

@@ -1,4 +1,4 @@
-"""Spans of several processes put together into traces, and a trace as text. No I/O, no clock."""
+"""Collects spans of several processes into traces, and renders a trace. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = "packet"
 LAST = "write"
 """The span that normally comes last: the packet's row is in a committed file."""
 SETTLE_S = 2.0
-"""Other processes send what they still have within this time of the last span."""
+"""Other processes send their remaining spans within this time of the last span."""
 QUIET_S = 5.0
 TRACES_MAX = 1_000
 
@@ -40,7 +40,7 @@ class Trace:
 
     @property
     def root(self) -> Span | None:
-        """The packet's own span; None while (or if) it has not come."""
+        """The packet's own span; None if it has not arrived."""
         return next((span for span in self.spans if span.name == ROOT), None)
 
     @property
@@ -55,7 +55,7 @@ class Trace:
 
     @property
     def covered(self) -> float:
-        """Share of the whole latency in which some step was under way; the root does not count."""
+        """Share of the whole latency that is inside a span other than the root."""
         covered_ns, reached_ns = 0, self.start_ns
         for span in self.spans:
             if span.name != ROOT and span.end_ns > reached_ns:
@@ -64,7 +64,7 @@ class Trace:
         return covered_ns / self.total_ns if self.total_ns else 1.0
 
     def depth(self, span: Span) -> int:
-        """How many of the trace's spans lie above this one."""
+        """Number of ancestors of a span in the trace."""
         by_id = {other.span_id: other for other in self.spans}
         depth, seen = 0, {span.span_id}
         while span.parent_id in by_id and span.parent_id not in seen:
@@ -99,7 +99,7 @@ class Trace:
 
 
 class Traces:
-    """Collects spans until their trace is complete: its last span came, or nothing for a while."""
+    """Collects spans until their trace is complete: the last span came, or none for a while."""
 
     def __init__(self, *, quiet_s: float = QUIET_S) -> None:
         self.quiet_s = quiet_s
@@ -119,7 +119,7 @@ class Traces:
             for trace_id, (spans, at_s) in self._open.items()
             if everything or now_s - at_s >= self._patience_s(spans)
         ]
-        # Bounded: whoever sends traces without end gets the oldest shown as they are.
+        # Bounded: with too many open traces the oldest are given incomplete.
         surplus = len(self._open) - len(ready) - TRACES_MAX
         if surplus > 0:
             waiting = [trace_id for trace_id in self._open if trace_id not in set(ready)]
@@ -171,7 +171,7 @@ def _bar(offset_ns: int, length_ns: int, total_ns: int, width: int) -> str:
 
 
 def duration(ns: int) -> str:
-    """A time in the unit that fits it: `812 us`, `12.4 ms`, `3.20 s`."""
+    """A time in a fitting unit: `812 us`, `12.4 ms`, `3.20 s`."""
     if ns < 1_000_000:
         return f"{ns / 1e3:.0f} us" if ns >= 100_000 else f"{ns / 1e3:.1f} us"
     if ns < 1_000_000_000:

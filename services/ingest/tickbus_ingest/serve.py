@@ -1,57 +1,272 @@
-"""Ingest as a process: what it needs before the first frame, and what it gives back at the end."""
+"""Ingest as a process: what it needs before the first frame, its loop, what it leaves behind."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import sys
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from tickbus_runtime.service.process import Context
-from tickbus_schemas.errors import Fatal, Reject, Retry
+from tickbus_schemas.errors import Fatal, Retry
 
-from tickbus_ingest import exchanges, instruments
-from tickbus_ingest.connection import Rest, choose_client
-from tickbus_ingest.flusher import Ingest, jitter
-from tickbus_ingest.raw_lines import one_line
-from tickbus_ingest.reconnect import backoff_s
-from tickbus_ingest.recorder import Recorder
-from tickbus_ingest.snapshots import Fetcher
-from tickbus_ingest.venue.contract import Venue
+from tickbus_ingest import exchanges
+from tickbus_ingest.lines.fetcher import Fetcher, fetcher_of
+from tickbus_ingest.lines.keeper import Common
+from tickbus_ingest.lines.limits import Limits, NoLimits
+from tickbus_ingest.lines.lines import Lines
+from tickbus_ingest.lines.listing import Listed, Listing
+from tickbus_ingest.lines.polls import Polls
+from tickbus_ingest.lines.tickers import chosen
+from tickbus_ingest.lines.watch import DataWatch
+from tickbus_ingest.publish.accounts import Accounts
+from tickbus_ingest.publish.flusher import Flusher
+from tickbus_ingest.publish.owner import Owner, own_version
+from tickbus_ingest.session.book_rules import SnapshotRule
+from tickbus_ingest.session.session import Session
+from tickbus_ingest.session.tables import Flush
+from tickbus_ingest.venue.contract import Get, Limit, Venue, What
+from tickbus_ingest.warm import warm
+from tickbus_ingest.wire.buffer import Buffer
+from tickbus_ingest.wire.raw_lines import one_line
+from tickbus_ingest.wire.recorder import Recorder
+from tickbus_ingest.wire.rest import Answer, Rest
+from tickbus_ingest.wire.socket import choose_client
+
+TICK_S = 0.1
+LOOK_S = 1.0
+SWITCH_S = 0.0005
+"""The recorder's thread gives the interpreter back after this time; 5 ms is Python's own."""
+LAST_BODIES_S = 5.0
+"""At the end of the input, answers that are still to come are waited for so long."""
+ATTEMPTS_S = 300.0
+"""`ingest.connection_attempts_per_5min`."""
 
 
 async def serve(ctx: Context) -> None:
     """Run until told to stop or until the input has ended; everything received is stored."""
-    wanted = exchanges.load(ctx.settings.ingest.exchange)
-    choose_client(ctx.settings.ingest.websocket_client)
-    recorder = _recorder(ctx)
-    rest = Rest(
-        rest_url(ctx, wanted),
-        capture_times=ctx.settings.ingest.capture_times,
-    )
-    fetcher = Fetcher(wanted, rest, telemetry=ctx.telemetry, log=ctx.log)
+    settings = ctx.settings.ingest
+    kind = exchanges.load(settings.exchange)
+    choose_client(settings.websocket_client)
+    nobody = kind([], settings.feeds)  # Fatal for feeds that the venue does not have
+    attempts = Limit(What.ATTEMPTS, settings.connection_attempts_per_5min, ATTEMPTS_S)
+    limits = Limits(kind, attempts) if settings.limits else NoLimits(kind)
+    rest = Rest(_rest_urls(ctx, kind), capture_times=settings.capture_times)
+    fetcher = fetcher_of(nobody, rest, limits, ctx.telemetry, ctx.log)
+    warming = asyncio.ensure_future(asyncio.to_thread(warm))  # while the list is waited for
     try:
-        tickers = await _tickers(ctx, wanted, fetcher, recorder)
-        if tickers is not None:
-            venue = wanted(tickers, ctx.settings.ingest.channels)
-            await Ingest(ctx, venue, fetcher, recorder).run()
+        async with _recorder(ctx) as recorder:
+            listing = Listing(kind, fetcher, ctx.log, lambda body: _record(recorder, body))
+            listed = await listing.first(ctx.stopping)
+            if listed is None:
+                return
+            instruments = chosen(settings.tickers, listed.instruments, settings.exchange)
+            venue = kind(instruments, settings.feeds)
+            await warming
+            ingest = Ingest(ctx, venue, limits, fetcher, recorder)
+            await ingest.run(listing, listed)
     except Retry as error:  # only when told to stop: before that the bus is waited for
         raise Fatal(f"stopped with data that the bus did not take: {error}") from None
     finally:
+        await asyncio.gather(warming, return_exceptions=True)
         await fetcher.close()
-        if recorder is not None:
-            await asyncio.to_thread(recorder.close)
 
 
-def rest_url(ctx: Context, venue: type[Venue]) -> str:
-    """Where REST is: the venue's address unless the settings name another."""
-    return (ctx.settings.ingest.rest_url or venue.rest_url).rstrip("/")
+class Ingest:
+    """Lines, session and flusher of one venue, and the loop that drives them."""
+
+    def __init__(
+        self,
+        ctx: Context,
+        venue: Venue,
+        limits: Limits,
+        fetcher: Fetcher,
+        recorder: Recorder | None,
+    ) -> None:
+        settings = self._settings = ctx.settings.ingest
+        self._ctx, self._venue, self._fetcher, self._recorder = ctx, venue, fetcher, recorder
+        self._buffer = Buffer(
+            settings.buffer_frames,
+            settings.buffer_bytes,
+            # A capture is served by a venue that waits for us; a live one would cut us off.
+            self._hold_back if settings.stop_at_end else None,
+        )
+        self._session = Session(
+            venue,
+            max_frame_bytes=settings.max_frame_bytes,
+            rule=SnapshotRule(interval_us=int(settings.snapshot_interval_s * 1e6)),
+            wait_us=int(settings.reorder_wait_ms * 1000),
+        )
+        self._accounts = Accounts(ctx.telemetry, ctx.status)
+        common = Common(
+            venue=venue,
+            urls=[settings.ws_url or url for url in venue.websocket_urls],
+            client=choose_client(settings.websocket_client),
+            buffer=self._buffer,
+            limits=limits,
+            silence_s=settings.silence_s,
+            max_frame_bytes=settings.max_frame_bytes,
+            telemetry=ctx.telemetry,
+            log=ctx.log,
+            recorder=recorder,
+            fetch=self._fetched,
+            query="tickbus_times=1" if settings.capture_times else "",
+            stop_at_end=settings.stop_at_end,
+        )
+        self._client = common.client
+        self._lines = Lines(common, settings.lines)
+        self._watch = DataWatch(self._lines.streams, venue, settings.ticker_silence_s)
+        self._next_look_s = 0.0
+        self._timer: asyncio.TimerHandle
+        self._flusher: Flusher
+
+    async def run(self, listing: Listing, listed: Listed) -> None:
+        """Announce ourselves, open the lines, flush until the end."""
+        owner = await self._begin(listed)
+        await self._ctx.released()
+        running = asyncio.ensure_future(self._lines.run())
+        beside = [
+            asyncio.create_task(Polls(self._venue.polls(), self._fetcher, self._buffer).run()),
+            asyncio.create_task(
+                listing.keep(self._settings.instruments_refresh_s, self._list_instruments)
+            ),
+        ]
+        ended = asyncio.create_task(self._until_ended(running))
+        self._wake_regularly()
+        self._ctx.readiness.fresh_within_s = self._venue.silence_s or self._settings.silence_s
+        self._ctx.set_ready()
+        try:
+            while not ended.done():
+                await self._buffer.arrived.wait()
+                if self._settings.linger_ms:
+                    await asyncio.sleep(self._settings.linger_ms / 1000)
+                await self._flush()
+            if running.done():
+                running.result()  # a bug in a line is not an end of the input
+            await _cancelled(running, *beside)
+            await self._lines.close()
+            await self._finish()
+        finally:
+            await _cancelled(running, ended, *beside)
+            await self._lines.close()
+            self._timer.cancel()
+            await owner.close()
+
+    async def _begin(self, listed: Listed) -> Owner:
+        ctx = self._ctx
+        owner = await Owner.announced(ctx, self._venue)
+        known = await owner.resume(self._session)
+        self._flusher = Flusher(
+            ctx, self._session, self._buffer, owner, self._accounts, self._recorder
+        )
+        self._list_instruments(listed)
+        sys.setswitchinterval(SWITCH_S)
+        gc.freeze()  # what is loaded by now stays; the collector need not look at it again
+        ctx.log.info(
+            "begins",
+            epoch=owner.epoch,
+            known_subjects=known,
+            client=self._client,
+            version=own_version(),
+        )
+        return owner
+
+    def _list_instruments(self, listed: Listed) -> None:
+        """The venue's list has come: checksums need its precisions, readers its ticks."""
+        ours = self._venue.instruments
+        ours |= {one.ticker: one for one in listed.instruments if one.ticker in ours}
+        self._flusher.list_instruments(listed.instruments, listed.received_ns)
+
+    async def _fetched(self, get: Get) -> bytes:
+        return (await self._fetcher.get(get, "address")).data
+
+    def _hold_back(self, paused: bool) -> None:
+        self._lines.hold(paused)
+
+    async def _until_ended(self, running: asyncio.Future[None]) -> None:
+        """Ends when all lines have, or when told to stop; wakes the flusher to see it."""
+        told = asyncio.ensure_future(self._ctx.stopping.wait())
+        either: list[asyncio.Future[Any]] = [running, told]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        self._buffer.arrived.set()
+
+    def _wake_regularly(self) -> None:
+        """Time passes for the session even when nothing arrives."""
+        self._buffer.arrived.set()
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._wake_regularly)
+
+    # ---------------------------------------------------------------- flush
+
+    async def _flush(self, *, final: bool = False, last_call: bool = False) -> None:
+        """Read what has arrived; do what the session wishes; publish.
+
+        In this order: a venue that waits for its answer must not wait for the bus.
+        """
+        reading = self._flusher.read(final=final, last_call=last_call)
+        self._carry_out(reading.flush)
+        self._look_around()
+        await self._flusher.publish(reading)
+
+    def _carry_out(self, flush: Flush) -> None:
+        lines = self._lines
+        lines.reply(flush.replies)
+        lines.answered(flush.answers)
+        lines.replace(flush.closing_lines | flush.broken_lines)
+        lines.renew_books(flush.subscriptions_wanted)
+        for ticker in flush.snapshots_wanted:
+            name = self._venue.tickers[ticker]
+            request = self._venue.snapshot_request(name, self._settings.snapshot_limit)
+            if request is not None:
+                self._fetcher.begin(request, self._buffer)
+
+    def _look_around(self) -> None:
+        """Once a second: silent streams, gauges."""
+        now_s = time.monotonic()
+        if now_s < self._next_look_s:
+            return
+        self._next_look_s = now_s + LOOK_S
+        silent = self._watch.silent(self._session.heard, now_s)
+        if silent:
+            names = [stream.name for stream in silent]
+            self._ctx.log.warning(
+                "silent; subscribed again", streams=len(names), such_as=", ".join(names[:3])
+            )
+            self._lines.subscribe_again(silent)
+        self._accounts.show(self._session, self._buffer, self._recorder)
+
+    async def _finish(self) -> None:
+        """The input has ended: take the last bodies, say the final time, have all of it stored."""
+        await self._fetcher.settle(LAST_BODIES_S)
+        while self._buffer:
+            await self._flush()
+        if not self._ctx.stopping.is_set():
+            await self._flush(last_call=True)
+            await self._fetcher.settle(LAST_BODIES_S)
+        while self._buffer:
+            await self._flush()
+        await self._flush(final=True)
+        self._accounts.show(self._session, self._buffer, self._recorder)
+        self._ctx.log.info("ends", packets=self._session.packets, **self._accounts.work())
 
 
-def _recorder(ctx: Context) -> Recorder | None:
+def _rest_urls(ctx: Context, venue: type[Venue]) -> list[str]:
+    """Where REST is: the venue's addresses unless the settings name another."""
+    return [ctx.settings.ingest.rest_url or url for url in venue.rest_urls]
+
+
+@contextlib.asynccontextmanager
+async def _recorder(ctx: Context) -> AsyncIterator[Recorder | None]:
+    """Keeps raw frames, if that is wanted; its last block is written at the end."""
     settings = ctx.settings.ingest
     if not settings.raw:
-        return None
-    return Recorder(
+        yield None
+        return
+    recorder = Recorder(
         Path(ctx.settings.data_dir) / "_raw" / ctx.shard.exchange.token,
         ctx.shard.name,
         rotate_s=settings.raw_rotate_s,
@@ -59,26 +274,19 @@ def _recorder(ctx: Context) -> Recorder | None:
         dropped=lambda frames: ctx.telemetry.count("raw_dropped", frames),
         failed=lambda why: ctx.log.error(why),
     )
+    try:
+        yield recorder
+    finally:
+        await asyncio.to_thread(recorder.close)
 
 
-async def _tickers(
-    ctx: Context, venue: type[Venue], fetcher: Fetcher, recorder: Recorder | None
-) -> list[str] | None:
-    """The tickers to take, by the venue's list; None when told to stop before it came."""
-    attempt = 0
-    while not ctx.stopping.is_set():
-        try:
-            answer = await fetcher.get(venue.instruments_request())
-            if recorder is not None:
-                url = rest_url(ctx, venue) + venue.instruments_request().path
-                recorder.line(one_line(answer.received_ns, 0, "http", answer.data, url))
-            listed = venue.parse_instruments(answer.data)
-            return instruments.chosen(
-                ctx.settings.ingest.tickers, listed, ctx.settings.ingest.exchange
-            )
-        except (Retry, Reject) as error:
-            ctx.log.warning("waiting for the venue's list of instruments", why=str(error))
-        attempt += 1
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ctx.stopping.wait(), backoff_s(attempt, jitter))
-    return None
+def _record(recorder: Recorder | None, body: Answer) -> None:
+    """A list of instruments, as it came."""
+    if recorder is not None:
+        recorder.line(one_line(body.received_ns, 0, "http", body.data, body.url))
+
+
+async def _cancelled(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,61 +1,138 @@
-"""Compiles or loads every kernel of ingest, so that the first frame does not pay for it."""
+"""Compiles or loads every kernel of ingest, so that the first frame does not pay for it.
+
+The frames are of a venue that there is none of: kernels depend on types, not on words.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-from tickbus.book.orderbook import OrderBook
+import time
+from collections.abc import Sequence
+from typing import ClassVar
 
-from tickbus_ingest import exchanges
-from tickbus_ingest.frames import Frames, join
-from tickbus_ingest.kernels import (
-    FEEDS,
-    arrange,
-    gather_levels,
-    judge_quotes,
-    observe,
-    refuse_insane,
+from tickbus_schemas.errors import Reject
+from tickbus_schemas.exchanges import Exchange
+
+from tickbus_ingest.publish.messages import Messages
+from tickbus_ingest.session.session import Session
+from tickbus_ingest.session.tables import Flush
+from tickbus_ingest.venue.contract import (
+    BookForm,
+    Get,
+    Levels,
+    Limit,
+    Line,
+    Request,
+    Route,
+    Snapshots,
+    Stream,
+    TradeIds,
+    UpdateIds,
+    Venue,
 )
-from tickbus_ingest.raw_lines import encode_frames
-from tickbus_ingest.venue.contract import Kind, Venue
+from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.rows import Rows
+from tickbus_ingest.wire.buffer import Connected, Frames
+from tickbus_ingest.wire.raw_lines import encode_frames
+
+TICKERS = ("A", "B")
+FEEDS = ("trade", "l2", "bbo", "ticker", "derivative", "liquidation", "instrument")
+_NOW_US = 1_700_000_000_000_000
 
 
-def warm(venue: Venue) -> None:
-    """Run each kernel once with the types that it gets."""
-    frame = b'{"stream":"","data":{}}'
-    decoded = venue.decode(*join([frame]))
-    venue.parse_snapshot(b'{"lastUpdateId":1,"bids":[["1","1"]],"asks":[]}')
-    decoded.kind[0] = Kind.IGNORED  # never a place in what follows is out of range
-    for column in (decoded.ticker, decoded.event_us, decoded.engine_us, decoded.level_count):
-        column[:] = 0
-    place, ids, count = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int32)
-    values, heard = np.zeros((1, 4)), np.zeros((len(Kind), 1), np.bool_)
-    times = decoded.event_us, decoded.engine_us
-    refuse_insane(decoded.kind, *times, place.copy(), 0, 1)
-    observe(
-        decoded.kind,
-        decoded.ticker,
-        times[0],
-        place.copy(),
-        0,
-        ids.copy(),
-        heard,
-        ids,
-        place.copy(),
-    )
-    arrange(decoded.kind, decoded.ticker, 1, np.zeros(FEEDS + 1, np.int64), place.copy())
-    judge_quotes(
-        decoded.ticker, place.copy(), place.copy(), values, place.copy(), place.copy(),
-        values.copy(), place.copy(), np.zeros(1, np.int8),
-    )  # fmt: skip
-    none = np.zeros(0, np.int8), np.zeros(0), np.zeros(0)
-    gather_levels(place, count, *none, np.zeros(2, np.int64), *none)
-    encode_frames(Frames([frame], [1], [1], [0], len(frame)))
-    book = OrderBook()
-    book.apply(np.ones(1, np.int8), np.ones(1), np.ones(1))
-    book.levels()
+class Nowhere(Venue):
+    """Reads frames of one number: one event of each feed, with that number. 0 is refused."""
+
+    exchange = next(iter(Exchange))
+    docs = ()
+    websocket_urls = ()
+    rest_urls = ()
+    feeds = FEEDS
+    snapshots = Snapshots.PUSHED
+    update_ids = UpdateIds.LINKED
+    trade_ids = TradeIds.DENSE
+    limits: ClassVar[tuple[Limit, ...]] = ()
+    form: ClassVar[BookForm | None] = None
+
+    @classmethod
+    def instruments_requests(cls) -> list[Get]:
+        return []
+
+    @classmethod
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
+        return []
+
+    def routes(self) -> list[Route]:
+        return [Route("", tuple(Stream("", ticker, FEEDS) for ticker in TICKERS))]
+
+    def subscribe(self, streams: Sequence[Stream]) -> list[Request]:
+        return []
+
+    def unsubscribe(self, streams: Sequence[Stream]) -> list[Request]:
+        return []
+
+    def read(self, frame: bytes, line: Line, rows: Rows) -> None:
+        number = int(frame)
+        if not number:
+            raise Reject("0")
+        time_us = _NOW_US + number
+        sides = self._sides
+        for ticker in TICKERS:
+            if number == 1:
+                rows.l2(ticker, time_us, sides, sides, 1, snapshot=True, form=self.form)
+            rows.trade(ticker, time_us, number, 1, 1.5, 2.0)
+            rows.l2(ticker, time_us, sides, sides, number + 1, number)
+            rows.bbo(ticker, 0, 1.0, 1.0, 2.0, 1.0, number)
+            rows.ticker(ticker, time_us, last_price=1.0, trade_count=number)
+            rows.derivative(ticker, time_us, mark_price=1.0, next_funding_us=time_us)
+            rows.liquidation(ticker, time_us, 1, 1.0, 1.0)
+
+    @property
+    def _sides(self) -> bytes:
+        if isinstance(self.levels.price, str):
+            return b'[{"p":"1.5","q":"2"}]'
+        return b'[["1.5","2"],[1e1,20]]'
+
+
+class _Objects(Nowhere):
+    """With levels as objects, and levels that fall out of the book."""
+
+    levels = Levels("p", "q")
+    form = BookForm(1)
+
+
+class _Texts(Nowhere):
+    """With trade ids that are no numbers, and books without numbers."""
+
+    trade_ids = TradeIds.UNIQUE
+    update_ids = UpdateIds.NONE
+    snapshots = Snapshots.EVERY_FRAME
+
+
+def warm() -> None:
+    """Run each kernel with the types that it gets."""
+    for kind in (Nowhere, _Objects, _Texts):
+        venue = kind([Instrument(ticker=ticker) for ticker in TICKERS], FEEDS)
+        session = Session(venue)
+        messages = Messages(venue.exchange, "warm", venue.tickers, 1)
+        line = Line(0, venue.routes()[0])
+        out = Flush()
+        session.notice(Connected(line, time.time_ns()), out)
+        # In order, with a hole, a repeat, a refusal and what came too late: each has its kernel.
+        for numbers in ((1, 2, 3), (5, 4, 2, 0), (9,), (7, 8)):
+            session.receive(_frames(*numbers), out)
+        session.list_instruments(venue.instruments.values(), time.time_ns(), out)
+        session.tick(time.monotonic(), out, settle=True)
+        messages.of(out)
+    encode_frames(_frames(1))
+
+
+def _frames(*numbers: int) -> Frames:
+    count = len(numbers)
+    received = [_NOW_US * 1000 + number * 1000 for number in numbers]
+    data = [b"%d" % number for number in numbers]
+    return Frames(data, received, [0] * count, [0] * count, count)
 
 
 def main() -> None:
     """Fill the kernel cache; called by `make setup`."""
-    for name in exchanges.names():
-        warm(exchanges.load(name)(["BTCUSDT"], ["bookTicker"]))
+    warm()

@@ -375,6 +375,12 @@ class BinanceDialect(contract.Dialect):
         data |= {"T": event.next_funding_ms}
         yield "markPrice", _frame(event.ticker, "markPrice@1s", data)
 
+    def polled(self, kind: str, event: Derivative) -> bytes | None:
+        if kind != "openInterest" or not self.is_futures:
+            return None
+        interest = {"openInterest": event.open_interest, "symbol": event.ticker}
+        return compact(interest | {"time": event.time_ms})
+
     def liquidation(self, event: Liquidation) -> bytes:
         if not self.is_futures:
             return b""

@@ -30,6 +30,8 @@ PUBLIC, BUSINESS = "/ws/v5/public", "/ws/v5/business"
 _BY_TYPE = ("liquidation-orders",)
 """Channels that are subscribed to by instrument type."""
 ARGUMENTS_BYTES = 65_536
+_UNDERLYING = "underlying"
+"""A list of its own: what options are written on."""
 
 
 class _Arg(msgspec.Struct, gc=False, omit_defaults=True):
@@ -173,6 +175,8 @@ class Dialect(contract.Dialect):
         symbol = query.get("instId", [""])[0]
         if path == "/api/v5/public/instruments":
             return Resource("instruments", query.get("instType", [""])[0])
+        if path == "/api/v5/public/underlying":
+            return Resource("instruments", _UNDERLYING)
         if path in ("/api/v5/market/books", "/api/v5/market/books-full"):
             if not symbol:
                 raise BadRequest(compact({"code": "50014", "msg": "instId can not be empty"}))
@@ -202,6 +206,8 @@ class Dialect(contract.Dialect):
     def write_instruments(
         self, listed: Sequence[Listing], now_ms: int, resource: Resource
     ) -> bytes:
+        if resource.symbol == _UNDERLYING:
+            return compact({"code": "0", "msg": "", "data": [[]]})  # no options here
         rows = [_instrument(one) for one in listed]
         rows = [row for row in rows if row["instType"] == (resource.symbol or row["instType"])]
         return compact({"code": "0", "msg": "", "data": rows})

@@ -9,15 +9,15 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from tickbus_ingest.buffer import Body, BufferNotice, Connected, Disconnected, Frames
 from tickbus_ingest.publish.messages import Messages
 from tickbus_ingest.session.book_rules import SnapshotRule
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
-from tickbus_ingest.venue.contract import Line, Venue
+from tickbus_ingest.venue.contract import Get, Line, Venue
+from tickbus_ingest.wire.buffer import Body, BufferNotice, Connected, Disconnected, Frames
 from tickbus_schemas import codec
 from tickbus_schemas.feeds import FEEDS
-from tickbus_schemas.messages import L2Batch, Message
+from tickbus_schemas.messages import L2Batch, Message, StatusKind
 
 from tests.ingest.venues.reading import RECEIVED_MS, get_of, opened
 from tests.ingest.venues.vectors import Row, Step, Story
@@ -41,8 +41,13 @@ class Player:
         """of the last step"""
         self.asked: list[str] = []
         self.resubscribed: list[str] = []
+        self.wishes: list[tuple[str, str]] = []
+        """every ("ask" or "resubscribe", ticker)"""
         self.refused: list[str] = []
         self.replies: list[bytes] = []
+        self.errors: list[str] = []
+        self.broken: set[int] = set()
+        """lines that lost messages"""
         self.fates: Counter[tuple[str, str]] = Counter()
         self.counts: Counter[tuple[str, str]] = Counter()
         self.frames = 0
@@ -88,6 +93,11 @@ class Player:
         self.session.receive(batch, out)
         return self._take([out])
 
+    def pull(self, body: bytes, ticker: str = "A") -> Flush:
+        """The book of a ticker comes over REST."""
+        self.received_ns += 1_000_000
+        return self.notice(Body(Get("", ticker=ticker), body, self.received_ns, 0))
+
     def notice(self, *notices: BufferNotice) -> Flush:
         """Something happens between two frames."""
         out = Flush()
@@ -126,14 +136,33 @@ class Player:
             self.asked += [self.venue.tickers[one] for one in out.snapshots_wanted]
             self.resubscribed += [self.venue.tickers[one] for one in out.subscriptions_wanted]
             self.refused += [one.reason for one in out.refused]
+            self.broken |= out.broken_lines
             self.replies += [frame for _, frame in out.replies]
+            self.errors += out.errors
             for one in self.messages.of(out):
                 message = codec.decode(one.payload, one.subject)
                 rows = rows_of(message)
                 feed = FEED_OF[type(message)]
                 self.step_published.setdefault(feed, []).extend(rows)
                 self.published.setdefault(feed, []).extend(rows)
+        self.wishes += [("ask", ticker) for ticker in self.asked]
+        self.wishes += [("resubscribe", ticker) for ticker in self.resubscribed]
         return flushes[-1]
+
+    def statuses(self, kind: StatusKind, feed: str = "l2") -> list[Row]:
+        """Everything of this kind that was said of a feed."""
+        said = self.published.get("status", ())
+        return [one for one in said if one["kind"] == kind and one["feed"] == feed]
+
+    def gaps(self, feed: str = "l2") -> list[tuple[int, int]]:
+        """(from, to) of each gap of a feed, by ids."""
+        return [(one["from_id"], one["to_id"]) for one in self.statuses(StatusKind.GAP, feed)]
+
+    def links(self, ticker: str = "A") -> list[tuple[int, int]]:
+        """(prev_update_id, update_id) of each packet of a ticker's book."""
+        rows = self.published.get("l2", ())
+        own = [row for row in rows if row["ticker"] == ticker]
+        return [(row["prev_update_id"], row["update_id"]) for row in own]
 
     def accounted(self) -> int:
         """Frames whose fate is known; equal to `frames` when nothing was lost on the way."""

@@ -3,8 +3,8 @@
 A book is one int64 array (`pages` says what is in it); all functions with arrays in and out can be
 called from other kernels. `side` is 1 for bids and -1 for asks, as in the messages.
 
-Levels are set in two steps: `has_room` looks whether a packet's prices and levels fit into the
-array, and `apply` relies on that. Where they do not, Python calls `reserve` and comes back.
+Levels are set in two steps: `has_room` checks whether a packet's prices and levels fit into the
+array, and `apply` relies on that. If they do not fit, Python calls `reserve` and tries again.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ assert NEW + 1 == UPDATE
 
 
 def new() -> I64:
-    """An empty book without room; `reserve` gives it some, and the step of its first levels."""
+    """An empty book without room; `reserve` gives it room and the step of its first levels."""
     return pages.new(0, 0, 1, 1)
 
 
 def reserve(book: I64, side: I8, price: F64, start: int, stop: int) -> I64:
     """The book itself, or a new one of its levels for which `has_room` is true.
 
-    The new one is as large as its levels need, however large the old one was. Where only a price
-    did not fit, the step gets finer; it is chosen afresh when pages were short, which a book has to
-    earn by growing: so no prices can have every packet build it anew.
+    The new one is as large as its levels need, however large the old one was. If only a price did
+    not fit, the step gets finer. The step is chosen again only when pages ran out, which needs
+    growth: so no sequence of prices can cause a new book at every packet.
     """
     if has_room(book, side, price, start, stop):
         return book
@@ -103,13 +103,13 @@ def clear(book: I64) -> None:
 def _set(
     book: I64, side: I8, price: F64, qty: F64, action: I8, start: int, stop: int, tell: bool
 ) -> None:
-    """`apply`; without `tell`, `action` is not looked at."""
+    """`apply`; without `tell`, `action` is not written."""
     size_bits = qty.view(np.int64)
     factor, bits, shift = double_of(book[FACTOR]), book[BITS], pages.shift_of(book)
     row, end = _u64(start), _u64(stop)
     known = 0
     while row < end:
-        # A run of one side: what hangs on the side is looked up once.
+        # A run of one side: the values of the side are looked up once.
         run_side = side[row]
         own = int(run_side < 0)
         first = _u64(pages.table(book, own))
@@ -121,8 +121,8 @@ def _set(
             page = pages.find_page(book, first, shift, key >> bits)
             if page == _u64(NOWHERE) and has:
                 page = _u64(pages.take_page(book, own, key >> bits))
-            # No branches from here: one that the processor guesses wrong costs more than all this.
-            # What is removed from NOWHERE leaves its mask empty.
+            # No branches from here: one mispredicted branch costs more than all this.
+            # A removal from NOWHERE leaves its mask empty.
             place = key & ~(-1 << bits)
             mask = page + _u64(MASK)
             had = (book[mask] >> place) & 1
@@ -175,7 +175,7 @@ def apply_packets(
     qty: F64,
     action: I8,
 ) -> bool:
-    """Fold packets in, snapshots and links respected; False: no room for the next, call again.
+    """Apply packets; snapshots and links are respected. False: no room for the next, call again.
 
     shown [in, out]: update id, whether the book is whole, row of the last packet in it (or -1),
     packets that did not follow and were left out, next packet and its first level (both 0 at the
@@ -205,7 +205,7 @@ def apply_packets(
 def top(book: I64, side: int, price: F64, size: F64) -> int:
     """The best levels of a side (1 bid, -1 ask) into `price` and `size`; how many there are.
 
-    At most `len(price)`; what is behind them in the arrays stays as it was.
+    At most `len(price)`; the rest of the arrays stays as it was.
     """
     own = int(side < 0)
     wanted = len(price)
@@ -270,6 +270,44 @@ def count(book: I64, side: int) -> int:
 
 
 @kernel
+def count_behind(book: I64, best_levels: int) -> int:
+    """Levels behind the best ones of each side."""
+    return max(count(book, 1) - best_levels, 0) + max(count(book, -1) - best_levels, 0)
+
+
+@kernel
+def behind(book: I64, best_levels: int, side: I8, price: F64) -> None:
+    """The levels behind the best ones of each side: bids, then asks, better ones first.
+
+    side, price [out]: `count_behind` of them. Pages are read from the deepest on.
+    """
+    stop = 0
+    for own in range(2):
+        more = max(count(book, 1 - 2 * own) - best_levels, 0)
+        stop += more
+        end = stop
+        at = pages.directory(book, own) + book[PAGES + own]
+        unit, scale = float(book[UNIT]), float(book[SCALE])
+        while more > 0:
+            at -= 1
+            page = book[at]
+            key, mask = book[page] << book[BITS], _u64(book[page + MASK])
+            kept = max(int(set_bits(mask)) - more, 0)
+            taken = int(set_bits(mask)) - kept
+            place = end - taken - kept
+            while mask:
+                if place >= end - taken:
+                    side[place] = 1 - 2 * own
+                    price[place] = pages.price_of(
+                        key + int(trailing_zeros(mask)), unit, scale, own - 1
+                    )
+                mask &= mask - _u64(1)
+                place += 1
+            end -= taken
+            more -= taken
+
+
+@kernel
 def unknown_deletes(book: I64) -> int:
     """Removals of prices that were not there, since the book was emptied."""
     return int(book[UNKNOWN])
@@ -279,7 +317,7 @@ def unknown_deletes(book: I64) -> int:
 def follows(update_id: int, prev_update_id: int, new_update_id: int) -> bool:
     """Whether a published update follows the book at `update_id`: linked, unlinked or overlapping.
 
-    Ingest judged it by `tickbus_schemas.continuity`; this is the reader's assertion.
+    Ingest has judged it by `tickbus_schemas.continuity`; a reader checks it again.
     """
     return prev_update_id in (ABSENT, update_id) or prev_update_id < update_id <= new_update_id
 

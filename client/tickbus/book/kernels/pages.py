@@ -4,11 +4,11 @@ A level has a key: the number of steps in its price (`steps` chooses the step of
 price's bits where no step fits; inverted for bids, so that in both sides the best level has the
 smallest key. A page holds the sizes of 2^BITS neighbouring keys and a mask of those that are there:
 reading in order is a walk over bits. A side finds the page of a key in a hash table, and the pages
-in order in a directory. A page that was emptied stays, for its levels often come back; `book`
-builds a book anew when no pages are left. docs/decisions/0003-order-book-structure.md says why.
+in order in a directory. An emptied page stays, because its levels often come back; `levels` builds
+a new book when no pages are left. docs/decisions/0003-order-book-structure.md gives the reasons.
 
-All state of a book is one int64 array, so a kernel gets one argument and a copy is a copy.
-Pages are called by where they begin in the array. `book` is the part for others.
+All state of a book is one int64 array, so a kernel gets one argument and a copy is complete.
+A page is named by where it begins in the array. Other rooms use `levels`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PAGES, FRONT = 8, 10
 HEADER = 12
 # Behind it: NOWHERE | table of bids | of asks | directory of bids | of asks | pages.
 NOWHERE = HEADER
-"""The page that free places of the tables lead to: no key has it, and it is always empty."""
+"""The page that free places of the tables point to: no key has it, and it is always empty."""
 # A page: its key (the upper bits of its levels' keys), its mask, its sizes.
 MASK, SIZES = 1, 2
 
@@ -124,15 +124,15 @@ def find_page(book: I64, first: Cell, shift: Cell, key: int) -> Cell:
 
 @part
 def shift_of(book: I64) -> Cell:
-    """What leaves the upper bits of a word that count the places of a table."""
+    """The shift that leaves the bits of a word that number the places of a table."""
     return _u64(64 - book[TABLE_BITS])
 
 
 @kernel
 def take_page(book: I64, own: int, key: int) -> int:
-    """A new page for a key that has none; `has_room` saw to it that one is left."""
+    """A new page for a key that has none; `has_room` has checked that one is left."""
     if book[USED] == book[CAPACITY]:
-        raise IndexError("a book was not reserved for the levels that it gets")
+        raise IndexError("no room was reserved for these levels")
     cells = page_cells(book[BITS])
     page = directory(book, 2) + book[USED] * cells
     book[USED] += 1

@@ -1,6 +1,6 @@
-"""What a book counts in: the step that all its prices are whole numbers of, and its pages' size.
+"""The step that all prices of a book are whole multiples of, and the size of its pages.
 
-A step is unit / scale, both whole, scale a power of ten: prices of venues are decimal. Unit 0 says
+A step is unit / scale, both whole, scale a power of ten: prices of venues are decimal. Unit 0 means
 that no step is known. A double is `n` steps if n * unit / scale is that double, to the bit.
 """
 
@@ -21,12 +21,12 @@ DIGITS_MAX = 12
 WHOLE_MAX = float(1 << 51)
 """Below this, rounding a price times scale / unit finds the right number of steps."""
 LEVEL_WORDS_MAX = 32
-"""Words that a level may take, places without one included: larger pages are fewer, and faster."""
+"""Words that a level may take, empty cells included: larger pages are fewer, and faster."""
 
 
 @kernel
 def fits(price: F64, start: int, stop: int, unit: int, scale: int) -> bool:
-    """Whether prices `start` to `stop` are whole numbers of the step."""
+    """Whether prices `start` to `stop` are whole multiples of the step."""
     if unit == 0:
         return True
     factor, of_unit, of_scale = scale / unit, float(unit), float(scale)

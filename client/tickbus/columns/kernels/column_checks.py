@@ -1,9 +1,8 @@
 """Value checks of many messages at once, over their concatenated columns.
 
 The rules are those of `tickbus_schemas.values`, which gives the reason when one of these kernels
-finds a message bad. Each returns one bool a message: True where it is bad. Columns are first looked
-at as a whole, in loops that the compiler turns into vector instructions; only where something is
-wrong is it looked for message by message.
+finds a bad message. Each returns one bool a message: True where it is bad. A kernel first checks a
+whole column, in loops that the compiler vectorises; only if that fails it checks each message.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Reads the msgpack of many messages at once, and joins their columns.
 
 A message that our own encoder could have written, with columns of the lengths that belong to each
-other, is *plain*; `scan` says where its fields lie. Anything else is left to msgspec, which takes
-it or says what is wrong: a newer schema with more fields, numbers in other widths, damage.
+other, is *plain*; `scan` finds its fields. msgspec decodes or refuses anything else: a newer schema
+with more fields, numbers in other widths, damage.
 https://github.com/msgpack/msgpack/blob/master/spec.md
 """
 
@@ -19,8 +19,8 @@ Bytes = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
 _u64: Any = np.uint64
 
-# What is known of a field of a message type: its kind, the bounds of its value (or of its length in
-# characters), and for a column how many items of how many bytes it has.
+# A field of a message type: its kind, the bounds of its value (or of its length in characters), and
+# for a column how many items of how many bytes it has.
 WHAT, LOW, HIGH, PER, WIDTH = range(5)
 RULE = 5
 NOTHING, INT, BOOL, TEXT, FLOAT, BINARY, TEXTS, BINARIES = range(8)
@@ -242,14 +242,14 @@ def scan(
         else:
             found[n, 0, START] = 0
             odd += 1
-        if not seen:  # what is not plain behind a closed flush belongs to nobody
+        if not seen:  # a message that is not plain, after a closed flush, belongs to no flush
             closed = n + 1
     return odd, closed
 
 
 @kernel
 def follow(numbers: I64, epoch: int, message_no: int) -> bool:
-    """Whether all are readable and follow each other and the one before: +1, 0 in a later epoch.
+    """Whether all are readable and consecutive from the one before: +1, or 0 in a later epoch.
 
     numbers: i64[n, 2], epoch and message_no, -1 for an unreadable one. An epoch of -1 before: any
     may come first.
@@ -339,7 +339,7 @@ def join(
             size += found[n, place, SIZE]
         for _ in range(elements if place == listed else 1):
             bounds[at, 0], bounds[at, 1] = begin, begin + size
-            begin = (begin + size + 63) & ~63  # so that any type may look at it
+            begin = (begin + size + 63) & ~63  # so that it can be viewed as any type
             at += 1
     joined = np.empty(begin, np.uint8)
     at = 0

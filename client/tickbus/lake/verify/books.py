@@ -1,4 +1,4 @@
-"""Books made again from l2 rows, compared level by level with the book table."""
+"""Rebuilds books from l2 rows and compares them level by level with the book table."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ class Rows:
 
 @dataclass(frozen=True)
 class Made:
-    """What packets give where rows tell of them."""
+    """The rebuilt books at the packets that rows name."""
 
     update_id: Int64s
     timestamp: Int64s
     following: Int64s
-    """venue time of the packet that comes next; `_NEVER` at the end"""
+    """venue time of the next packet; `_NEVER` at the end"""
     fault: Int64s
-    """first place of the levels that differs, or SAME or NO_BOOK of `kernels.recompute`"""
+    """first level that differs, or SAME or NO_BOOK of `kernels.recompute`"""
     value: Floats
-    """what the book has there"""
+    """the value of the rebuilt book there"""
 
 
 class Replay:
@@ -68,7 +68,7 @@ class Replay:
         """of the last packet of the files before"""
 
     def compare(self, rows: Rows) -> Made:
-        """Put every packet up to that of a row into the book, and compare it with the row.
+        """Apply every packet up to the one of a row, and compare the book with the row.
 
         A snapshot releases the updates that waited for it: all of them carry its packet_id, and of
         them the book gets those up to the update of the row.
@@ -147,7 +147,7 @@ def check_books(
 
 
 def _judge(ticker: str, rows: Rows, made: Made, findings: Findings) -> None:
-    """Say what is wrong with rows; of many only as much as is listed."""
+    """Report rows that are wrong; of many only the first are listed."""
     has_book = made.fault != NO_BOOK
     _add(findings, "book rows before the first snapshot", ~has_book)
     _add(findings, "book rows compared", has_book)
@@ -155,7 +155,7 @@ def _judge(ticker: str, rows: Rows, made: Made, findings: Findings) -> None:
     levels = made.fault >= 0
     of_grid = has_book & ~update & ~levels & (rows.interval_ms != 0)
     after = of_grid & (made.timestamp > rows.timestamp)
-    # They came after the clock had closed the row.
+    # Late events: they came after the clock had closed the row.
     _add(findings, "late events", of_grid & ~after & (made.following <= rows.timestamp))
     wrong = np.flatnonzero(update | levels | after)
     for row in wrong[:SHOWN_MAX].tolist():
@@ -173,7 +173,7 @@ def _judge(ticker: str, rows: Rows, made: Made, findings: Findings) -> None:
 
 
 def _level_fault(rows: Rows, made: Made, row: int) -> str:
-    """Which level of a row is not the book's."""
+    """Which level of a row differs from the book."""
     kind, level = divmod(int(made.fault[row]), rows.levels.shape[2])
     stored = rows.levels[row, kind, level]
     return f"{_KINDS[kind]}_{level + 1:02d} is {stored}; l2 gives {made.value[row]}"
@@ -186,7 +186,7 @@ def _add(findings: Findings, fact: str, where: npt.NDArray[np.bool_]) -> None:
 
 
 def _rows(table: Any, depth: int, chosen: npt.NDArray[np.bool_]) -> Rows:
-    """The chosen rows of a table; several intervals that one event closed by their packets."""
+    """The chosen rows of a table, in the order of their packets."""
     numbers = {name: _numbers(table[name]) for name in _NEEDED}
     order = np.argsort(numbers["packet_id"], kind="stable")
     order = order[chosen[order]]

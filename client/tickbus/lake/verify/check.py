@@ -1,4 +1,4 @@
-"""All checks of a dataset in their order; each is in a file of its own."""
+"""Runs all checks of a dataset in order; each is in its own file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tickbus.lake.verify.files import check_entry, check_strays
 from tickbus.lake.verify.findings import Findings
 from tickbus.lake.verify.l2 import Int64s, Packets, packets
 from tickbus.lake.verify.links import Links
-from tickbus.lake.verify.statistics import Span, check_statistics
+from tickbus.lake.verify.row_rules import Span, check_row_rules
 
 Owner = tuple[str, str]
 """exchange token and ticker"""
@@ -42,14 +42,14 @@ def verify(root: Path, progress: Progress = lambda *_: None) -> Findings:
         progress("files", done, len(flat))
         check_entry(root, entry, findings)
     check_strays(root, entries, findings)
-    if findings.ok:  # rows that are not those committed would only give more of the same
+    if findings.ok:  # rows that differ from the committed ones would only repeat the problem
         _check_rows(root, flat, findings, progress)
     progress("", 0, 0)
     return findings
 
 
 def _check_rows(root: Path, entries: list[Entry], findings: Findings, progress: Progress) -> None:
-    """What rows say about each other: links, books, gaps."""
+    """Check rows against each other: links, books, gaps."""
     files: defaultdict[tuple[str, Owner], list[DataFile]] = defaultdict(list)
     empty: defaultdict[Owner, list[EmptyPacket]] = defaultdict(list)
     for entry in entries:
@@ -62,7 +62,7 @@ def _check_rows(root: Path, entries: list[Entry], findings: Findings, progress: 
     gaps = _gaps(root, files, findings)
     spans = _spans(entries)
     for (feed, owner), several in list(files.items()):
-        check_statistics(root, several, spans, _told(gaps, feed, owner), findings)
+        check_row_rules(root, several, spans, _told(gaps, feed, owner), findings)
     owners = [owner for feed, owner in files if feed == "l2"]
     for done, owner in enumerate(owners):
         progress("books", done, len(owners))
@@ -82,7 +82,7 @@ def _linked(found: Iterator[Packets], links: Links) -> Iterator[Packets]:
 
 
 Gaps = defaultdict[tuple[str, Owner], list[int]]
-"""`seq_id`s by what they are a gap in: a feed or all of them (""), a ticker or all of a venue's"""
+"""`seq_id`s of gap rows by feed ("": every feed) and owner (ticker `*`: every ticker)"""
 
 
 def _gaps(root: Path, files: dict[tuple[str, Owner], list[DataFile]], findings: Findings) -> Gaps:
@@ -102,9 +102,9 @@ def _gaps(root: Path, files: dict[tuple[str, Owner], list[DataFile]], findings: 
 
 
 def _spans(entries: list[Entry]) -> dict[str, Span]:
-    """By path, the run of entries of one stream that a file is in, all of them readable.
+    """By path, the run of fully readable entries that a file belongs to.
 
-    Files of entries beside whose messages some were unreadable are in none.
+    A file of an entry with unreadable messages is left out.
     """
     found: dict[str, Span] = {}
     number = 0
@@ -117,7 +117,7 @@ def _spans(entries: list[Entry]) -> dict[str, Span]:
 
 
 def _told(gaps: Gaps, feed: str, owner: Owner) -> Int64s:
-    """The gaps in a ticker's feed, in log order."""
+    """`seq_id`s of the gap rows that concern a ticker's feed, in log order."""
     found: list[int] = []
     for of_feed in (feed, ""):
         for whose in (owner, (owner[0], _EVERY_TICKER)):

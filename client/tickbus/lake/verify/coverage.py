@@ -1,4 +1,4 @@
-"""The manifest by itself: entries in an unbroken chain, no hole, no overlap, every number there."""
+"""Checks the manifest by itself: an unbroken chain, no hole, no overlap, every message number."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tickbus.lake.manifest import CHAIN, Entry
 from tickbus.lake.verify.findings import Findings
 
 UNREADABLE = ("reject", "missing", "expired", "recreated")
-"""sequences that may have used up a message number which nobody saw"""
+"""sequences that may have used a message number which nobody saw"""
 
 
 def check_stream(root: Path, stream: str, findings: Findings) -> list[Entry]:
@@ -37,7 +37,7 @@ def check_stream(root: Path, stream: str, findings: Findings) -> list[Entry]:
     for (name, before, data), (_, after, _) in pairwise(held):
         _check_step(before, after, findings)
         if after.previous != name:
-            continue  # told by _check_step
+            continue  # reported by _check_step
         if after.previous_hash != xxhash.xxh3_128_hexdigest(data):
             findings.problem("entry changed", name, "its bytes are not those its successor saw")
     for entry in entries:
@@ -55,7 +55,7 @@ def _first_seq(path: Path) -> tuple[int, str]:
 
 
 def _check_links(folder: Path, held: list[tuple[str, Entry, bytes]], findings: Findings) -> None:
-    """Each entry has its link and each link its entry: so a lost last entry is seen too."""
+    """Each entry has its link and each link its entry: a lost last entry is noticed too."""
     links = {path.name: path for path in (folder / CHAIN).glob("*")}
     for name, entry, data in held:
         link = links.pop(manifest.link_name(entry.first_seq), None)
@@ -78,7 +78,7 @@ def _missing_before(entry: Entry, findings: Findings) -> None:
 
 
 def _check_step(before: Entry, after: Entry, findings: Findings) -> None:
-    """Two entries that stand next to each other."""
+    """Check two neighbouring entries."""
     hole = after.first_seq - before.last_seq - 1
     where = f"{after.stream} at {after.first_seq}"
     if hole > 0:
@@ -94,7 +94,7 @@ def _check_step(before: Entry, after: Entry, findings: Findings) -> None:
 
 
 def _check_count(entry: Entry, findings: Findings) -> None:
-    """Every sequence is accounted for: with rows, or without them for a reason."""
+    """Check that every sequence has rows, or a reason why not."""
     counted = entry.messages_with_rows + sum(entry.without_rows.values())
     covered = entry.last_seq - entry.first_seq + 1
     if counted != covered:
@@ -104,7 +104,7 @@ def _check_count(entry: Entry, findings: Findings) -> None:
 
 
 def _check_numbers(entries: list[Entry], findings: Findings) -> None:
-    """`message_no` from 0 on without hole in each epoch, over all entries of a stream."""
+    """Check that `message_no` counts from 0 without hole in each epoch, over all entries."""
     epoch, number = -1, -1
     unseen = 0
     for entry in entries:

@@ -1,4 +1,4 @@
-"""Each file by itself and against its entry: unchanged, whole, in its place, in order."""
+"""Checks each file against its entry: unchanged, whole, in its place, in order."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _DAY_US = 86_400_000_000
 
 
 def check_entry(root: Path, entry: Entry, findings: Findings) -> None:
-    """Every file of an entry; and that its rows are all of the entry's messages, each once."""
+    """Check every file of an entry, and that they hold the rows of all its messages, each once."""
     seq_ids = []
     for file in entry.files:
         found = check_file(root, entry, file, findings)
         if found is None:
-            return  # already told; the sums below would only repeat it
+            return  # already reported; the sums below would only repeat it
         seq_ids.append(found)
         findings.facts["files"] += 1
         findings.facts["rows"] += file.rows
         findings.facts[f"rows {file.feed}"] += file.rows
     if entry.cut in ("expired", "recreated"):
-        return  # its one row tells of sequences that nobody could read
+        return  # its one row names sequences that nobody could read
     joined = np.sort(np.concatenate(seq_ids)) if seq_ids else np.zeros(0, np.int64)
     if (joined[1:] == joined[:-1]).any():
         findings.problem("row twice", entry.name, "two rows have the same seq_id")
@@ -50,7 +50,7 @@ def check_entry(root: Path, entry: Entry, findings: Findings) -> None:
 def check_file(
     root: Path, entry: Entry, file: DataFile, findings: Findings
 ) -> npt.NDArray[np.int64] | None:
-    """One committed file; its `seq_id`s, or None when it cannot be trusted."""
+    """Check one committed file; its `seq_id`s, or None if it cannot be trusted."""
     path = root / file.path
     if not path.is_file():
         findings.problem("file missing", file.path, f"{entry.name} names it")
@@ -100,7 +100,7 @@ def _place(entry: Entry, file: DataFile) -> str:
 def _check_common(
     file: DataFile, entry: Entry, common: pa.Table, findings: Findings
 ) -> npt.NDArray[np.int64]:
-    """Columns that every table has: no nulls, right day, in order, within the block."""
+    """Check the columns that every table has: no nulls, right day, in order, within the block."""
     for name in _COMMON:
         nulls = common[name].null_count
         if nulls:
@@ -122,7 +122,7 @@ def _check_common(
 
 
 def check_strays(root: Path, entries: dict[str, list[Entry]], findings: Findings) -> None:
-    """Files that no entry names: a copy, a leftover, or a block about to be committed."""
+    """Report files that no entry names: a copy, a leftover, or a block about to be committed."""
     named: set[str] = set()
     for stream in entries.values():
         for entry in stream:
@@ -161,7 +161,7 @@ def _check_stray(
         findings.note("not committed", where, "a block that is about to be committed")
     else:
         findings.problem(
-            "not committed", where, "cut short by a crash: start the writer, it puts this right"
+            "not committed", where, "left by a crash: start the writer, it repairs this"
         )
 
 

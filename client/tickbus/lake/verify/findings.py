@@ -1,4 +1,4 @@
-"""What a check found: problems (the dataset is not right) and notes (worth knowing)."""
+"""What the checks found: problems (the dataset is wrong) and notes (worth knowing)."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Findings:
         """rows of the status feed that announce lost data"""
 
     def problem(self, kind: str, where: str, text: str, n: int = 1) -> None:
-        """Something is not right."""
+        """Something is wrong."""
         self.counts[kind] += n
         if sum(one.kind == kind for one in self.problems) < SHOWN_MAX:
             self.problems.append(Finding(kind, where, text))
 
     def note(self, kind: str, where: str, text: str) -> None:
-        """Something that explains itself, or that could not be checked."""
+        """Something harmless, or something that could not be checked."""
         self.notes.append(Finding(kind, where, text))
 
     @property

@@ -26,7 +26,7 @@ class Packets:
     """Packets of one file: a value a packet; their levels lie from `starts[n]` to `starts[n+1]`."""
 
     seq_id: Int64s
-    """of the first level (where it would stand, for a packet without levels)"""
+    """of the first level (for a packet without levels: where it would be)"""
     timestamp: Int64s
     packet_id: Int64s
     prev_update_id: Int64s
@@ -105,12 +105,12 @@ def _grouped(values: dict[str, npt.NDArray[Any]]) -> Packets:
 
 
 def _writable(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """As kernels take it: for Numba a column that cannot be written is of another type."""
+    """A writable array: for Numba a read-only one has another type."""
     return np.require(column, requirements="W")
 
 
 def _with_empty(found: Packets, empty: list[EmptyPacket]) -> Packets:
-    """Put packets without levels back where they stood."""
+    """Insert the packets without levels at their places."""
     if not empty:
         return found
     at = np.searchsorted(found.seq_id, [one.seq_id for one in empty])

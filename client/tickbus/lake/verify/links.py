@@ -1,4 +1,4 @@
-"""Whether every book update follows the one before, or a gap row says why not.
+"""Checks that every book update follows the one before, or that a gap row says why not.
 
 The rule is `tickbus_schemas.continuity`, over all packets of a file at once.
 """
@@ -33,11 +33,11 @@ class Links:
         before_snapshot = np.concatenate(([self._was_snapshot], snapshot[:-1]))
         before_seq = np.concatenate(([self._seq_id], packets.seq_id[:-1]))
         follows = packets.prev_update_id == before_id
-        # Only the first update after a snapshot may overlap it; without a link it is taken as is.
+        # Only the first update after a snapshot may overlap it; one without a link is accepted.
         overlaps = (packets.prev_update_id < before_id) & (before_id <= packets.update_id)
         follows |= before_snapshot & overlaps
         follows |= packets.prev_update_id == ABSENT
-        # A snapshot of ours has the number of the last update; another one begins anew.
+        # Our own snapshot has the number of the last update; any other one begins a new book.
         first = (packets.flags & int(L2Flag.SNAPSHOT_FIRST)) != 0
         follows[snapshot] = (packets.update_id == before_id)[snapshot]
         follows |= snapshot & ~first

@@ -1,7 +1,7 @@
-"""Whether the columns of a file are those of its feed, and hold what the feed allows in them.
+"""Whether a file has the columns of its feed, and only values that the feed allows.
 
-The rules are those of the message's fields (`tickbus_schemas`): what the codec refuses stands in no
-file.
+The rules are those of the message's fields (`tickbus_schemas`): a file holds no value that the
+codec refuses.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tickbus.lake.verify.findings import Findings
 
 
 class Values:
-    """Looks at a file's rows, piece by piece, while they are hashed."""
+    """Checks a file's rows piece by piece, while they are hashed."""
 
     def __init__(self, feed: str, table: tuple[Column, ...]) -> None:
         self._table = table
@@ -26,7 +26,7 @@ class Values:
             self._wrong["its columns are not those of the feed"] = 1
 
     def look(self, rows: Rows) -> None:
-        """Further rows in plain form."""
+        """Check further rows, in plain form."""
         for column in self._table:
             values = rows.get(column.name)
             if values is None or isinstance(values, Text):
@@ -45,19 +45,17 @@ class Values:
             self._wrong[what] = self._wrong.get(what, 0) + rows
 
     def tell(self, path: str, findings: Findings) -> None:
-        """Say what was wrong."""
+        """Report what is wrong."""
         for what, rows in self._wrong.items():
             findings.problem("values", path, f"{what} ({rows} rows)")
 
 
 def _is_of(feed: str, table: tuple[Column, ...]) -> bool:
-    """Whether a file has the columns of its feed, or the first of them: later ones are newer."""
+    """Whether a file has the columns of its feed; an older file may lack those added later."""
     depth = sum(column.name.startswith("bid_px_") for column in table)
     found = [(column.name, column.type) for column in table]
     shared = {column.name for column in columns(feed, depth=depth)}
     features = tuple(name for name, _ in found if name not in shared) if feed == "feature" else ()
     declared = [(c.name, c.type) for c in columns(feed, depth=depth, names=features)]
-    left_out = {*OF_NAME[feed].copies}
-    return (
-        found == declared[: len(found)] and {name for name, _ in declared[len(found) :]} <= left_out
-    )
+    newer = {name for name, _ in declared[len(found) :]}
+    return found == declared[: len(found)] and newer <= OF_NAME[feed].copies.keys()

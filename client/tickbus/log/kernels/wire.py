@@ -1,7 +1,7 @@
-"""The server's bytes to messages by the hundred: a kernel finds where to cut them.
+"""Hundreds of messages from the server's bytes in one call: a kernel finds where to cut them.
 
-It takes only what servers send, one space between words. At anything else it stops, and
-`tickbus.log.wire.read_plainly` decides; tests hold the two to the same answer.
+It understands only what servers send, with one space between words. It stops at anything else, and
+`tickbus.log.wire.read_plainly` decides; tests compare the two.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Bytes = npt.NDArray[np.uint8]
 Int64s = npt.NDArray[np.int64]
 
 MESSAGES_MAX = 2_048
-"""Of one run; the next one continues."""
+"""Most messages of one run; the next run continues."""
 
 PIECES = 5
-"""A message is cut into what is in front of its subject, the subject, the rest of its line, header
-block and payload. The line end behind it belongs to the next."""
+"""A message is cut into the bytes before its subject, the subject, the rest of its line, the header
+block and the payload. The line end after it belongs to the next message."""
 
 _SPACE, _DOT, _ZERO, _NINE = 32, 46, 48, 57
 _CR, _LF, _H = 13, 10, 72
@@ -53,7 +53,7 @@ def _begins_with(data: Bytes, at: int, text: Bytes) -> bool:
 
 @part
 def _number(data: Bytes, start: int, end: int) -> int:
-    """Decimal digits and nothing else, up to the largest int64; -1 for anything else."""
+    """The number in decimal digits, up to the largest int64; -1 for anything else."""
     if not 0 < end - start <= 19:
         return -1
     value, wrong = np.uint64(0), False
@@ -61,15 +61,15 @@ def _number(data: Bytes, start: int, end: int) -> int:
         byte = _char(data, at)
         wrong |= (byte < _ZERO) | (byte > _NINE)
         value = value * np.uint64(10) + np.uint64(byte - _ZERO)
-    # Nineteen digits fit into 64 bits without a sign, not all of them into 63.
+    # Nineteen digits fit into 64 bits, but not always into 63.
     return -1 if wrong or value > np.uint64(0x7FFF_FFFF_FFFF_FFFF) else int(np.int64(value))
 
 
 @part
 def _words(data: Bytes, at: int, ends: Int64s) -> int:
-    """Where each word of a line ends, from its second on; how many, 0 if it is not understood.
+    """Where each word of a line ends, from the second on; their number, 0 for an unknown line.
 
-    A word begins one behind the end of the last one, the first at `at`.
+    The first word begins at `at`, each other one byte after the end of the one before.
     """
     count, first = 0, at
     while at < len(data):
@@ -91,7 +91,7 @@ def _words(data: Bytes, at: int, ends: Int64s) -> int:
 
 @kernel
 def _delivery(data: Bytes, start: int, end: int, dots: Int64s) -> tuple[int, int, int]:
-    """Sequence, time and pending of the reply subject there; one is -1 if it is not understood."""
+    """Sequence, time and pending of the reply subject; one is -1 if it is not a delivery."""
     count = 0
     for at in range(start, end):
         if _char(data, at) == _DOT:
@@ -144,12 +144,12 @@ def find_run(
     a stream if JetStream delivers them. One item a message, PIECES of `sizes`.
 
     One kind: of one subscription, with or without a header block, delivered by JetStream or not.
-    Gives their number, the end of the last one, the subscription, and the messages pending behind
+    Returns their number, the end of the last one, the subscription, and the messages pending after
     it (-1: no deliveries).
     """
     ends, dots = np.empty(_WORDS_MAX, np.int64), np.empty(_DOTS_MAX + 1, np.int64)
     count, run_sid, run_has_block, run_pending = 0, -1, False, -1
-    cut = place  # up to here everything is in a piece
+    cut = place  # all bytes before this belong to a piece
     while count < len(seqs):
         subject, block, sid, block_size, total, has_reply = _head(data, place, ends)
         seq, time_ns, pending, is_read = -1, -1, -1, sid >= 0
@@ -177,13 +177,13 @@ def find_run(
 
 
 class KernelReader:
-    """A RunReader; one a connection, for the room that the kernel writes to."""
+    """A RunReader; each connection has its own, because the kernel writes into its arrays."""
 
     def __init__(self) -> None:
         self._sizes = np.empty(PIECES * MESSAGES_MAX, np.int64)
         self._seqs = np.empty(MESSAGES_MAX, np.int64)
         self._stored_ns = np.empty(MESSAGES_MAX, np.int64)
-        self(b"PING\r\n", 0, ())  # compiled or loaded now, not when messages wait
+        self(b"PING\r\n", 0, ())  # compiles or loads the kernel now, not when messages wait
 
     def __call__(self, data: bytes, place: int, wanted: Container[int]) -> Run | None:
         """The messages from `place` on; see `tickbus.log.wire.RunReader`."""
@@ -193,7 +193,7 @@ class KernelReader:
             return None
         if sid not in wanted:
             return Run(sid, end, None)
-        # Reading on and on costs half of cutting by slices, which are objects of their own.
+        # Sequential reads cost half of slices, each of which is an object.
         file = BytesIO(data)
         file.seek(place)
         pieces = list(map(file.read, self._sizes[: count * PIECES].tolist()))

@@ -23,7 +23,7 @@ from tickbus_schemas.messages import (
 )
 
 from tickbus_ingest.venue.contract import Get, Line, Request, Stream, TradeIds, Venue
-from tickbus_ingest.venue.instruments import Instrument, decimals
+from tickbus_ingest.venue.instruments import Instrument, step_of
 from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.venue.wire_types import Id, Time, decoded, json_decoder, us_of
 
@@ -393,9 +393,9 @@ class Binance(Venue):
     def instrument_of(cls, symbol: Symbol) -> Instrument:
         """One row of exchangeInfo."""
         steps = {one.filter_type: one for one in symbol.filters}
-        tick = steps.get("PRICE_FILTER", Filter()).tick_size
+        tick_size, price_precision = step_of(steps.get("PRICE_FILTER", Filter()).tick_size)
         lots = steps.get("LOT_SIZE", Filter())
-        lot = lots.step_size
+        lot_size, qty_precision = step_of(lots.step_size)
         word = symbol.status or symbol.contract_status
         kind = _kind_of(symbol.contract_type)
         return Instrument(
@@ -404,11 +404,11 @@ class Binance(Venue):
             base=symbol.base_asset,
             quote=symbol.quote_asset,
             settle=symbol.margin_asset or symbol.quote_asset,
-            tick_size=float(tick or nan),
-            lot_size=float(lot or nan),
+            tick_size=tick_size,
+            lot_size=lot_size,
             min_qty=lots.min_qty,
-            price_precision=decimals(tick) if tick else ABSENT,
-            qty_precision=decimals(lot) if lot else ABSENT,
+            price_precision=price_precision,
+            qty_precision=qty_precision,
             status=_STATUS.get(word, InstrumentStatus.UNKNOWN),
             venue_status=word,
             expiry_timestamp=us_of(symbol.delivery_date)

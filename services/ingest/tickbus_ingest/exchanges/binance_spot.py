@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 from tickbus_schemas.exchanges import Exchange
 
 from tickbus_ingest.exchanges._binance import (
@@ -80,6 +80,12 @@ class Venue(Binance):
             self._spot_quote(quote, rows)
             return
         super().read(frame, line, rows)
+
+    def _read_stream(self, stream: str, data: Raw, frame: bytes, rows: Rows) -> None:
+        if stream.endswith("@bookTicker"):  # the name stands elsewhere in the frame
+            self._spot_quote(decoded(BARE_QUOTE, data), rows)
+        else:
+            super()._read_stream(stream, data, frame, rows)
 
     def _read_bare(self, name: str | UnsetType, frame: bytes, rows: Rows) -> None:
         if name is UNSET:

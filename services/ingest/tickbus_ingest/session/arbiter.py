@@ -33,6 +33,10 @@ class Arbiter:
         """Whether a whole book that `line` pushes replaces the one that is followed."""
         return not self._is_global or self._leader[ticker] in (NOBODY, line)
 
+    def leads(self, ticker: int, line: int) -> bool:
+        """Whether the book of `ticker` is what `line` brought."""
+        return bool(self._leader[ticker] == line)
+
     def lead(self, ticker: int, line: int) -> None:
         """The book of `ticker` begins anew with what `line` brought."""
         self._leader[ticker] = line
@@ -41,6 +45,18 @@ class Arbiter:
         """No connection carries these tickers any more."""
         self._leader[tickers] = NOBODY
 
-    def replace(self, old: int, new: int) -> None:
-        """Connection `old` was closed after `new` had taken its place."""
-        self._leader[self._leader == old] = new if self._is_global else NOBODY
+    def replace(self, old: int, new: int) -> list[int]:
+        """Connection `old` was closed after `new` had taken its place: tickers without a leader.
+
+        Where each connection counts for itself, `new` leads those that it pushed a book of.
+        """
+        if self._is_global:
+            self._leader[self._leader == old] = new
+            return []
+        return self.leave(old)
+
+    def leave(self, line: int) -> list[int]:
+        """Connection `line` is closed: tickers that it led, where the others cannot go on."""
+        led = np.flatnonzero(self._leader == line)
+        self._leader[led] = NOBODY
+        return [] if self._is_global else led.tolist()

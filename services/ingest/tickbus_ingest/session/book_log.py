@@ -13,6 +13,8 @@ from tickbus_schemas.messages import ABSENT, StatusKind
 
 from tickbus_ingest.session.book_rules import BookRules
 from tickbus_ingest.session.tables import (
+    F64,
+    I8,
     Flush,
     L2Table,
     Moment,
@@ -21,7 +23,17 @@ from tickbus_ingest.session.tables import (
     moment_of,
     snapshot_table,
 )
-from tickbus_ingest.venue.contract import UpdateIds, Venue
+from tickbus_ingest.venue.contract import BookForm, UpdateIds, Venue
+
+
+@dataclass(slots=True)
+class Fallen:
+    """Levels that fell out of the venue's book by the packet at `row`."""
+
+    row: int
+    side: I8
+    price: F64
+    action: I8
 
 
 @dataclass(slots=True)
@@ -43,6 +55,8 @@ class BookLog:
         self.ticker = ticker
         self.name = name
         self.book = OrderBook()
+        self.form = BookForm()
+        """as it came with the book that is followed"""
         self.last: Moment | None = None
         """of the last packet published"""
         self._venue = venue
@@ -61,33 +75,45 @@ class BookLog:
             end = end or stop
             self._apply(table, start, end)
             self._note(table, start, end, out)
+            self._put(table, start, end, out)
             if due:
                 self._publish_due(out)
             start = end
 
-    def publish_checked(self, table: L2Table, at: int, out: Flush) -> bool:
-        """Publish one update, with the levels that fall out of the venue's book.
+    @property
+    def one_by_one(self) -> bool:
+        """Each update must be looked at before the next one is applied."""
+        return bool(self.form.depth) or self._rules.update_ids is UpdateIds.CHECKSUM
 
-        False, and nothing published, where the venue's checksum says that the book is wrong.
+    def publish_checked(self, table: L2Table, start: int, stop: int, out: Flush) -> int:
+        """Publish updates, each with the levels that fall out of the venue's book by it.
+
+        Returns where the first one is whose checksum says that the book is wrong, `stop` if there
+        is none: from there on nothing is published, and the book is worth nothing.
         """
-        due = self._snapshot_due(table, at, at + 1)
-        self._apply(table, at, at + 1)
-        whole = self._without_deep_levels(table, at)
-        if not self._checksum_holds(int(table.checksum[at])):
-            return False
-        if whole is table:
-            self._note(table, at, at + 1, out)
-        else:
-            self._note(whole, 0, 1, out)
-        if due:
-            self._publish_due(out)
-        return True
+        while start < stop:
+            end = self._snapshot_due(table, start, stop)
+            due = end > 0
+            end = end or stop
+            right, fallen = self._apply_checked(table, start, end, out)
+            if right > start:
+                self._note(table, start, right, out)
+                self._put(*_with_fallen(table, start, right, fallen), out)
+            if right < end:
+                return right
+            if due:
+                self._publish_due(out)
+            start = end
+        return stop
 
-    def replace(self, packet: L2Table) -> bool:
+    def replace(self, packet: L2Table, out: Flush) -> bool:
         """The levels of the packet are the book from now on; whether its checksum holds."""
         self.book.clear()
         self.book.apply(packet.side, packet.price, packet.qty)
-        return self._checksum_holds(int(packet.checksum[0]))
+        self.form = BookForm(
+            int(packet.depth[0]), int(packet.price_decimals[0]), int(packet.qty_decimals[0])
+        )
+        return self._checksum_holds(int(packet.checksum[0]), out)
 
     def publish_book(self, moment: Moment, flags: int, out: Flush) -> None:
         """Put the whole book into the log."""
@@ -113,6 +139,16 @@ class BookLog:
             and np.array_equal(qty, ours[2])
         )
 
+    def has_levels(self, table: L2Table, at: int) -> bool:
+        """Whether a packet's levels are what the book holds at their prices."""
+        ours = zip(*(column.tolist() for column in self.book.levels()), strict=True)
+        held = {(side, price): qty for side, price, qty in ours}
+        own = slice(int(table.level_ends[at]), int(table.level_ends[at + 1]))
+        sent = zip(table.side[own].tolist(), table.price[own].tolist(), strict=True)
+        found = [held.get(place, 0.0) for place in sent]
+        sizes: list[float] = table.qty[own].tolist()
+        return found == sizes
+
     def _apply(self, table: L2Table, start: int, stop: int) -> None:
         first, last = int(table.level_ends[start]), int(table.level_ends[stop])
         table.action[first:last] = self.book.apply(
@@ -120,10 +156,13 @@ class BookLog:
         )
 
     def _note(self, table: L2Table, start: int, stop: int, out: Flush) -> None:
+        """These updates are published."""
         self._levels_since += int(table.level_ends[stop] - table.level_ends[start])
         self.last = moment_of(table, stop - 1)
-        out.l2.append(Piece(self.ticker, table, start, stop))
         out.fates["published", ""] += int(np.count_nonzero(table.stands[start:stop]))
+
+    def _put(self, table: L2Table, start: int, stop: int, out: Flush) -> None:
+        out.l2.append(Piece(self.ticker, table, start, stop))
 
     def _publish_due(self, out: Flush) -> None:
         assert self.last is not None
@@ -148,31 +187,33 @@ class BookLog:
 
     # ------------------------------------------------- depth and checksum
 
-    def _without_deep_levels(self, table: L2Table, at: int) -> L2Table:
-        """Remove what lies deeper than the venue's books; the packet with those removals."""
-        depth = self._rules.depth
-        if not depth or len(self.book) <= depth:
-            return table
-        bid_px, _, ask_px, _ = self.book.top(len(self.book))
-        deep = bid_px[depth:], ask_px[depth:]
-        price = np.concatenate(deep)
-        if not len(price):
-            return table
-        side = np.repeat(np.array((1, -1), np.int8), (len(deep[0]), len(deep[1])))
-        none = np.zeros(len(price))
-        action = self.book.apply(side, price, none)
-        packet = table.cut(at, at + 1)
-        packet.side = np.concatenate((packet.side, side))
-        packet.price = np.concatenate((packet.price, price))
-        packet.qty = np.concatenate((packet.qty, none))
-        packet.action = np.concatenate((packet.action, action))
-        packet.level_ends = np.array((0, len(packet.side)), np.int64)
-        return packet
+    def _apply_checked(
+        self, table: L2Table, start: int, stop: int, out: Flush
+    ) -> tuple[int, list[Fallen]]:
+        """Apply updates up to the first wrong one: where it is, and what fell out until then."""
+        fallen: list[Fallen] = []
+        depth = self.form.depth
+        for at in range(start, stop):
+            self._apply(table, at, at + 1)
+            deep = self.book.deeper_than(depth) if depth else None
+            if deep is not None:
+                side, price = deep
+                action = self.book.apply(side, price, np.zeros(len(price)))
+            if not self._checksum_holds(int(table.checksum[at]), out):
+                return at, fallen
+            if deep is not None:
+                fallen.append(Fallen(at - start, side, price, action))
+        return stop, fallen
 
-    def _checksum_holds(self, sent: int) -> bool:
+    def _checksum_holds(self, sent: int, out: Flush) -> bool:
+        """Whether the book is the venue's, as far as that can be told."""
         if sent == ABSENT or self._rules.update_ids is not UpdateIds.CHECKSUM:
             return True
-        return self._venue.checksum(self.book, self._venue.instruments[self.name]) == sent
+        own = self._venue.checksum(self.book, self.form)
+        if own == ABSENT:
+            out.counts["unchecked_updates", ""] += 1
+            return True
+        return own == sent
 
     # ------------------------------------------------------------- statuses
 
@@ -204,3 +245,25 @@ class BookLog:
             "l2",
             reason,
         )
+
+
+def _with_fallen(
+    table: L2Table, start: int, stop: int, fallen: list[Fallen]
+) -> tuple[L2Table, int, int]:
+    """The packets with removals of what fell out behind the levels of each; their new place."""
+    if not fallen:
+        return table, start, stop
+    packets = table.cut(start, stop)
+    counts = np.zeros(len(packets), np.int64)
+    counts[[one.row for one in fallen]] = [len(one.price) for one in fallen]
+    places = np.repeat(packets.level_ends[1:], counts)
+    price = np.concatenate([one.price for one in fallen])
+    for name, values in (
+        ("side", np.concatenate([one.side for one in fallen])),
+        ("price", price),
+        ("qty", np.zeros(len(price))),
+        ("action", np.concatenate([one.action for one in fallen])),
+    ):
+        setattr(packets, name, np.insert(getattr(packets, name), places, values))
+    packets.level_ends[1:] += np.cumsum(counts)
+    return packets, 0, len(packets)

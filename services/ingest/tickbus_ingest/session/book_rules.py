@@ -32,7 +32,6 @@ class BookRules:
     update_ids: UpdateIds
     is_global: bool
     drops_equal: bool
-    depth: int
     pulls: bool
     """a snapshot can be asked for over REST"""
     log: SnapshotRule
@@ -45,15 +44,10 @@ class BookRules:
         asked = type(venue).snapshot_request is not Venue.snapshot_request
         return cls(
             venue.snapshots, venue.update_ids, venue.numbering_is_global, venue.drops_equal,
-            venue.book_depth, asked, log, wait_us,
+            asked, log, wait_us,
         )  # fmt: skip
 
     @property
     def has_numbers(self) -> bool:
         """The venue numbers the updates of a ticker; else they are numbered here."""
         return self.update_ids in (UpdateIds.LINKED, UpdateIds.COUNTED)
-
-    @property
-    def one_by_one(self) -> bool:
-        """Each update must be looked at before the next one is applied."""
-        return bool(self.depth) or self.update_ids is UpdateIds.CHECKSUM

@@ -30,6 +30,12 @@ SILENT_S = 3.0
 SETTLE_S = 1.0
 """A snapshot that no update joins is published after this time."""
 RETRY_S_MAX = 10.0
+LAG_MAX_US = 60_000_000
+"""No connection lags further behind another: the venue has set its clock back."""
+SOON_US = 10_000_000
+"""A pushed book that breaks again within this venue time is not asked for at once."""
+SETTLE_US = int(SETTLE_S * 1e6)
+ANEW = "the venue numbers its updates anew: what lies between is not known"
 
 
 class TickerBook:
@@ -57,10 +63,15 @@ class TickerBook:
         self._attempts = 0
         self._since_s: float | None = None
         self._lost: Lost | None = None
+        self._unjoined = 0
+        """updates that came since there is no book"""
         self._said_waiting = False
         self._interrupted = False
         self._number = 0
         """last number given here, where the venue gives none"""
+        self._broken_us = 0
+        self._breaks = 0
+        """how often the book broke soon after it had broken before"""
 
     def resume(self, update_id: int, timestamp: int) -> None:
         """A predecessor stored updates up to this one."""
@@ -71,6 +82,11 @@ class TickerBook:
     def waiting_packets(self) -> int:
         """Updates that wait for a snapshot."""
         return self._waiting.packets
+
+    @property
+    def never_had_a_snapshot(self) -> bool:
+        """Updates wait, and no book was published at all."""
+        return self.log.last is None and bool(self._waiting)
 
     @property
     def held_since_us(self) -> int:
@@ -104,8 +120,10 @@ class TickerBook:
 
     def update(self, table: L2Table, start: int, stop: int, out: Flush) -> None:
         """Take the updates [start, stop)."""
-        if not self._rules.has_numbers:
-            table, start, stop = self._numbered(table, start, stop, out)
+        if self.state is State.LIVE:
+            table, start, stop = self._led(table, start, stop, out)
+            if not self._rules.has_numbers:
+                self._number_all(table, start, stop)
         if self._early is not None and self.state is State.LIVE:
             self._in_order(joined_l2([self._early, table.cut(start, stop)]), out)
             return
@@ -124,6 +142,9 @@ class TickerBook:
                 self._open_gap(table, start, out)
                 break
             if verdict is Verdict.STALE:
+                if self._is_anew(table, start):
+                    self._open_gap(table, start, out, ANEW)
+                    break
                 self._drop(table, start, start + 1, "stale", out)
             else:
                 self._continuity.resume(int(table.update_id[start]))
@@ -144,28 +165,39 @@ class TickerBook:
         same = table.prev_update_id[start + 1 : stop] == table.update_id[start : stop - 1]
         return stop if same.all() else start + 1 + int(same.argmin())
 
-    def _numbered(
-        self, table: L2Table, start: int, stop: int, out: Flush
-    ) -> tuple[L2Table, int, int]:
-        """Give the updates of the leading line numbers of our own; those of others are dropped."""
-        others = None
-        if self.state is State.LIVE:
-            others = self._arbiter.others(self.ticker, table.line[start:stop])
-        if others is not None:
-            table = table.cut(start, stop)
-            for n in np.flatnonzero(others).tolist():
-                self._drop(table, n, n + 1, "duplicate", out)
-            rows = np.flatnonzero(~others).tolist()
-            if not rows:
-                return table, 0, 0
-            table = joined_l2([table.cut(n, n + 1) for n in rows])
-            start, stop = 0, len(table)
-        if self.state is State.LIVE:
-            numbers = np.arange(self._number, self._number + stop - start + 1)
-            table.prev_update_id[start:stop] = numbers[:-1]
-            table.update_id[start:stop] = numbers[1:]
-            self._number += stop - start
-        return table, start, stop
+    def _led(self, table: L2Table, start: int, stop: int, out: Flush) -> tuple[L2Table, int, int]:
+        """The updates of the connection that leads; those of others are dropped."""
+        others = self._arbiter.others(self.ticker, table.line[start:stop])
+        if others is None:
+            return table, start, stop
+        table = table.cut(start, stop)
+        for n in np.flatnonzero(others).tolist():
+            self._drop(table, n, n + 1, "duplicate", out)
+        rows = np.flatnonzero(~others).tolist()
+        if not rows:
+            return table, 0, 0
+        return joined_l2([table.cut(n, n + 1) for n in rows]), 0, len(rows)
+
+    def _number_all(self, table: L2Table, start: int, stop: int) -> None:
+        """Give the updates numbers of our own."""
+        numbers = np.arange(self._number, self._number + stop - start + 1)
+        table.prev_update_id[start:stop] = numbers[:-1]
+        table.update_id[start:stop] = numbers[1:]
+        self._number += stop - start
+
+    def _is_anew(self, table: L2Table, row: int) -> bool:
+        """Whether an update that seems to be contained in the book was sent after it.
+
+        Another connection may bring older updates, but none of a later time: the venue numbers
+        anew, uses a number again, or sent an absurd one. Right behind a snapshot the clocks of two
+        of the venue's servers are compared, so more is allowed.
+        """
+        last = self.log.last
+        assert last is not None
+        allowed_us = self._rules.wait_us + (0 if self._continuity.is_joined else SETTLE_US)
+        if int(table.timestamp[row]) - last.timestamp <= allowed_us:
+            return False
+        return int(table.update_id[row]) < last.update_id or not self.log.has_levels(table, row)
 
     # ---------------------------------------------- updates that came too early
 
@@ -173,19 +205,21 @@ class TickerBook:
         """Publish what follows the book, row by row; keep what another line may still lead to."""
         self._early = None
         waiting: list[int] = []
-        packet_id, first_us = 0, 0
+        packet_id = 0
         for row in range(len(table)):
             packet_id = max(packet_id, int(table.packet_id[row]))
-            verdict = self._continuity.verdict(
-                int(table.prev_update_id[row]), int(table.update_id[row])
-            )
+            verdict = self._verdict(table, row)
             if verdict is Verdict.STALE:
+                if self._is_anew(table, row):
+                    self._open_gap(table, row, out, ANEW)
+                    self._wait_rows(table, [*waiting, *range(row, len(table))], out)
+                    return
                 self._drop(table, row, row + 1, "stale", out)
                 continue
             if verdict is Verdict.GAP:
-                first_us = first_us if waiting else int(table.timestamp[row])
                 waiting.append(row)
-                if int(table.timestamp[row]) - first_us >= self._rules.wait_us:
+                waited_us = int(table.timestamp[row]) - int(table.timestamp[waiting[0]])
+                if waited_us >= self._rules.wait_us:
                     self._give_up_order(table, [*waiting, *range(row + 1, len(table))], out)
                     return
                 continue
@@ -211,9 +245,7 @@ class TickerBook:
         while released and self.state is State.LIVE:
             released = False
             for row in list(waiting):
-                verdict = self._continuity.verdict(
-                    int(table.prev_update_id[row]), int(table.update_id[row])
-                )
+                verdict = self._verdict(table, row)
                 if verdict is Verdict.GAP:
                     continue
                 waiting.remove(row)
@@ -226,7 +258,6 @@ class TickerBook:
 
     def _give_up_order(self, table: L2Table, rows: list[int], out: Flush) -> None:
         """Nothing has filled the hole: it is a gap, and what waited waits for a snapshot."""
-        self._early_since_s = None
         self._open_gap(table, rows[0], out)
         self._wait_rows(table, rows, out)
 
@@ -238,16 +269,15 @@ class TickerBook:
 
     def _publish(self, table: L2Table, start: int, stop: int, out: Flush) -> None:
         self._interrupted = False
-        if not self._rules.one_by_one:
+        if not self.log.one_by_one:
             self.log.publish(table, start, stop, out)
             return
-        for at in range(start, stop):
-            if self.state is not State.LIVE:
-                self._wait(table, at, stop, out)
-                return
-            if not self.log.publish_checked(table, at, out):
-                self._open_gap(table, at, out, "the book's checksum is not the venue's")
-                self._drop(table, at, at + 1, "gap", out)
+        wrong = self.log.publish_checked(table, start, stop, out)
+        if wrong < stop:
+            self._open_gap(table, wrong, out, "the book's checksum is not the venue's")
+            self._drop(table, wrong, wrong + 1, "gap", out)
+            if wrong + 1 < stop:
+                self._wait(table, wrong + 1, stop, out)
 
     def _drop(self, table: L2Table, start: int, stop: int, fate: str, out: Flush) -> None:
         """These updates leave no row: `fate` says why."""
@@ -269,6 +299,9 @@ class TickerBook:
             int(table.timestamp[at]),
         )
         reason = reason or "an update does not follow the last one"
+        self._early_since_s = None
+        if not self._rules.has_numbers:
+            self._number = lost.to_id  # what follows it has its numbers in vain
         moment = moment_of(table, at)
         self.log.announce_gap(lost, reason, moment, out)
         self._resync(lost, reason, moment, out)
@@ -309,7 +342,12 @@ class TickerBook:
         self._ask_anew(first=True)
         self.log.announce_resync(reason, moment, out)
         if self._rules.snapshots is Snapshots.PUSHED:
-            self._ask(out)
+            soon = moment.timestamp - self._broken_us < SOON_US
+            self._breaks = self._breaks + 1 if soon else 0
+            self._broken_us = moment.timestamp
+            self._attempts = self._breaks
+            if not self._breaks:
+                self._ask(out)  # else `tick` does, later each time
 
     # -------------------------------------------------------- pushed snapshots
 
@@ -322,8 +360,8 @@ class TickerBook:
             self._drop(table, at, at + 1, "duplicate", out)
             return
         packet = table.cut(at, at + 1)
-        if every and self._is_repeat(packet):
-            self._drop(packet, 0, 1, "duplicate", out)
+        if every and live and (fate := self._fate_of_whole(packet, line)):
+            self._drop(packet, 0, 1, fate, out)
             return
         if not self._rules.has_numbers:
             self._number += 1
@@ -334,21 +372,26 @@ class TickerBook:
                 self.log.announce_snapshot("pushed", moment, out)
             out.fates["published", ""] += int(np.count_nonzero(packet.stands))
 
-    def _is_repeat(self, packet: L2Table) -> bool:
-        """The same whole book at the same time as the last one."""
-        last = self.log.last
-        if self.state is not State.LIVE or last is None or last.timestamp != packet.timestamp[0]:
-            return False
-        return self.log.holds(packet)
+    def _fate_of_whole(self, packet: L2Table, line: int) -> str:
+        """Why a whole book is not published: another line is behind, or it is the same again."""
+        last, time_us = self.log.last, int(packet.timestamp[0])
+        assert last is not None
+        lags = 0 < last.timestamp - time_us < LAG_MAX_US
+        if lags and not self._arbiter.leads(self.ticker, line):
+            return "stale"
+        return "duplicate" if time_us == last.timestamp and self.log.holds(packet) else ""
 
     def _replace(self, packet: L2Table, line: int, out: Flush) -> bool:
         """The packet's levels are the book from now on; False when its checksum is wrong."""
         moment = moment_of(packet, 0)
-        if not self.log.replace(packet):
+        if not self.log.replace(packet, out):
             self._drop(packet, 0, 1, "gap", out)
-            last = self.log.last or moment
-            lost = self._lost or Lost(last.update_id, last.timestamp)
-            self._resync(lost, "the checksum of a snapshot is wrong", moment, out)
+            reason = "the checksum of a snapshot is wrong"
+            if self.state is State.LIVE:
+                self._open_gap(packet, 0, out, reason)
+            else:
+                self.log.announce_resync(reason, moment, out)
+                self._ask_anew()
             return False
         flags = L2Flag(int(packet.flags[0])) & L2Flag.TIME_INFERRED
         if self._close_gap(moment, ABSENT, out):
@@ -364,6 +407,7 @@ class TickerBook:
         self._arbiter.lead(self.ticker, line)
         self._pending = self._early = None
         self._attempts, self._asked, self._since_s = 0, False, None
+        self._unjoined = 0
         self._interrupted = self._said_waiting = False
 
     def _drop_waiting_all(self, out: Flush) -> None:
@@ -375,17 +419,40 @@ class TickerBook:
     # -------------------------------------------------------- pulled snapshots
 
     def _wait(self, table: L2Table, start: int, stop: int, out: Flush) -> None:
-        for dropped in self._waiting.add(table.cut(start, stop)):
-            self._drop(dropped, 0, len(dropped), "gap", out)
-        if self._pending is not None:
-            self._join(out)
-        elif (
+        self._unjoined += stop - start
+        known = self._stored_already(table, start, stop)
+        if known:
+            self._drop(table, start, start + known, "stale", out)
+            start += known
+        if start < stop:
+            for dropped in self._waiting.add(table.cut(start, stop)):
+                self._drop(dropped, 0, len(dropped), "gap", out)
+            if self._pending is not None:
+                self._join(out)
+                return
+        if (
             self._rules.snapshots is Snapshots.PULLED
+            and self._pending is None
             and not self._asked
             and not self._attempts
-            and self._waiting.packets >= WAITING_UPDATES
+            and self._unjoined >= WAITING_UPDATES
         ):
             self._ask(out)
+
+    def ask_last(self, out: Flush) -> None:
+        """The input has ended: a book whose updates still wait is asked for once more."""
+        if self._waiting and not self._asked and self._pending is None:
+            self._ask(out)
+
+    def _stored_already(self, table: L2Table, start: int, stop: int) -> int:
+        """How many of the first updates a predecessor stored: by their numbers and their times."""
+        lost = self._lost
+        if lost is None or not lost.stored or not self._rules.has_numbers:
+            return 0
+        fresh = (table.update_id[start:stop] > lost.from_id) | (
+            table.timestamp[start:stop] > lost.from_us
+        )
+        return int(fresh.argmax()) if fresh.any() else stop - start
 
     def tick(self, now_s: float, packet_id: int, out: Flush, *, settle: bool = False) -> None:
         """Time has passed: ask for a snapshot that is overdue, publish one that nothing joins."""
@@ -523,7 +590,7 @@ class TickerBook:
             moment, flags = replace(moment, timestamp=joined_us), L2Flag.TIME_INFERRED
         if self._close_gap(moment, joined_prev, out):
             flags |= L2Flag.GAP_BEFORE
-        self.log.replace(packet)
+        self.log.replace(packet, out)
         self._live(moment, NOBODY)
         self.log.publish_book(moment, flags, out)
         self.log.announce_snapshot("REST", moment, out)
@@ -537,7 +604,8 @@ class TickerBook:
         if lost is None:
             return False
         if lost.stored:
-            if self._rules.has_numbers and lost.from_id in (moment.update_id, joined_prev):
+            known = self._rules.has_numbers and lost.from_id != ABSENT
+            if known and lost.from_id in (moment.update_id, joined_prev):
                 return False
             lost.to_id, lost.to_us = moment.update_id, moment.timestamp
             self.log.announce_gap(lost, "not received between two connections or runs", moment, out)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from tickbus_schemas.errors import Reject
+from tickbus_schemas.messages import ABSENT
 
 from tickbus_ingest.session.levels import LevelColumns, read_levels
 from tickbus_ingest.session.tables import I32, I64, Array, Bool, L2Table, Table
@@ -61,6 +62,9 @@ _FINITE = {
     "liquidation": ("price", "qty"),
 }
 """The values without which the event is none."""
+_WHOLE = ("trade_count", "next_funding_timestamp", "funding_interval_ms")
+WHOLE_MAX = 2**53
+"""Whole numbers of the feeds whose latest state counts are kept as doubles between messages."""
 _QUANTITIES = {"trade": ("qty",), "bbo": ("bid_sz", "ask_sz"), "liquidation": ("qty",)}
 
 
@@ -161,6 +165,7 @@ class FrameDecoder:
         if "trade" in decoded.tables:
             found.update(self._number_trades(decoded, texts or ()))
         if "l2" in decoded.tables:
+            _enter_forms(decoded.tables["l2"], rows)
             levels = decoded.levels = read_levels(rows.level_texts, self._venue.levels)
             decoded.long_decimals += levels.long_decimals
             frames = decoded.tables["l2"]["frame"]
@@ -246,6 +251,14 @@ def _integers(ids: Sequence[Any], frames: Sequence[int]) -> tuple[I64, dict[int,
     return numbers, bad
 
 
+def _enter_forms(columns: dict[str, Array], rows: Rows) -> None:
+    """What the books are like that begin here, as columns beside the updates."""
+    for name, nothing in (("depth", 0), ("price_decimals", ABSENT), ("qty_decimals", ABSENT)):
+        column = columns[name] = np.full(len(rows.updates), nothing, np.int64)
+        for place, form in rows.forms.items():
+            column[place] = getattr(form, name)
+
+
 def _insane(feed: str, columns: dict[str, Array], received_us: I64) -> dict[int, str]:
     """Frames with an impossible time or number. A time of 0 was not sent."""
     frames = columns["frame"]
@@ -259,21 +272,23 @@ def _insane(feed: str, columns: dict[str, Array], received_us: I64) -> dict[int,
                 for n in np.flatnonzero(wrong).tolist():
                     why = f"venue time {time[n]} us is not between 2009 and tomorrow"
                     bad[int(frames[n])] = why
-    for name in _FINITE.get(feed, ()):
-        finite = np.isfinite(columns[name])
-        if not finite.all():
-            for n in np.flatnonzero(~finite).tolist():
-                bad[int(frames[n])] = f"{name} is not a finite number"
+    for name, column in columns.items():
+        if column.dtype == np.float64:
+            # NaN stands for a value that the venue did not send, where the event goes without it.
+            wrong = ~np.isfinite(column) if name in _FINITE.get(feed, ()) else np.isinf(column)
+            if wrong.any():
+                for n in np.flatnonzero(wrong).tolist():
+                    bad[int(frames[n])] = f"{name} is not a finite number"
+        elif name in _WHOLE:
+            wrong = (np.abs(column) > WHOLE_MAX) & (column != ABSENT)
+            if wrong.any():
+                for n in np.flatnonzero(wrong).tolist():
+                    bad[int(frames[n])] = f"{name} {column[n]} is out of range"
     for name in _QUANTITIES.get(feed, ()):
         negative = columns[name] < 0
         if negative.any():
             for n in np.flatnonzero(negative).tolist():
                 bad[int(frames[n])] = f"{name} is below 0"
-    if feed in ("ticker", "derivative"):
-        for name, column in columns.items():
-            if column.dtype == np.float64 and np.isinf(column).any():
-                for n in np.flatnonzero(np.isinf(column)).tolist():
-                    bad[int(frames[n])] = f"{name} is not a finite number"
     return bad
 
 
@@ -380,6 +395,9 @@ def l2_table_of(
         decoded.stands["l2"][order],
         columns["whole"][order],
         columns["checksum"][order],
+        columns["depth"][order],
+        columns["price_decimals"][order],
+        columns["qty_decimals"][order],
         lines[frame],
         ends,
         side,

@@ -37,6 +37,7 @@ LEVEL_BYTES_MIN = 6  # `[1,2],` is the shortest level
 QUOTE, COMMA, MINUS, PLUS, DOT, ZERO, NINE, COLON = 34, 44, 45, 43, 46, 48, 57, 58
 OPEN, BACKSLASH, CLOSE, OPEN_OBJECT, CLOSE_OBJECT = 91, 92, 93, 123, 125
 CAPITAL_E, SMALL_E, SPACE = 69, 101, 32
+BLANKS = (32, 10, 13, 9)
 
 
 @dataclass(slots=True)
@@ -95,6 +96,8 @@ def _char(text: U8, at: int) -> int:
 @part
 def _skip_space(text: U8, at: int, end: int) -> int:
     while at < end and _char(text, at) <= SPACE:
+        if _char(text, at) not in BLANKS:
+            return at
         at += 1
     return at
 

@@ -17,7 +17,7 @@ Bool = npt.NDArray[np.bool_]
 
 FRESH, STALE, REPEAT = 0, 1, 2
 STALE_RUN_MAX = 64
-"""So many stale quotes in a row without a time mean that the venue began to count anew."""
+"""So many stale quotes in a row, without a time or an id, mean that the venue began anew."""
 VALUES = ("bid_px", "bid_sz", "ask_px", "ask_sz")
 
 
@@ -126,7 +126,7 @@ def judge_quotes(
 
     `last_*` and `stale_run` [tickers] are carried from batch to batch; an id that goes back while
     the venue's time goes on means that the venue began to count anew. Quotes without an id repeat
-    when time and values are the same. Returns how many are fresh.
+    when time and values are the same, and are older by their time. Returns how many are fresh.
     """
     fresh = 0
     for n in range(len(ticker)):
@@ -134,6 +134,12 @@ def judge_quotes(
         if update_id[n] < last_id[t]:
             anew = event_us[n] > last_us[t] if event_us[n] else stale_run[t] >= STALE_RUN_MAX
             if not anew:
+                stale_run[t] += 1
+                verdict[n] = STALE
+                continue
+        elif update_id[n] == ABSENT and 0 < event_us[n] < last_us[t]:
+            # Without ids the time tells what a connection that lags behind brings again.
+            if stale_run[t] < STALE_RUN_MAX:
                 stale_run[t] += 1
                 verdict[n] = STALE
                 continue

@@ -14,8 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from tickbus_schemas.messages import ABSENT, DerivativeField, L2Flag, StatusKind
 
-from tickbus_ingest import buffer
-from tickbus_ingest.buffer import Frames
 from tickbus_ingest.session.arbiter import Arbiter
 from tickbus_ingest.session.book_rules import BookRules, SnapshotRule, State
 from tickbus_ingest.session.books import TickerBook
@@ -42,6 +40,8 @@ from tickbus_ingest.venue.contract import (
 )
 from tickbus_ingest.venue.instruments import Instrument
 from tickbus_ingest.venue.rows import TICKER_VALUES, Control, Rows
+from tickbus_ingest.wire import buffer
+from tickbus_ingest.wire.buffer import Frames
 
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
@@ -50,6 +50,8 @@ Bool = npt.NDArray[np.bool_]
 CLOCK_AHEAD_US = 60_000_000  # a venue time further ahead than this does not move the shard's clock
 HELD_MAX_US = 10_000_000  # updates that wait for a snapshot hold the clock back for so long
 WAIT_US = 200_000
+HURRY_MAX_S = 1.0
+"""Venue time that passes between two ticks counts for so much at most: one wrong time is no hour"""
 ERRORS_MAX = 20
 """Texts of refusals that one flush keeps."""
 
@@ -79,7 +81,8 @@ class Session:
         count = len(venue.tickers)
         self._decoder = FrameDecoder(venue, max_frame_bytes)
         rules = BookRules.of(venue, rule or SnapshotRule(), wait_us)
-        self._arbiter = Arbiter(count, is_global=venue.numbering_is_global)
+        is_global = venue.numbering_is_global and rules.has_numbers
+        self._arbiter = Arbiter(count, is_global=is_global)
         self.books = [
             TickerBook(n, name, venue, rules, self._arbiter) for n, name in enumerate(venue.tickers)
         ]
@@ -104,6 +107,7 @@ class Session:
         }  # fmt: skip
         self._seen_us: I64 = np.zeros(count, np.int64)
         self._highest_us = 0
+        self._ticked_s, self._ticked_us, self._passed_s = 0.0, 0, 0.0
         self.heard = {feed: np.zeros(count, np.bool_) for feed in venue.feeds}
         """by feed: tickers that were heard since somebody cleared it"""
         self._lines: dict[int, Line] = {}
@@ -183,7 +187,8 @@ class Session:
         for frame, reason in decoded.losses:
             self._take_rows(decoded.between(start, frame), arrived, out)
             number = int(arrived.line[frame])
-            self._lose_line(number, reason, int(arrived.received_us[frame]), out, gone=False)
+            received_us, packet = int(arrived.received_us[frame]), int(arrived.packet_id[frame])
+            self._lose_line(number, reason, received_us, out, hole_at=packet)
             out.broken_lines.add(number)
             start = frame
         self._take_rows(decoded.between(start, len(arrived.packet_id)), arrived, out)
@@ -298,9 +303,9 @@ class Session:
                 self._connected(notice, out)
             case buffer.Disconnected():
                 received_us = notice.received_ns // 1000
-                self._lose_line(notice.line, notice.reason, received_us, out, gone=True)
+                self._lose_line(notice.line, notice.reason, received_us, out)
             case buffer.Replaced():
-                self._replaced(notice)
+                self._replaced(notice, out)
 
     def _connected(self, notice: buffer.Connected, out: Flush) -> None:
         line = notice.line
@@ -310,18 +315,24 @@ class Session:
         tickers = self._tickers_of(line)
         self._announce(tickers, StatusKind.CONNECTED, "", received_us, line.number, out)
 
-    def _replaced(self, notice: buffer.Replaced) -> None:
+    def _replaced(self, notice: buffer.Replaced, out: Flush) -> None:
         self._lines.pop(notice.line, None)
-        self._arbiter.replace(notice.line, notice.by)
+        self._follow_nobody(self._arbiter.replace(notice.line, notice.by), out)
+
+    def _follow_nobody(self, tickers: Iterable[int], out: Flush) -> None:
+        """These books followed a connection that is closed or had a hole; another carries them."""
+        if self.venue.snapshots is Snapshots.PUSHED:
+            for ticker in tickers:
+                self.books[ticker].interrupt(out, resubscribed=False)
 
     def _lose_line(
-        self, number: int, reason: str, received_us: int, out: Flush, *, gone: bool
+        self, number: int, reason: str, received_us: int, out: Flush, *, hole_at: int = 0
     ) -> None:
-        """Nothing carries this line's streams any more, or what it carried had a hole."""
+        """A line is gone, or what it carried had a hole before the packet `hole_at`."""
         line = self._lines.get(number)
         if line is None:
             return
-        if gone:
+        if not hole_at:
             del self._lines[number]
         for feed, policy in self._policies.items():
             policy.interrupt(self._carried_by(line, feed))
@@ -329,8 +340,9 @@ class Session:
         self._arbiter.lose(lost)
         for ticker in lost:
             self.books[ticker].interrupt(out, resubscribed=True)
+        self._follow_nobody(self._arbiter.leave(number), out)
         tickers = self._tickers_of(line)
-        self._announce(tickers, StatusKind.DISCONNECTED, reason, received_us, number, out)
+        self._announce(tickers, StatusKind.DISCONNECTED, reason, received_us, number, out, hole_at)
 
     def _carried_by(self, line: Line, feed: str) -> list[int]:
         """Tickers whose feed this line carried, and no other one does."""
@@ -370,11 +382,13 @@ class Session:
         received_us: int,
         line: int,
         out: Flush,
+        packet: int = 0,
     ) -> None:
+        packet = packet or self.packets
         for ticker in tickers:
             time_us = int(self._seen_us[ticker]) or received_us
             out.statuses.append(
-                StatusRow(ticker, kind, time_us, received_us, self.packets, "", reason, line=line)
+                StatusRow(ticker, kind, time_us, received_us, packet, "", reason, line=line)
             )
 
     def _failed(self, notice: buffer.Failed, out: Flush) -> None:
@@ -444,6 +458,21 @@ class Session:
         """A predecessor stored this."""
         self._listed[ticker] = instrument
 
+    def resume_connected(self, ticker: int, time_us: int, feeds: Iterable[str]) -> None:
+        """A predecessor was connected at `time_us` and stored nothing of these feeds since.
+
+        What was sent from then on until it comes here is a gap of each.
+        """
+        for feed in feeds:
+            if feed == "l2":
+                self.books[ticker].resume(ABSENT, time_us)
+            elif feed == "bbo":
+                self.quotes.resume(ticker, ABSENT, time_us, (0.0, 0.0, 0.0, 0.0))
+            elif feed == "trade":
+                self.trades.resume(ticker, ABSENT, time_us, stored=False)
+            elif feed == "liquidation":
+                self.liquidations.resume(ticker, ABSENT, time_us)
+
     # ----------------------------------------------------------------- time
 
     def tick(self, now_s: float, out: Flush, *, settle: bool = False) -> None:
@@ -454,9 +483,23 @@ class Session:
         self.trades.tick(now_s, out, settle=settle)
         if not self._has_books:
             return
+        passed_s = self._passed(now_s)
         for book in self.books:
             if book.state is not State.LIVE or book.is_early:
-                book.tick(now_s, self.packets, out, settle=settle)
+                book.tick(passed_s, self.packets, out, settle=settle)
+
+    def _passed(self, now_s: float) -> float:
+        """Seconds of a clock that goes as fast as ours or the venue's: a capture may hurry."""
+        venue_s = (self._highest_us - self._ticked_us) / 1e6 if self._ticked_us else 0.0
+        self._passed_s += max(now_s - self._ticked_s, min(venue_s, HURRY_MAX_S))
+        self._ticked_s, self._ticked_us = now_s, self._highest_us
+        return self._passed_s
+
+    def ask_last(self, out: Flush) -> None:
+        """The input has ended: books that still wait for a snapshot ask for it once more."""
+        if self._has_books:
+            for book in self.books:
+                book.ask_last(out)
 
     @property
     def waiting_frames(self) -> int:

@@ -88,6 +88,11 @@ class L2Table:
     """the packet is a whole book"""
     checksum: I64
     """as the venue sent it; ABSENT where it did not"""
+    depth: I64
+    """of the book that begins with a whole one: levels a side, 0 for all of them"""
+    price_decimals: I64
+    """of its text on the wire; ABSENT where they do not matter"""
+    qty_decimals: I64
     line: I32
     """the connection that it came over"""
     level_ends: I64
@@ -136,7 +141,7 @@ class L2Table:
 
 PACKET_COLUMNS = (
     "timestamp", "engine_timestamp", "rcv_timestamp", "packet_id", "prev_update_id", "update_id",
-    "flags", "stands", "whole", "checksum", "line",
+    "flags", "stands", "whole", "checksum", "depth", "price_decimals", "qty_decimals", "line",
 )  # fmt: skip
 LEVEL_COLUMNS = ("side", "price", "qty", "action")
 
@@ -193,6 +198,9 @@ def snapshot_table(moment: Moment, side: I8, price: F64, qty: F64, flags: int) -
         marks,
         np.zeros(packets, np.bool_),
         np.ones(packets, np.bool_),
+        np.full(packets, ABSENT, np.int64),
+        np.zeros(packets, np.int64),
+        np.full(packets, ABSENT, np.int64),
         np.full(packets, ABSENT, np.int64),
         np.zeros(packets, np.int32),
         ends,

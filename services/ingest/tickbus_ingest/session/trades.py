@@ -48,6 +48,8 @@ class TradePolicy:
         self._slot: I32 = np.full(tickers, -1, np.int32)
         self._recent: I64 = np.empty((0, RECENT, 2), np.int64)
         self._filled: I64 = np.zeros(tickers, np.int64)
+        self._stored_us: I64 = np.full(tickers, ABSENT, np.int64)
+        """up to here a predecessor stored trades, of which the ids are not known"""
         self._interrupted: Bool = np.zeros(tickers, np.bool_)
         """a hole is certain: nobody could fill it"""
         self._early: dict[int, Table] = {}
@@ -59,10 +61,15 @@ class TradePolicy:
         """Frames whose trade waits."""
         return sum(int(np.count_nonzero(table.stands)) for table in self._early.values())
 
-    def resume(self, ticker: int, last_number: int, last_us: int) -> None:
-        """Go on behind what a predecessor stored."""
+    def resume(self, ticker: int, last_number: int, last_us: int, *, stored: bool = True) -> None:
+        """Go on behind what a predecessor stored; ABSENT: its number tells nothing.
+
+        `stored` False: it was connected at `last_us`, and stored nothing since.
+        """
         self.last_number[ticker], self.last_us[ticker] = last_number, last_us
         self._interrupted[ticker] = True
+        if stored and self._feed == "trade":
+            self._stored_us[ticker] = last_us
 
     def interrupt(self, tickers: list[int]) -> None:
         """What was sent to these tickers meanwhile is lost: nobody else carries it."""
@@ -106,18 +113,21 @@ class TradePolicy:
             table = joined([early, table])
         number, time = table.columns["number"].tolist(), table.columns["timestamp"].tolist()
         last = int(self.last_number[ticker])
+        # Nobody could fill a hole before the first trade, or one that an interruption made.
+        is_known = last != ABSENT and not self._interrupted[ticker]
         out: list[int] = []
         waiting: dict[int, int] = {}
-        first_us = 0
         for row, own in enumerate(number):
-            if own <= last:
+            if not is_known:
+                out.append(row)
+                last, is_known = max(last, own), True
+            elif own <= last:
                 out.append(row)
             elif own != last + 1:
-                first_us = first_us if waiting else time[row]
                 waiting.setdefault(own, row)
                 if waiting[own] != row:
                     out.append(row)  # the same again: judged as a repeat
-                if time[row] - first_us >= self._wait_us:
+                if time[row] - time[next(iter(waiting.values()))] >= self._wait_us:
                     out += [waiting[n] for n in sorted(waiting)]
                     last = max(waiting)
                     waiting.clear()
@@ -138,8 +148,6 @@ class TradePolicy:
 
     def _judge(self, table: Table, out: Flush) -> None:
         columns = table.columns
-        if self._mode != COUNTING and self._interrupted[table.ticker].any():
-            self._say_interrupted(table, out)
         if (self._slot[table.ticker] < 0).any():
             self._make_room(table.ticker)
         verdict = np.empty(len(table), np.int8)
@@ -147,12 +155,15 @@ class TradePolicy:
         odd = judge_trades(
             self._mode, table.ticker, columns["number"], columns["timestamp"], columns["side"],
             columns["price"], columns["qty"], self.last_number, self.last_us, self._slot,
-            self._recent, self._filled, verdict, before,
+            self._recent, self._filled, self._stored_us, verdict, before,
         )  # fmt: skip
-        self._interrupted[table.ticker] = False
         if odd:
             self._say(table, verdict, before, out)
-            table = table.take(verdict != REPEAT)
+            table, before = table.take(verdict != REPEAT), before[verdict != REPEAT]
+        if self._interrupted[table.ticker].any():
+            if self._mode != COUNTING:
+                self._say_interrupted(table, before[:, 1], out)
+            self._interrupted[table.ticker] = False
         if len(table):
             out.publish(self._feed, table)
 
@@ -163,11 +174,14 @@ class TradePolicy:
         room = np.zeros((len(fresh), RECENT, 2), np.int64)
         self._recent = np.concatenate((self._recent, room))
 
-    def _say_interrupted(self, table: Table, out: Flush) -> None:
-        """Ids that do not count cannot tell what was lost: the times on both sides do."""
+    def _say_interrupted(self, table: Table, last_us: I64, out: Flush) -> None:
+        """Ids that do not count cannot tell what was lost: the times on both sides do.
+
+        `last_us` [rows]: time of the trade before each. What the venue sends again does not count.
+        """
         columns = table.columns
         for ticker, row, _ in table.segments():
-            if not self._interrupted[ticker] or self.last_us[ticker] == ABSENT:
+            if not self._interrupted[ticker] or last_us[row] == ABSENT:
                 continue
             time = int(columns["timestamp"][row])
             out.counts["gaps", self._feed] += 1
@@ -180,7 +194,7 @@ class TradePolicy:
                     int(columns["packet_id"][row]),
                     feed=self._feed,
                     reason="interrupted; ids do not tell what is missing",
-                    from_timestamp=int(self.last_us[ticker]),
+                    from_timestamp=int(last_us[row]),
                     to_timestamp=time,
                 )
             )
@@ -212,6 +226,8 @@ class TradePolicy:
             out.counts["reused_ids", self._feed] += 1
         else:
             status.reason = "trade ids are missing"
+            if before[0] == ABSENT:
+                status.reason = "not received since a predecessor was connected"
             if verdict == ANEW:
                 status.reason = "the venue counts its trades anew: what lies between is not known"
             status.from_id, status.from_timestamp = before
@@ -252,12 +268,14 @@ def holes(ticker: I32, number: I64, last_number: I64, interrupted: Bool, waits: 
 @kernel
 def judge_trades(
     mode: int, ticker: I32, number: I64, timestamp: I64, side: I8, price: F64, qty: F64,
-    last_number: I64, last_us: I64, slot: I32, recent: I64, filled: I64, verdict: I8, before: I64,
+    last_number: I64, last_us: I64, slot: I32, recent: I64, filled: I64, stored_us: I64,
+    verdict: I8, before: I64,
 ) -> int:  # fmt: skip
     """A verdict for each trade, in order; how many are not FRESH.
 
     recent [slots, RECENT, 2]: number and content of the last trades published of each ticker,
-    `filled` [tickers] of them ever; before [out]: last number and time before each trade.
+    `filled` [tickers] of them ever. stored_us [tickers]: where ids do not count, a trade up to this
+    time is a predecessor's. before [out]: last number and time before each trade.
     """
     odd = 0
     price_bits, qty_bits = price.view(np.int64), qty.view(np.int64)
@@ -270,8 +288,8 @@ def judge_trades(
         ring = recent[slot[t]]
         found = FRESH
         if mode == UNIQUE:
-            found = _seen(ring, filled[t], own, content)
-        elif mode == COUNTING and last != ABSENT and own != last + 1:
+            found = REPEAT if time <= stored_us[t] else _seen(ring, filled[t], own, content)
+        elif mode == COUNTING and (last != ABSENT or was_us != ABSENT) and own != last + 1:
             found = _seen(ring, filled[t], own, content)
             if found == FRESH:
                 found = _place(ring, filled[t], own, last, time, was_us)

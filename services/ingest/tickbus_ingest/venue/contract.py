@@ -17,6 +17,7 @@ import msgspec
 from tickbus.book.orderbook import OrderBook
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
+from tickbus_schemas.messages import ABSENT
 
 from tickbus_ingest.venue.instruments import Instrument
 
@@ -119,6 +120,16 @@ class Levels(msgspec.Struct, frozen=True):
 PAIRS = Levels()
 
 
+class BookForm(msgspec.Struct, frozen=True):
+    """What a subscription's book is like: it comes with a whole book and holds until the next."""
+
+    depth: int = 0
+    """levels a side; what lies deeper falls out without a word. 0: nothing falls out"""
+    price_decimals: int = ABSENT
+    """of the wire's text, where a checksum is made of it"""
+    qty_decimals: int = ABSENT
+
+
 class Compression(Enum):
     """What a frame's bytes are packed in."""
 
@@ -203,8 +214,6 @@ class Venue(ABC):
     """two connections show the same numbers, so they may be merged update by update"""
     drops_equal: ClassVar[bool] = False
     """the first update after a pulled snapshot is dropped when it ends exactly at the snapshot"""
-    book_depth: ClassVar[int] = 0
-    """levels a side that the venue's books have, where it does not say which ones fall out"""
     levels: ClassVar[Levels] = PAIRS
     compression: ClassVar[Compression] = Compression.NONE
 
@@ -240,9 +249,17 @@ class Venue(ABC):
         """Where the list of instruments is; several bodies where the venue splits it."""
 
     @classmethod
+    def more_instruments_requests(cls, get: Get, body: bytes) -> list[Get]:
+        """What must be asked for besides because of one body: its next page, each family in it.
+
+        Reject for a body that does not answer `get`.
+        """
+        return []
+
+    @classmethod
     @abstractmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
-        """The instruments in the bodies; Reject for other bodies."""
+        """The instruments in the bodies, which come as they were asked for; Reject for others."""
 
     # -------------------------------------------------------- subscriptions
 
@@ -294,8 +311,11 @@ class Venue(ABC):
         """Append what a polled body holds; Reject for what is not understood."""
         raise NotImplementedError
 
-    def checksum(self, book: OrderBook, instrument: Instrument) -> int:
-        """The checksum of a book as the venue computes it; compared with `rows.l2(checksum=)`."""
+    def checksum(self, book: OrderBook, form: BookForm) -> int:
+        """The checksum of a book as the venue computes it; compared with `rows.l2(checksum=)`.
+
+        ABSENT where a book of doubles does not tell it.
+        """
         raise NotImplementedError
 
     # ----------------------------------------------------------------- REST

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from math import nan
+import re
+from math import isinf, nan
 
 import msgspec
+from msgspec.structs import force_setattr
+from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import ABSENT, InstrumentKind, InstrumentStatus, OptionType
+
+DECIMALS_MAX = 30
+TIME_MAX_US = 2**60
+TEXT_MAX = 200
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
-    """One ticker of a venue. NaN, ABSENT and "" stand for what the venue does not say."""
+    """One ticker of a venue. NaN, ABSENT and "" stand for what the venue does not say.
+
+    A value that cannot be (an infinite tick, 2000 decimals) counts as not said, and a long text is
+    cut: one odd instrument must not keep the venue's others from being taken.
+    """
 
     ticker: str
     """as the venue spells it"""
@@ -34,6 +45,41 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     expiry_timestamp: int = ABSENT
     strike: float = nan
     option_type: OptionType = OptionType.NONE
+
+    def __post_init__(self) -> None:
+        for name in ("tick_size", "lot_size", "min_qty", "contract_size", "strike"):
+            if isinf(getattr(self, name)):
+                force_setattr(self, name, nan)
+        for name in ("price_precision", "qty_precision"):
+            if not 0 <= getattr(self, name) <= DECIMALS_MAX:
+                force_setattr(self, name, ABSENT)
+        if not 0 < self.expiry_timestamp < TIME_MAX_US:
+            force_setattr(self, "expiry_timestamp", ABSENT)
+        for name in ("base", "quote", "settle", "contract_unit", "venue_status"):
+            if len(getattr(self, name)) > TEXT_MAX:
+                force_setattr(self, name, getattr(self, name)[:TEXT_MAX])
+
+
+def last_place(decimals: int) -> float:
+    """One unit of the last of so many decimals, 0.01 for 2; NaN for a number that cannot be."""
+    return 10.0**-decimals if 0 <= decimals <= DECIMALS_MAX else nan
+
+
+_STEP = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?")
+
+
+def step_of(text: str) -> tuple[float, int]:
+    """A step of prices or quantities and the decimals that it needs.
+
+    `0.010` gives 0.01 and 2, `1e-8` gives 1e-8 and 8; an empty text and 0 say nothing: NaN and
+    ABSENT. Reject for anything else.
+    """
+    if not text:
+        return nan, ABSENT
+    if not _STEP.fullmatch(text):
+        raise Reject(f"not a step: {text[:40]!r}")
+    step = float(text)
+    return (step, decimals(text)) if step else (nan, ABSENT)
 
 
 def decimals(step: str) -> int:

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from math import nan
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import ABSENT, DerivativeField
+
+if TYPE_CHECKING:
+    from tickbus_ingest.venue.contract import BookForm
 
 NO_LEVELS = b"[]"
 SNAPSHOT = 1
@@ -61,6 +64,8 @@ class Rows:
         self.updates: list[tuple[Any, ...]] = []
         self.level_texts: list[bytes | Raw] = []
         """JSON of bids and asks of each update, two a row"""
+        self.forms: dict[int, BookForm] = {}
+        """place in `updates` -> what the books of its subscription are like"""
         self.quotes: list[tuple[Any, ...]] = []
         self.tickers: list[tuple[Any, ...]] = []
         self.derivatives: list[tuple[Any, ...]] = []
@@ -118,15 +123,19 @@ class Rows:
         snapshot: bool = False,
         engine_us: int = 0,
         checksum: int = ABSENT,
+        form: BookForm | None = None,
     ) -> None:
         """A book update or a whole book: absolute sizes, 0 removes a level.
 
         `bids`, `asks`: the JSON text of each side as `Venue.levels` describes it. `time_us` 0: the
-        venue sends none. `prev_update_id`: the update that this one follows (LINKED).
+        venue sends none. `prev_update_id`: the update that this one follows (LINKED). `form`: of
+        the book that begins with this whole one.
         """
         place = self._index.get(ticker)
         if place is None:
             raise Reject(f"ticker {ticker[:80]!r} was not asked for")
+        if form is not None:
+            self.forms[len(self.updates)] = form
         self.updates.append(
             (self.frame, place, time_us, engine_us, prev_update_id, update_id, snapshot, checksum)
         )
@@ -257,6 +266,7 @@ class Rows:
         while self.updates and self.updates[-1][0] == frame:
             self.updates.pop()
             del self.level_texts[-2:]
+            self.forms.pop(len(self.updates), None)
         for events in (self.trades, self.quotes, self.tickers, self.derivatives, self.liquidations):
             while events and events[-1][0] == frame:
                 events.pop()

@@ -7,7 +7,7 @@ a decimal text as a number in C. Levels stay `Raw`: `rows.l2` takes their text a
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw
@@ -16,6 +16,9 @@ from tickbus_schemas.errors import Reject
 Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Time = Annotated[int, Meta(ge=1, le=2**60)]
 """Milliseconds or microseconds since 1970: they are told apart by their size."""
+
+Number = float | Literal[""]
+"""A number that is the empty text where the venue has none."""
 
 Wire = TypeVar("Wire")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,6 +37,11 @@ def decoded(decoder: msgspec.json.Decoder[Wire], data: bytes | Raw) -> Wire:
         return decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise Reject(f"{str(error)[:200] or type(error).__name__}") from None
+
+
+def known(number: Number) -> float | None:
+    """A number that may be missing; None: it is."""
+    return number if isinstance(number, float) else None
 
 
 def us_of(time: int) -> int:

@@ -1,4 +1,4 @@
-"""Books made again packet by packet, and compared on the way with rows that tell of them."""
+"""Rebuilds books packet by packet, and compares them with book rows on the way."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _target(packet_id: I64, update_id: I64, done: int, wanted: int, wanted_updat
 def _forward(
     book: I64, progress: I64, flags: I64, starts: I64, side: Any, price: F64, qty: F64, target: int
 ) -> bool:
-    """Put packets into the book; False: there is no room for the next one."""
+    """Apply packets to the book; False: there is no room for the next one."""
     while progress[DONE] < target:
         packet = progress[DONE]
         start, stop = starts[packet], starts[packet + 1]
@@ -54,7 +54,7 @@ def _forward(
 
 @kernel
 def _first_difference(book: I64, told: F64, made: F64) -> int:
-    """The first place where the book is not as told; `made` [out] is the book's best levels."""
+    """The first level at which book and row differ; `made` [out]: the book's best levels."""
     depth = told.shape[1]
     made[:] = np.nan
     levels.top(book, 1, made[0], made[1])

@@ -1,0 +1,137 @@
+"""Every venue file on frames of its own: from bytes to columns, frames/s, and us a book update.
+
+The frames are what the simulated venue sends of its synthetic market in the venue's protocol, in
+the market's mix of trades, quotes, book updates and statistics; then book updates of 60 levels
+alone. Sockets, books and the bus are left out: what differs between venues is the reading.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from tickbus_ingest import exchanges
+from tickbus_ingest.session.decoding import FrameDecoder
+from tickbus_ingest.venue.contract import Line, Venue
+from tickbus_schemas.errors import Fatal
+from tickbus_schemas.exchanges import Exchange
+from tickbus_sim import dialects
+from tickbus_sim.book import NaiveBook
+from tickbus_sim.dialect import Dialect, Listing, Resource
+from tickbus_sim.events import Change
+from tickbus_sim.market import SECOND, Market
+
+from tickbus_bench.target import Target, of_runs
+
+MIXED, DEPTH_US = 100_000, 10.0
+START_MS = 1_760_000_000_000
+FRAMES, BATCH, LEVELS = 20_000, 2_048, 60
+
+
+def measure(path: Path, quick: bool) -> list[Target]:
+    """Two targets a venue."""
+    found = []
+    for token in exchanges.names():
+        exchange = Exchange.from_token(token)
+        if exchange not in dialects.exchanges():
+            raise Fatal(f"the simulated venue has no dialect {token}: there are no frames of it")
+        found += _of_venue(token, dialects.load(exchange), quick)
+    return found
+
+
+def _of_venue(token: str, dialect: Dialect, quick: bool) -> list[Target]:
+    market = Market(dialect, list(dialect.demo), seed=7, rate=5_000, start_ms=START_MS)
+    venue = _venue(token, dialect, market)
+    mixed = _mixed(market, venue)
+    books = [dialect.change(_deep(market, n)) for n in range(BATCH)]
+    runs = 3 if quick else 7
+    rates = [len(mixed) / one for one in _timed(venue, mixed, runs)]
+    costs = [1e6 * one / len(books) for one in _timed(venue, books, runs)]
+    return [
+        Target(
+            f"ingest.venue.{token}", unit="frames/s", target=MIXED, at_least=True,
+            notes={"frames": len(mixed)}, **of_runs(rates),
+        ),
+        Target(
+            f"ingest.venue.{token}_depth", unit="us a frame of 60 levels", target=DEPTH_US,
+            at_least=False, **of_runs(costs),
+        ),
+    ]  # fmt: skip
+
+
+def _venue(token: str, dialect: Dialect, market: Market) -> Venue:
+    """The venue file, with the market's tickers and all feeds but those that are only polled."""
+    kind = exchanges.load(token)
+    listed = [
+        Listing(one.ticker, one.price_decimals, one.qty_decimals) for one in market.instruments
+    ]
+    bodies = []
+    for request in kind.instruments_requests():
+        path, _, query = request.path.partition("?")
+        fields = {k: [v] for k, _, v in (part.partition("=") for part in query.split("&") if part)}
+        resource = dialect.resource(path, fields, request.body) or Resource("instruments")
+        bodies.append(dialect.write_instruments(listed, START_MS, resource))
+    tickers = set(dialect.demo)
+    instruments = [one for one in kind.parse_instruments(bodies) if one.ticker in tickers]
+    return kind(instruments, [feed for feed in kind.feeds if ":" not in feed])
+
+
+def _mixed(market: Market, venue: Venue) -> list[bytes]:
+    """The market's frames, a connection's life of them."""
+    frames: list[bytes] = []
+    now_ns = 0
+    while len(frames) < FRAMES:
+        now_ns += SECOND // 10
+        frames += [one.text for one in market.advance(now_ns)]
+    return frames
+
+
+def _deep(market: Market, number: int) -> Change:
+    """A book update of LEVELS levels that follows the one before."""
+    listed = market.instruments[0]
+    half, first = LEVELS // 2, listed.price_ticks
+    bids = [
+        (listed.price_text(first - k), listed.qty_text((number * 7 + k * 13) % 5_000))
+        for k in range(half)
+    ]
+    asks = [
+        (listed.price_text(first + 1 + k), listed.qty_text((number * 11 + k * 17) % 5_000))
+        for k in range(half)
+    ]
+    ms = START_MS + number
+    book = NaiveBook(dict(bids), dict(asks), event_ms=ms, whole=True)
+    return Change(
+        listed.ticker, bids, asks, 2 * number + 1, 2 * number + 2, 2 * number, number + 1, ms, ms,
+        book,
+    )  # fmt: skip
+
+
+def _timed(venue: Venue, frames: Sequence[bytes], runs: int) -> list[float]:
+    """Seconds that each run over the frames takes."""
+    decoder = FrameDecoder(venue, 4 * 2**20)
+    batches = [frames[n : n + BATCH] for n in range(0, len(frames), BATCH)]
+    received_us = np.full(BATCH, START_MS * 1000 + 10_000_000, np.int64)
+
+    def run() -> float:
+        line = Line(0, venue.routes()[0])
+        venue.connected(line)
+        started = time.perf_counter()
+        for batch in batches:
+            size = sum(map(len, batch))
+            lines = [line] * len(batch)
+            decoded = decoder.frames(batch, lines, received_us[: len(batch)], size)
+            if decoded.refused:
+                raise Fatal(
+                    f"{venue.exchange.token} refused: {next(iter(decoded.refused.items()))}"
+                )
+        return time.perf_counter() - started
+
+    return _after_one(run, runs)
+
+
+def _after_one(run: Callable[[], float], runs: int) -> list[float]:
+    """The first run loads kernels: it does not count."""
+    run()
+    return [run() for _ in range(runs)]

@@ -1,0 +1,434 @@
+"""What Bybit's v5 markets share: frames, books, requests. Each market's file says what differs.
+
+https://bybit-exchange.github.io/docs/v5/ws/connect
+A book begins with a snapshot; `u` of each delta is one more. A snapshot in the middle replaces the
+book, and so does `u` 1, which comes after a restart of the venue's service. The order of keys
+differs by market, and data may come before the answer to its subscription.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from math import nan
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import quote
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType, field
+from tickbus_schemas.errors import Reject
+from tickbus_schemas.messages import (
+    ABSENT,
+    InstrumentKind,
+    InstrumentStatus,
+    LiquidationFlag,
+    TradeFlag,
+)
+
+from tickbus_ingest.venue.contract import (
+    Get,
+    Keepalive,
+    Limit,
+    Line,
+    Request,
+    Route,
+    Snapshots,
+    Stream,
+    TradeIds,
+    UpdateIds,
+    Venue,
+    What,
+)
+from tickbus_ingest.venue.instruments import Instrument, step_of
+from tickbus_ingest.venue.rows import Rows
+from tickbus_ingest.venue.wire_types import (
+    Id,
+    Number,
+    Time,
+    decoded,
+    json_decoder,
+    known,
+    us_of,
+)
+
+SUBSCRIBE_MAX = 100  # arguments in one frame; only spot has a limit (10)
+MS_PER_HOUR = 3_600_000
+HOURS_MAX = 8760
+BANNED_S = 600.0
+"""After 403 the venue wants ten minutes without a request."""
+
+
+LaterTime = Annotated[int, Meta(ge=0, le=2**60)] | Literal[""]
+"""Milliseconds; 0 or empty where there is none."""
+
+
+class Frame(msgspec.Struct):
+    """Any frame: data of a topic, or an answer."""
+
+    topic: str = ""
+    ts: Time = 0
+    cts: int = 0
+    type: str = ""
+    data: Raw | UnsetType = UNSET
+    success: bool | UnsetType = UNSET
+    op: str = ""
+    ret_msg: str = ""
+
+
+class Trade(msgspec.Struct):
+    s: str
+    T: Time
+    S: Literal["Buy", "Sell"]
+    v: float
+    p: float
+    i: str
+    BT: bool = False
+    RPI: bool = False
+
+
+class Book(msgspec.Struct):
+    s: str
+    b: Raw
+    a: Raw
+    u: Id
+
+
+Best = list[Annotated[list[float], Meta(min_length=2)]]
+"""One level or none."""
+
+
+class Quote(msgspec.Struct):
+    s: str
+    b: Best
+    a: Best
+    u: Id
+
+
+class Ticker(msgspec.Struct, rename="camel"):
+    """A delta names what has changed; a contract that expires has empty texts for its funding."""
+
+    symbol: str
+    last_price: Number = ""
+    prev_price_24h: Number = field(name="prevPrice24h", default="")
+    high_price_24h: Number = field(name="highPrice24h", default="")
+    low_price_24h: Number = field(name="lowPrice24h", default="")
+    volume_24h: Number = field(name="volume24h", default="")
+    turnover_24h: Number = field(name="turnover24h", default="")
+    mark_price: Number = ""
+    index_price: Number = ""
+    predicted_delivery_price: Number = ""
+    funding_rate: Number = ""
+    next_funding_time: LaterTime = ""
+    funding_interval_hour: Number = ""
+    open_interest: Number = ""
+    open_interest_value: Number = ""
+
+
+class Liquidation(msgspec.Struct):
+    """`S` is the side of the position: Buy is a long one, which a sale closes."""
+
+    s: str
+    T: Time
+    S: Literal["Buy", "Sell"]
+    v: float
+    p: float
+
+
+class PriceFilter(msgspec.Struct, rename="camel"):
+    tick_size: str = ""
+
+
+class LotSizeFilter(msgspec.Struct, rename="camel"):
+    """Contracts have `qtyStep`, spot has `basePrecision`."""
+
+    qty_step: str = ""
+    base_precision: str = ""
+    min_order_qty: Number = ""
+
+
+class Listed(msgspec.Struct, rename="camel"):
+    symbol: str
+    status: str
+    price_filter: PriceFilter
+    lot_size_filter: LotSizeFilter
+    base_coin: str = ""
+    quote_coin: str = ""
+    settle_coin: str = ""
+    contract_type: str = ""
+    delivery_time: LaterTime = ""
+
+
+class Page(msgspec.Struct, rename="camel"):
+    rows: list[Listed] = field(name="list", default_factory=list)
+    next_page_cursor: str = ""
+
+
+class Body(msgspec.Struct, rename="camel"):
+    """A REST answer; all is well where `retCode` is 0."""
+
+    ret_code: int
+    ret_msg: str = ""
+    result: Raw | UnsetType = UNSET
+
+
+FRAME, BOOK, QUOTE = json_decoder(Frame), json_decoder(Book), json_decoder(Quote)
+TRADES, LIQUIDATIONS = json_decoder(list[Trade]), json_decoder(list[Liquidation])
+TICKER, BODY, PAGE = json_decoder(Ticker), json_decoder(Body), json_decoder(Page)
+_STATUS = {
+    "Trading": InstrumentStatus.TRADING,
+    "PreLaunch": InstrumentStatus.PRE_LAUNCH,
+    "Delivering": InstrumentStatus.SETTLING,
+    "Closed": InstrumentStatus.DELISTED,
+}
+_ABOUT = re.compile(r"(?:topic:\s*|:\[)([A-Za-z]+\.[^\s,\]]+)")
+"""The topic that the text of an error names; the other topics of its request go on."""
+_NOTHING = (0.0, 0.0)
+
+
+class Bybit(Venue):
+    """Reading that is the same on every market; the venue's file says what differs."""
+
+    category: ClassVar[str]
+    channels: ClassVar[Mapping[str, str]]
+    """feed -> topic without the ticker"""
+    websocket_urls = ("wss://stream.bybit.com",)
+    rest_urls = ("https://api.bybit.com",)
+    snapshots = Snapshots.PUSHED
+    # The documents say so of orderbook.full only; of the other depths all recordings do.
+    update_ids = UpdateIds.COUNTED
+    trade_ids = TradeIds.UNIQUE
+    # Recommended; a connection without a frame of ours is cut after ten minutes.
+    keepalive = Keepalive(b'{"op":"ping"}', 20.0)
+    limits = (
+        Limit(What.ATTEMPTS, 500, 300),
+        Limit(What.CONNECTIONS, 1000),
+        # Arguments of a connection may have 21,000 characters: 200 topics of up to 100.
+        Limit(What.STREAMS, 200),
+        Limit(What.FRAME_BYTES, 21_000),
+        Limit(What.WEIGHT, 600, 5),
+    )
+
+    def __init__(self, instruments: Sequence[Instrument], feeds: Sequence[str]) -> None:
+        super().__init__(instruments, feeds)
+        acts: Mapping[str, Callable[[Frame, Raw, Rows], None]] = {
+            "trade": self._trades,
+            "l2": self._book,
+            "bbo": self._quote,
+            "ticker": self._ticker,
+            "derivative": self._ticker,
+            "liquidation": self._liquidations,
+        }
+        self._acts = {
+            self.family_of(channel): acts[feed]
+            for feed, channel in self.channels.items()
+            if feed in feeds
+        }
+        self._tells_statistics = "ticker" in feeds
+        self._tells_derivative = "derivative" in feeds
+
+    # -------------------------------------------------------- subscriptions
+
+    def routes(self) -> list[Route]:
+        return self.split(f"/v5/public/{self.category}", self.streams())
+
+    def streams(self) -> list[Stream]:
+        """One stream a topic and ticker; a topic may carry two feeds."""
+        feeds_of: dict[str, list[str]] = {}
+        for feed in self.wanted:
+            if feed in self.channels:
+                feeds_of.setdefault(self.channels[feed], []).append(feed)
+        return [
+            Stream(f"{channel}.{ticker}", ticker, tuple(feeds))
+            for channel, feeds in feeds_of.items()
+            for ticker in self.tickers
+        ]
+
+    def subscribe(self, streams: Sequence[Stream]) -> list[Request]:
+        """One answer a frame, whatever the number of its arguments."""
+        return self._requests("subscribe", streams)
+
+    def unsubscribe(self, streams: Sequence[Stream]) -> list[Request]:
+        return self._requests("unsubscribe", streams)
+
+    def _requests(self, op: str, streams: Sequence[Stream]) -> list[Request]:
+        most = self.limit(What.ARGUMENTS, SUBSCRIBE_MAX)
+        names = [stream.name for stream in streams]
+        return [
+            Request(msgspec.json.encode({"op": op, "args": names[n : n + most]}))
+            for n in range(0, len(names), most)
+        ]
+
+    # --------------------------------------------------------------- frames
+
+    def read(self, frame: bytes, line: Line, rows: Rows) -> None:
+        found: Frame = decoded(FRAME, frame)
+        if found.topic and found.data is not UNSET:
+            family = self.family_of(found.topic)
+            act = self._acts.get(family)
+            if act is None:
+                rows.ignored(family)
+            else:
+                act(found, found.data, rows)
+        elif found.op == "pong" or found.ret_msg == "pong":
+            rows.control("pong")
+        elif found.success is UNSET:
+            raise Reject("neither data of a topic nor an answer")
+        elif found.success:
+            rows.control(found.op, answer=True)
+        else:
+            about = _ABOUT.search(found.ret_msg)
+            rows.control(
+                found.ret_msg, error=True, answer=True, stream=about[1] if about else "",
+                fatal=about is not None and "already" not in found.ret_msg,
+            )  # fmt: skip
+
+    @staticmethod
+    def family_of(topic: str) -> str:
+        """`publicTrade`, `orderbook.1`, `orderbook` of any other depth, `orderbook.rpi`."""
+        family, _, rest = topic.partition(".")
+        depth = rest.partition(".")[0]
+        if family == "orderbook" and (depth == "1" or not depth.isdecimal()):
+            return f"{family}.{depth}"
+        return family
+
+    def _trades(self, frame: Frame, data: Raw, rows: Rows) -> None:
+        for one in decoded(TRADES, data):
+            flags = (TradeFlag.BLOCK if one.BT else 0) | (TradeFlag.RPI if one.RPI else 0)
+            side = 1 if one.S == "Buy" else -1
+            rows.trade(one.s, one.T, one.i, side, one.p, one.v, flags, ABSENT, frame.ts)
+
+    def _book(self, frame: Frame, data: Raw, rows: Rows) -> None:
+        book: Book = decoded(BOOK, data)
+        if frame.type not in ("snapshot", "delta"):
+            raise Reject(f"type {frame.type[:20]!r} of a book")
+        whole = frame.type == "snapshot" or book.u == 1
+        rows.l2(book.s, frame.ts, book.b, book.a, book.u, snapshot=whole, engine_us=frame.cts)
+
+    def _quote(self, frame: Frame, data: Raw, rows: Rows) -> None:
+        """Every message is whole; after three seconds without a change the last one comes again."""
+        quote: Quote = decoded(QUOTE, data)
+        if frame.type != "snapshot":
+            raise Reject(f"type {frame.type[:20]!r} of the best quotes, which are always whole")
+        bid = quote.b[0] if quote.b else _NOTHING
+        ask = quote.a[0] if quote.a else _NOTHING
+        rows.bbo(quote.s, frame.ts, bid[0], bid[1], ask[0], ask[1], quote.u, frame.cts)
+
+    def _ticker(self, frame: Frame, data: Raw, rows: Rows) -> None:
+        ticker: Ticker = decoded(TICKER, data)
+        told = self._tells_statistics and _tell_statistics(ticker, frame.ts, rows)
+        told |= self._tells_derivative and _tell_derivative(ticker, frame.ts, rows)
+        if not told:
+            rows.ignored("tickers")  # what has changed is in no wanted feed: the best quotes
+
+    def _liquidations(self, frame: Frame, data: Raw, rows: Rows) -> None:
+        for one in decoded(LIQUIDATIONS, data):
+            side = -1 if one.S == "Buy" else 1
+            rows.liquidation(
+                one.s, frame.ts, side, one.p, one.v, flags=LiquidationFlag.BANKRUPTCY_PRICE,
+                engine_us=one.T,
+            )  # fmt: skip
+
+    # ----------------------------------------------------------------- REST
+
+    @classmethod
+    def instruments_requests(cls) -> list[Get]:
+        """https://bybit-exchange.github.io/docs/v5/market/instrument"""
+        return [Get(f"/v5/market/instruments-info?category={cls.category}&limit=1000")]
+
+    @classmethod
+    def more_instruments_requests(cls, get: Get, body: bytes) -> list[Get]:
+        """The next page."""
+        cursor = _page(body).next_page_cursor
+        first = cls.instruments_requests()[0].path
+        return [Get(f"{first}&cursor={quote(cursor, safe='')}")] if cursor else []
+
+    @classmethod
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
+        return [cls.instrument_of(row) for body in bodies for row in _page(body).rows]
+
+    @classmethod
+    def instrument_of(cls, row: Listed) -> Instrument:
+        """One row of instruments-info."""
+        tick, price_digits = step_of(row.price_filter.tick_size)
+        lots = row.lot_size_filter
+        lot, qty_digits = step_of(lots.qty_step or lots.base_precision)
+        minimum = known(lots.min_order_qty)
+        return Instrument(
+            ticker=row.symbol,
+            kind=_kind_of(row.contract_type),
+            base=row.base_coin,
+            quote=row.quote_coin,
+            settle=row.settle_coin,
+            tick_size=tick,
+            lot_size=lot,
+            min_qty=nan if minimum is None else minimum,
+            price_precision=price_digits,
+            qty_precision=qty_digits,
+            status=_STATUS.get(row.status, InstrumentStatus.UNKNOWN),
+            venue_status=row.status,
+            expiry_timestamp=us_of(row.delivery_time) if row.delivery_time else ABSENT,
+            **cls.contract_of(row),
+        )
+
+    @classmethod
+    def contract_of(cls, row: Listed) -> dict[str, Any]:
+        """What one unit of a quantity is: the base coin, but for inverse contracts."""
+        return {"contract_size": 1.0, "contract_unit": row.base_coin}
+
+    def hold_s(self, status: int, headers: Mapping[str, str]) -> float | None:
+        """https://bybit-exchange.github.io/docs/v5/rate-limit: 403 is "access too frequent"."""
+        return BANNED_S if status == 403 else super().hold_s(status, headers)
+
+
+def _tell_statistics(ticker: Ticker, time: int, rows: Rows) -> bool:
+    """Whether the frame has something of the statistics of 24 h."""
+    values: dict[str, Any] = {
+        "last_price": known(ticker.last_price),
+        "open": known(ticker.prev_price_24h),
+        "high": known(ticker.high_price_24h),
+        "low": known(ticker.low_price_24h),
+        "volume": known(ticker.volume_24h),
+        "turnover": known(ticker.turnover_24h),
+    }
+    if all(value is None for value in values.values()):
+        return False
+    rows.ticker(ticker.symbol, time, **values)
+    return True
+
+
+def _tell_derivative(ticker: Ticker, time: int, rows: Rows) -> bool:
+    """Whether the frame has something of mark, index, funding and open interest."""
+    hours = known(ticker.funding_interval_hour)
+    if hours is not None and not 0 < hours <= HOURS_MAX:
+        raise Reject(f"fundingIntervalHour {hours} is not above 0 and at most {HOURS_MAX}")
+    values: dict[str, Any] = {
+        "mark_price": known(ticker.mark_price),
+        "index_price": known(ticker.index_price),
+        "last_price": known(ticker.last_price),
+        "settlement_price": known(ticker.predicted_delivery_price),
+        "funding_rate": known(ticker.funding_rate),
+        "open_interest": known(ticker.open_interest),
+        "open_interest_value": known(ticker.open_interest_value),
+    }
+    due = ticker.next_funding_time or None
+    if hours is None and due is None and all(value is None for value in values.values()):
+        return False
+    rows.derivative(
+        ticker.symbol, time, next_funding_us=due,
+        funding_interval_ms=None if hours is None else round(hours * MS_PER_HOUR), **values,
+    )  # fmt: skip
+    return True
+
+
+def _page(body: bytes) -> Page:
+    found: Body = decoded(BODY, body)
+    if found.ret_code or found.result is UNSET:
+        raise Reject(f"{found.ret_code} {found.ret_msg[:200]}")
+    page: Page = decoded(PAGE, found.result)
+    return page
+
+
+def _kind_of(contract_type: str) -> InstrumentKind:
+    if "Perpetual" in contract_type:
+        return InstrumentKind.PERPETUAL
+    return InstrumentKind.FUTURE if contract_type else InstrumentKind.SPOT

@@ -1,0 +1,1 @@
+"""Connections and requests of a venue: kept open, kept within its limits."""

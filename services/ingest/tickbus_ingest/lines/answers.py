@@ -1,0 +1,64 @@
+"""Which requests of a connection the venue has answered. No I/O: times are monotonic seconds."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from tickbus_ingest.venue.contract import Request
+
+ANSWER_S = 10.0
+"""A request without its answers for so long is sent again; then later each time."""
+DOUBLINGS_MAX = 5
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request, and what it is about."""
+
+    request: Request
+    about: str = ""
+    """the ticker whose book is subscribed to anew"""
+    attempt: int = 0
+    missing: int = 0
+    sent_s: float = 0.0
+
+    @property
+    def late_s(self) -> float:
+        """When it is sent again."""
+        return self.sent_s + ANSWER_S * 2.0 ** min(self.attempt, DOUBLINGS_MAX)
+
+
+class Answers:
+    """The requests of one connection. A venue answers in the order in which it was asked."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Asked] = deque()
+        self.expected = 0
+        """answers to all requests so far"""
+
+    def sent(self, asked: Asked, now_s: float) -> None:
+        """A request went out."""
+        self.expected += asked.request.answers
+        if asked.request.answers:
+            asked.missing, asked.sent_s = asked.request.answers, now_s
+            self._waiting.append(asked)
+
+    def came(self) -> None:
+        """An answer came, good or bad."""
+        if self._waiting:
+            self._waiting[0].missing -= 1
+            if not self._waiting[0].missing:
+                self._waiting.popleft()
+
+    def late(self, now_s: float) -> list[Asked]:
+        """Requests that are to be sent again: they are forgotten here until they are."""
+        late = [asked for asked in self._waiting if now_s >= asked.late_s]
+        for asked in late:
+            self._waiting.remove(asked)
+            asked.attempt += 1
+        return late
+
+    def waits_for(self, about: str) -> bool:
+        """Whether a request about this has not been answered yet."""
+        return any(asked.about == about for asked in self._waiting)

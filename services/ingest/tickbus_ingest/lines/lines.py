@@ -1,0 +1,114 @@
+"""All connections to a venue, and what the session wishes of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from tickbus_schemas.errors import Fatal
+
+from tickbus_ingest.lines.connection import Connection
+from tickbus_ingest.lines.keeper import Common, Keeper
+from tickbus_ingest.venue.contract import Limit, Route, Stream, What
+
+
+class Lines:
+    """Keeps every route open with as many lines as the settings want."""
+
+    def __init__(self, common: Common, per_route: int = 1) -> None:
+        """Fatal when the venue allows fewer connections than are needed."""
+        self._common = common
+        self.routes = common.venue.routes()
+        _check_count(len(self.routes) * per_route, common.venue.limits)
+        self._keepers = [Keeper(route, common) for route in self.routes for _ in range(per_route)]
+        self._l2_of = _streams_of_books(self.routes)
+
+    @property
+    def streams(self) -> list[Stream]:
+        """Of all routes."""
+        return [stream for route in self.routes for stream in route.streams]
+
+    async def run(self) -> None:
+        """Keep all lines open; returns when the venue says that all input has ended."""
+        await asyncio.gather(*(keeper.run() for keeper in self._keepers))
+
+    async def close(self) -> None:
+        """Hang up."""
+        for connection in list(self._common.connections.values()):
+            await connection.close()
+
+    def hold(self, paused: bool) -> None:
+        """Stop reading everywhere, or read on."""
+        self._common.paused = paused
+        for connection in self._common.connections.values():
+            (connection.socket.pause if paused else connection.socket.resume)()
+
+    # --------------------------------------------------------------- wishes
+
+    def reply(self, replies: Iterable[tuple[int, bytes]]) -> None:
+        """Send these over their lines; a line that is gone has nobody to reply to."""
+        for number, frame in replies:
+            connection = self._common.connections.get(number)
+            if connection is not None:
+                connection.outbox.reply(frame)
+
+    def answered(self, answers: Iterable[tuple[int, bool, str]]) -> None:
+        """The venue answered requests of these lines."""
+        for number, _, _ in answers:
+            connection = self._common.connections.get(number)
+            if connection is not None:
+                connection.answers.came()
+
+    def replace(self, numbers: Iterable[int]) -> None:
+        """These lines are to be opened anew, before the old ones are closed."""
+        for number in numbers:
+            connection = self._common.connections.get(number)
+            if connection is not None:
+                connection.told.set()
+
+    def renew_books(self, tickers: Iterable[int]) -> None:
+        """Ask for the pushed books of these anew; one request at a time for each."""
+        venue = self._common.venue
+        for number in tickers:
+            ticker = venue.tickers[number]
+            for stream in self._l2_of.get(ticker, ()):
+                connection = self._carrying(stream)
+                if connection is None or _is_asked(connection, ticker):
+                    continue  # who connects asks for it by itself
+                connection.outbox.request(venue.unsubscribe([stream]), ticker)
+                connection.outbox.request(venue.subscribe([stream]), ticker)
+
+    def subscribe_again(self, streams: Iterable[Stream]) -> None:
+        """These streams are silent: ask for them once more, over each line that carries them."""
+        for stream in streams:
+            for connection in self._common.connections.values():
+                if stream in connection.line.route.streams:
+                    connection.outbox.request(self._common.venue.subscribe([stream]))
+
+    def _carrying(self, stream: Stream) -> Connection | None:
+        for connection in self._common.connections.values():
+            if stream in connection.line.route.streams:
+                return connection
+        return None
+
+
+def _is_asked(connection: Connection, ticker: str) -> bool:
+    return connection.outbox.holds(ticker) or connection.answers.waits_for(ticker)
+
+
+def _streams_of_books(routes: Sequence[Route]) -> dict[str, list[Stream]]:
+    found: dict[str, list[Stream]] = {}
+    for route in routes:
+        for stream in route.streams:
+            if "l2" in stream.feeds:
+                found.setdefault(stream.ticker, []).append(stream)
+    return found
+
+
+def _check_count(needed: int, limits: Sequence[Limit]) -> None:
+    most = min((one.n for one in limits if one.what is What.CONNECTIONS), default=needed)
+    if needed > most:
+        raise Fatal(
+            f"{needed} connections are needed, and the venue allows {most}: name fewer tickers, "
+            "fewer feeds, or spread them over shards"
+        )

@@ -1,0 +1,108 @@
+"""The venue's list of instruments: asked for at the start, and again from time to time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tickbus.retry import Attempts
+from tickbus_schemas.errors import Reject, Retry
+
+from tickbus_ingest.lines.fetcher import Fetcher
+from tickbus_ingest.lines.silence import Troubles
+from tickbus_ingest.lines.tickers import carried
+from tickbus_ingest.venue.contract import Venue
+from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.wire.rest import Answer
+
+AGAIN_FIRST_S, AGAIN_MAX_S = 1.0, 60.0
+BODIES_MAX = 100
+"""A list in more bodies has a cursor that leads nowhere."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What the venue lists, and when it said so."""
+
+    instruments: list[Instrument]
+    received_ns: int
+
+
+class Listing:
+    """Asks for the list; it may come in several bodies."""
+
+    def __init__(
+        self, venue: type[Venue], fetcher: Fetcher, log: Any, taken: Callable[[Answer], None]
+    ) -> None:
+        """`taken` is called with each body."""
+        self._venue, self._fetcher, self._log, self._taken = venue, fetcher, log, taken
+        self._said = ""
+        self._troubles = Troubles()
+
+    async def first(self, stopping: asyncio.Event) -> Listed | None:
+        """The list, however long it takes; None when told to stop before it came."""
+        what = "waiting for the venue's list of instruments"
+        async for _ in Attempts(stopping, AGAIN_FIRST_S, AGAIN_MAX_S):
+            asking = asyncio.ensure_future(self.ask())
+            told = asyncio.ensure_future(stopping.wait())
+            await asyncio.wait({asking, told}, return_when=asyncio.FIRST_COMPLETED)
+            told.cancel()
+            if not asking.done():
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+                break
+            try:
+                return asking.result()
+            except (Retry, Reject) as error:
+                facts = self._troubles.again(what, time.monotonic())
+                if facts is not None:
+                    self._log.warning(what, why=str(error), **facts)
+        return None
+
+    async def keep(self, every_s: float, changed: Callable[[Listed], None]) -> None:
+        """Ask again and again, until cancelled."""
+        what = "the list of instruments is not renewed"
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                changed(await self.ask())
+            except (Retry, Reject) as error:
+                facts = self._troubles.again(what, time.monotonic())
+                if facts is not None:
+                    self._log.warning(what, why=str(error), **facts)
+            else:
+                self._troubles.over(what)
+
+    async def ask(self) -> Listed:
+        """The list; Retry when a part of it does not come, Reject when it cannot be read."""
+        bodies: list[bytes] = []
+        received_ns = 0
+        waiting = deque(self._venue.instruments_requests())
+        while waiting:
+            if len(bodies) == BODIES_MAX:
+                raise Reject(f"the list of instruments does not end within {BODIES_MAX} bodies")
+            request = waiting.popleft()
+            answer = await self._fetcher.get(request, "instruments")
+            self._taken(answer)
+            bodies.append(answer.data)
+            received_ns = answer.received_ns
+            waiting += _sound(self._venue.more_instruments_requests, request, answer.data)
+        instruments, odd = carried(_sound(self._venue.parse_instruments, bodies))
+        if odd and odd != self._said:
+            self._said = odd
+            self._log.warning(odd)
+        return Listed(instruments, received_ns)
+
+
+def _sound(function: Callable[..., list[Any]], *values: Any) -> list[Any]:
+    """What a function of the venue's file says; Reject when it fails."""
+    try:
+        return function(*values)
+    except Reject:
+        raise
+    except Exception as error:  # a venue's file must not end the service
+        raise Reject(f"the venue's file failed: {type(error).__name__}: {error}"[:200]) from None

@@ -1,0 +1,58 @@
+"""Which instruments to take: the venue's list decides, a mistake gets the nearest names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from tickbus_schemas import subjects
+from tickbus_schemas.errors import Fatal, Reject
+from tickbus_schemas.messages import InstrumentStatus
+
+from tickbus_ingest.venue.instruments import Instrument
+
+ALL = "*"
+TRADED = (InstrumentStatus.TRADING, InstrumentStatus.UNKNOWN)
+SHOWN_MAX = 5
+
+
+def chosen(wanted: Sequence[str], listed: Sequence[Instrument], exchange: str) -> list[Instrument]:
+    """The wanted instruments in the venue's spelling; `*`: all that are traded now.
+
+    Fatal for none at all, for one that the venue does not list, and for one named twice.
+    """
+    if not wanted:
+        raise Fatal("ingest.tickers is empty: name some, or * for all that the venue lists")
+    known = {one.ticker: one for one in listed}
+    if list(wanted) == [ALL]:
+        traded = [one for one in known.values() if one.status in TRADED]
+        if not traded:
+            raise Fatal(f"{exchange} lists no instrument that is traded now")
+        return traded
+    for ticker in wanted:
+        if ticker not in known:
+            raise Fatal(f"{exchange} does not list {ticker!r}{_nearest(ticker, list(known))}")
+        if list(wanted).count(ticker) > 1:
+            raise Fatal(f"ingest.tickers names {ticker!r} twice")
+    return [known[ticker] for ticker in wanted]
+
+
+def carried(listed: Sequence[Instrument]) -> tuple[list[Instrument], str]:
+    """The instruments whose tickers fit into a subject, and a line about the others, if any."""
+    good, odd = [], []
+    for one in listed:
+        try:
+            subjects.escape(one.ticker)
+        except Reject as error:
+            odd.append(str(error))
+        else:
+            good.append(one)
+    if not odd:
+        return good, ""
+    more = f" and {len(odd) - SHOWN_MAX} more" if len(odd) > SHOWN_MAX else ""
+    return good, f"left out of the venue's list: {'; '.join(odd[:SHOWN_MAX])}{more}"
+
+
+def _nearest(ticker: str, listed: Sequence[str]) -> str:
+    near = difflib.get_close_matches(ticker.upper(), listed, n=3, cutoff=0.5)
+    return f": did you mean {' or '.join(near)}?" if near else ""

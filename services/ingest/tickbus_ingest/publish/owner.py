@@ -1,0 +1,133 @@
+"""The one process that publishes a shard: its fence, its epoch, the numbers of its messages.
+
+A standby would have lines, books and a buffer, and none of this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+
+from tickbus.retry import Attempts
+from tickbus_runtime.bus.epoch import announce_epoch
+from tickbus_runtime.bus.fence_check import FenceCheck
+from tickbus_runtime.bus.in_flight import Outgoing
+from tickbus_runtime.bus.publisher import Publisher
+from tickbus_runtime.service.process import Context
+from tickbus_schemas import subjects
+from tickbus_schemas.errors import Retry
+
+from tickbus_ingest.publish.messages import Messages, Numbered
+from tickbus_ingest.publish.resume import Resumed, resume
+from tickbus_ingest.session.session import Session
+from tickbus_ingest.session.tables import Refused
+from tickbus_ingest.venue.contract import Venue
+
+REFUSED_AGAIN_S = 0.5
+SHOWN_MAX = 5
+CHECKS_FENCE = False
+"""Whether the server compares fences at each message. One owner at a time needs no check."""
+
+
+class Owner:
+    """Publishes in the name of one epoch."""
+
+    def __init__(self, ctx: Context, venue: Venue, epoch: int, fence_seq: int) -> None:
+        self._ctx = ctx
+        self._stream = ctx.shard.md
+        self.epoch = epoch
+        self.fence = FenceCheck(subjects.fence(ctx.shard.name), fence_seq)
+        self.messages = Messages(ctx.shard.exchange, ctx.shard.name, venue.tickers, epoch)
+        self._publisher = Publisher(
+            ctx.nc,
+            stopping=ctx.stopping,
+            telemetry=ctx.telemetry,
+            fence=self.fence if CHECKS_FENCE else None,
+        )
+
+    @classmethod
+    async def announced(cls, ctx: Context, venue: Venue) -> Owner:
+        """Write our fence; from now on nobody before us counts."""
+        epoch, fence_seq = await announce_epoch(
+            ctx.nc,
+            ctx.shard.md,
+            ctx.shard.name,
+            ctx.shard.exchange,
+            f"{platform.node()}:{os.getpid()}",
+            version=own_version(),
+            stopping=ctx.stopping,
+        )
+        return cls(ctx, venue, epoch, fence_seq)
+
+    async def resume(self, session: Session) -> int:
+        """Learn what predecessors stored; nothing may be published before. How many subjects."""
+        resumed = await self._resumed(session) if self.epoch > 1 else Resumed()
+        for subject, why in list(resumed.skipped.items())[:SHOWN_MAX]:
+            self._ctx.log.error("the last stored message is skipped", subject=subject, why=why)
+        if resumed.skipped:
+            self._ctx.telemetry.count("resume_skipped", len(resumed.skipped))
+        self._ctx.position(self._stream, self.fence.seq)
+        return resumed.subjects
+
+    async def _resumed(self, session: Session) -> Resumed:
+        async for attempt in Attempts(self._ctx.stopping):
+            try:
+                return await resume(self._ctx.nc, self._stream, session)
+            except Retry as error:
+                if attempt == 1:
+                    self._ctx.log.warning("waiting for what is stored already", why=str(error))
+        raise Retry("told to stop while the bus did not answer")
+
+    async def store(
+        self, messages: list[Numbered], headers: Callable[[Numbered], dict[str, str] | None]
+    ) -> dict[int, str]:
+        """Store these; what is refused becomes a gap under the same number before all else.
+
+        Tickers whose book updates were refused, and why.
+        """
+        refused_books: dict[int, str] = {}
+        while messages:
+            outcomes = await self._publisher.flush(
+                [Outgoing(one.subject, one.payload, one.msg_id, headers(one)) for one in messages]
+            )
+            refused: list[Numbered] = []
+            for one, outcome in zip(messages, outcomes, strict=True):
+                if outcome.stored:
+                    self._ctx.position(self._stream, outcome.seq)
+                    continue
+                reason = f"{outcome.code} {outcome.text}".strip()
+                self._ctx.log.error("refused by the bus", subject=one.subject, why=reason)
+                if one.subject.endswith(".l2"):
+                    refused_books[one.ticker] = f"refused by the bus: {reason}"
+                refused.append(self.messages.instead_of(one, reason))
+            messages = refused
+            if refused:
+                await asyncio.sleep(REFUSED_AGAIN_S)
+        return refused_books
+
+    async def bury(self, refused: list[Refused]) -> None:
+        """Dead letters go last and on their own: they must not hold up data."""
+        if not refused:
+            return
+        letters = [self.messages.dead_letter(one) for one in refused]
+        outcomes = await self._publisher.flush(
+            [Outgoing(one.subject, one.payload, one.msg_id) for one in letters]
+        )
+        for one, outcome in zip(refused, outcomes, strict=True):
+            if not outcome.stored:
+                self._ctx.log.error("dead letter lost", why=outcome.text, reason=one.reason)
+
+    async def close(self) -> None:
+        """Publish no more."""
+        await self._publisher.close()
+
+
+def own_version() -> str:
+    """Of this distribution."""
+    try:
+        return version("tickbus-ingest")
+    except PackageNotFoundError:
+        return "unknown"

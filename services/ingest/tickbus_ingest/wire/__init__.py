@@ -1,0 +1,1 @@
+"""Sockets, REST, and what came off them: nothing here decides."""

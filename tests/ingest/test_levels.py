@@ -1,0 +1,222 @@
+"""Price levels: the kernel, a full JSON decoder and plain arithmetic say the same of any text."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from decimal import Decimal
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tickbus_ingest.session.levels import LevelColumns, read_levels
+from tickbus_ingest.venue.contract import Levels
+
+PAIRS = Levels()
+ACTIONS = Levels(1, 2)
+OBJECTS = Levels("px", "sz")
+MANY = settings(max_examples=300)
+
+# ------------------------------------------------------------------ what is drawn
+
+
+@st.composite
+def decimals(draw: st.DrawFn) -> str:
+    """A decimal number as venues write them: few digits or many, an exponent, zeros behind."""
+    digits = draw(st.one_of(st.integers(0, 10**6), st.integers(0, 10**17), st.integers(0, 10**40)))
+    text = format(Decimal(digits).scaleb(-draw(st.integers(0, 30))), "f")
+    if "." in text:
+        text += "0" * draw(st.integers(0, 6))
+    if draw(st.booleans()) and draw(st.booleans()):
+        sign = draw(st.sampled_from(("", "-", "+")))
+        text += draw(st.sampled_from("eE")) + sign + str(draw(st.integers(0, 40)))
+    return ("-" if draw(st.integers(0, 9)) == 0 else "") + text
+
+
+BLANKS = st.sampled_from(("", "", "", " ", "\n", "\t ", "  "))
+EXTRAS = st.sampled_from(("0", '"0"', '"4"', "null", "true", "-1.5e3", '"a b"', '"\\u0041"', "[1]"))
+
+
+@st.composite
+def number_texts(draw: st.DrawFn) -> tuple[str, float]:
+    """A number in JSON, in a text or not, and its value."""
+    plain = draw(decimals())
+    return (f'"{plain}"' if draw(st.booleans()) else plain), float(plain)
+
+
+@st.composite
+def arrays(draw: st.DrawFn, shape: Levels) -> tuple[str, float, float]:
+    (price, price_value), (size, size_value) = draw(number_texts()), draw(number_texts())
+    assert isinstance(shape.price, int)
+    parts = [draw(EXTRAS) for _ in range(shape.price)] + [price, size]
+    parts += draw(st.lists(EXTRAS, max_size=3))
+    return (
+        f"[{draw(BLANKS)}{f'{draw(BLANKS)},{draw(BLANKS)}'.join(parts)}]",
+        price_value,
+        size_value,
+    )
+
+
+@st.composite
+def objects(draw: st.DrawFn) -> tuple[str, float, float]:
+    (price, price_value), (size, size_value) = draw(number_texts()), draw(number_texts())
+    members = [f'"px"{draw(BLANKS)}:{draw(BLANKS)}{price}', f'"sz":{size}']
+    members += [
+        f'"{key}":{draw(EXTRAS)}' for key in draw(st.sets(st.sampled_from("npxs"), max_size=3))
+    ]
+    members = draw(st.permutations(members))
+    return f"{{{draw(BLANKS)}{f'{draw(BLANKS)},'.join(members)}}}", price_value, size_value
+
+
+@st.composite
+def sides(draw: st.DrawFn, shape: Levels) -> tuple[bytes, list[tuple[float, float]]]:
+    """The text of one side, and its levels."""
+    levels = draw(st.lists(objects() if shape is OBJECTS else arrays(shape), max_size=4))
+    text = f"{draw(BLANKS)},{draw(BLANKS)}".join(text for text, _, _ in levels)
+    whole = f"{draw(BLANKS)}[{draw(BLANKS)}{text}{draw(BLANKS)}]{draw(BLANKS)}".encode()
+    return whole, [(price, size) for _, price, size in levels]
+
+
+def rows(found: LevelColumns, update: int) -> list[tuple[int, float, float]]:
+    own = slice(int(found.ends[update]), int(found.ends[update + 1]))
+    columns = found.side[own].tolist(), found.price[own].tolist(), found.qty[own].tolist()
+    return list(zip(*columns, strict=True))
+
+
+# ------------------------------------------------------------------------ questions
+
+
+@pytest.mark.parametrize("shape", [PAIRS, ACTIONS, OBJECTS], ids=["pairs", "actions", "objects"])
+@MANY
+@given(data=st.data())
+def test_levels_of_any_shape_are_the_nearest_doubles_in_their_order(
+    shape: Levels, data: st.DataObject
+) -> None:
+    books = data.draw(st.lists(st.tuples(sides(shape), sides(shape)), min_size=1, max_size=3))
+    found = read_levels([text for pair in books for text, _ in pair], shape)
+    for n, ((_, bids), (_, asks)) in enumerate(books):
+        expected = [(1, *level) for level in bids] + [(-1, *level) for level in asks]
+        if any(math.isinf(value) for _, *values in expected for value in values):
+            assert n in found.refused
+            expected = []
+        else:
+            assert n not in found.refused, found.refused
+        assert rows(found, n) == expected
+
+
+@MANY
+@given(decimals(), decimals())
+def test_a_number_in_a_text_is_the_number(price: str, size: str) -> None:
+    quoted = read_levels([f'[["{price}","{size}"]]'.encode(), b"[]"], PAIRS)
+    bare = read_levels([f"[[{price},{size}]]".encode(), b"[]"], PAIRS)
+    assert rows(quoted, 0) == rows(bare, 0) == [(1, float(price), float(size))]
+
+
+@given(st.integers(0, 2**53 - 1), st.integers(0, 22))
+def test_what_a_double_gives_back_is_given_back(digits: int, places: int) -> None:
+    text = format(Decimal(digits).scaleb(-places), "f")
+    found = read_levels([f'[["{text}","0.10"]]'.encode(), b""], PAIRS)
+    assert found.price.tolist() == [float(text)]
+    if len(str(digits)) <= 15:
+        assert Decimal(repr(found.price.tolist()[0])) == Decimal(text)
+        assert found.long_decimals == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "is_long"),
+    [
+        ("0.1", 0), ("123456789012345", 0), ("1234567890.123450", 0), ("1234567890.1234500000", 0),
+        ("1234567890.123456", 1), ("123456789012345678901234567890", 1),
+        ("0.000000000000000012345678901234567", 1), ("100000000000000000000", 1), ("0e99", 0),
+        ("1e-8", 0), ("000000000000000.1", None), ("0.00000000000000000000", 0),
+    ],
+)  # fmt: skip
+def test_numbers_of_more_than_15_digits_are_counted(text: str, is_long: int | None) -> None:
+    found = read_levels([f'[["{text}","1"]]'.encode(), b"[]"], PAIRS)
+    if is_long is None:
+        assert rows(found, 0) in ([], [(1, float(text), 1.0)])
+        return
+    assert rows(found, 0) == [(1, float(text), 1.0)]
+    assert found.long_decimals == is_long
+
+
+WRONG = (
+    "{}", "null1", "[", "]", "[[", "[[1,2]", "[[1,2],]", "[,]", "[[1,2]]]", "[[1,2]] x", "[1,2]",
+    "[[1]]", "[[]]", "[null]", '[["1"]]', '[["1",]]', '[["1" "2"]]', '[["a","1"]]', '[["1","a"]]',
+    '[["","1"]]', '[["NaN","1"]]', "[[NaN,1]]", '[["Infinity","1"]]', '[["1","-inf"]]',
+    '[["1e400","1"]]', '[["1_0","1"]]', '[["0x1","1"]]', '[["1,5","1"]]', '[[" 1","1"]]',
+    '[["1 ","1"]]', '[["+1","1"]]', '[[".5","1"]]', '[["5.","1"]]', '[["1e","1"]]', '[["٣","1"]]',
+    '[[true,"1"]]', "[[1,false]]", "[[null,1]]", "[[[1],2]]", '[[{"a":1},2]]', '[[1,2}]',
+    "[[1,2],{}]", '[{"px":1,"sz":2}]', "[[1,2],3]", '"[[1,2]]"', "1", "nonsense", '[["1","2"',
+    "[[1,2]\x00]", "[[1;2]]", "[['1','2']]", '[["\\u0031a","2"]]', '[["1","1e999999999999"]]',
+    '[["1","' + "9" * 400 + '"]]', "[[" + "9" * 400 + ",1]]", "[" * 3000, "[[01,2]]", "[[1,2,]]",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_is_no_list_of_levels_is_refused_with_a_reason_and_by_itself(text: str) -> None:
+    good = b'[["1","2"]]'
+    found = read_levels([good, b"[]", good, text.encode(), good, good], PAIRS)
+    assert list(found.refused) == [1]
+    assert found.refused[1]
+    assert rows(found, 0) == [(1, 1.0, 2.0)]
+    assert rows(found, 1) == []
+    assert rows(found, 2) == [(1, 1.0, 2.0), (-1, 1.0, 2.0)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['[{"px":1}]', '[{"sz":1}]', "[[1,2]]", '[{"px":[1],"sz":1}]', '[{"Px":1,"sz":2}]', "[{}]"],
+)
+def test_objects_without_both_keys_are_refused(text: str) -> None:
+    assert list(read_levels([text.encode(), b"[]"], OBJECTS).refused) == [0]
+
+
+@pytest.mark.parametrize("text", [b"", b" ", b"[]", b" [ ] ", b"null"])
+def test_a_side_without_levels_is_empty(text: bytes) -> None:
+    for shape in (PAIRS, ACTIONS, OBJECTS):
+        found = read_levels([text, text], shape)
+        assert not found.refused
+        assert len(found.price) == 0
+
+
+PIECES = st.sampled_from(
+    ['"', "[", "]", "{", "}", ",", ":", "1", "0", ".5", "-", "e3", '"1"', '"px":', '"sz":2', " ",
+     "null", "\\", "[1,2]", '["1","2"]', '{"px":"1","sz":2}', "true", "9" * 17]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [PAIRS, ACTIONS, OBJECTS], ids=["pairs", "actions", "objects"])
+@MANY
+@example(pieces=["[", "[1,2]", ",", "[1,2]", "]"])
+@given(pieces=st.lists(PIECES, max_size=12))
+def test_the_kernel_takes_no_more_and_no_less_than_a_json_decoder(
+    shape: Levels, pieces: list[str]
+) -> None:
+    text = "".join(pieces)
+    found = read_levels([text.encode(), b"[]"], shape)
+    expected = plainly(text, shape)
+    assert (0 in found.refused) == (expected is None), found.refused
+    assert rows(found, 0) == [(1, *level) for level in expected or []]
+
+
+DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+
+
+def plainly(text: str, shape: Levels) -> list[tuple[float, float]] | None:
+    """The same by Python's own JSON decoder; None for what is no list of levels."""
+    if not text.strip():
+        return []
+    try:
+        levels = json.loads(text)
+        if not isinstance(levels, list):
+            return None if levels is not None else []
+        pairs = [(level[shape.price], level[shape.size]) for level in levels]
+    except (ValueError, TypeError, LookupError):
+        return None
+    for value in [value for pair in pairs for value in pair]:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number and not (isinstance(value, str) and DECIMAL.fullmatch(value)):
+            return None
+    return [(float(price), float(size)) for price, size in pairs]

@@ -1,0 +1,191 @@
+"""Bytes that no venue sends: rows or a refusal of the frame, never another error, nothing kept.
+
+Refusals whose reason begins with `FAILED` come from an exception that the venue's file did not
+mean: they are faults of that file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tickbus_ingest.exchanges import load, names
+from tickbus_ingest.publish.messages import Messages
+from tickbus_ingest.session.decoding import Decoded
+from tickbus_ingest.session.session import Session
+from tickbus_ingest.session.tables import Flush
+from tickbus_ingest.venue.instruments import Instrument
+from tickbus_schemas import codec, subjects
+from tickbus_schemas.errors import Reject
+
+from tests.ingest.venues import vectors
+from tests.ingest.venues.comparing import FAILED
+from tests.ingest.venues.mutations import changed, each_change, each_cut, json_texts
+from tests.ingest.venues.playing import Player
+from tests.ingest.venues.reading import RECEIVED_MS, Reader
+
+each_file = pytest.mark.parametrize("file", vectors.files())
+each_venue = pytest.mark.parametrize("token", names())
+MANY = settings(max_examples=150)
+
+
+def assert_read_or_refused(decoded: Decoded, frames: list[bytes]) -> None:
+    """Each frame gave rows, or a reason and nothing else."""
+    for n, why in decoded.refused.items():
+        assert why, frames[n][:500]
+        assert not why.startswith(FAILED), f"{why}: {frames[n][:500]!r}"
+    refused = np.array(sorted(decoded.refused), np.int64)
+    for feed, columns in decoded.tables.items():
+        kept = np.isin(columns["frame"], refused)
+        assert not kept.any(), (
+            f"{feed} of a refused frame: {frames[columns['frame'][kept][0]][:500]!r}"
+        )
+        for name, column in columns.items():
+            if column.dtype == np.float64:
+                assert not np.isinf(column).any(), f"{feed}.{name}"
+    others = [*decoded.replies, *decoded.losses, *decoded.ignored]
+    kept_frames = {frame for frame, _ in others} | {one.frame for one in decoded.controls}
+    assert not kept_frames & set(decoded.refused)
+
+
+def wrong_frames(story: vectors.Story) -> Iterable[tuple[vectors.Step, list[bytes]]]:
+    """For each frame of a story all that differ in one place."""
+    for step in story.steps:
+        if step.is_frame:
+            yield step, [*each_change(step.data), *each_cut(step.data)]
+
+
+@each_file
+def test_every_single_change_of_a_frame_gives_rows_or_a_reason(file: str) -> None:
+    reader = Reader(vectors.story(file))
+    for step, frames in wrong_frames(vectors.story(file)):
+        decoded = reader.frames(frames, [step.line] * len(frames))
+        assert_read_or_refused(decoded, frames)
+
+
+@each_file
+def test_a_session_goes_on_after_any_single_change_of_a_frame(file: str) -> None:
+    story = vectors.story(file)
+    player = Player.of(story)
+    for step, frames in wrong_frames(story):
+        player.say(frames, [step.line] * len(frames))
+        assert player.accounted() == player.frames, step.name
+    player.wait(60, settle=True)
+    assert player.accounted() == player.frames
+
+
+@each_file
+def test_a_refused_frame_leaves_nothing_behind(file: str) -> None:
+    story = vectors.story(file)
+    clean, dirty = Player.of(story), Player.of(story)
+    probe = Reader(story)
+    for step in story.steps:
+        if step.is_frame:
+            wrong = list(each_change(step.data))[::7]
+            refused = probe.frames(wrong, [step.line] * len(wrong)).refused
+            dirty.say([wrong[n] for n in sorted(refused)], [step.line] * len(refused))
+        clean.step(step)
+        dirty.step(step)
+    assert _rows(dirty) == _rows(clean)
+
+
+def _rows(player: Player) -> dict[tuple[str, str], list[str]]:
+    """What was published, but for what tells when it came."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for feed, rows in player.published.items():
+        for row in rows:
+            kept = {k: v for k, v in row.items() if k not in ("packet_id", "rcv_timestamp")}
+            found.setdefault((feed, row["ticker"]), []).append(repr(kept))
+    return found
+
+
+@each_file
+@MANY
+@given(data=st.data())
+def test_frames_with_several_changes_give_rows_or_a_reason(file: str, data: st.DataObject) -> None:
+    story = vectors.story(file)
+    known = [step.data for step in story.steps if step.is_frame]
+    frames = data.draw(st.lists(changed(known), min_size=1, max_size=4))
+    assert_read_or_refused(Reader(story).frames(frames, [0] * len(frames)), frames)
+    player = Player.of(story)
+    player.say(frames, [0] * len(frames))
+    player.wait(60, settle=True)
+    assert player.accounted() == player.frames
+
+
+@each_venue
+@MANY
+@given(frames=st.lists(st.one_of(st.binary(max_size=60), json_texts()), min_size=1, max_size=3))
+def test_any_bytes_and_any_json_give_rows_or_a_reason(token: str, frames: list[bytes]) -> None:
+    reader = Reader(vectors.story(f"{token}/frames.jsonl"))
+    assert_read_or_refused(reader.frames(frames, [0] * len(frames)), frames)
+
+
+@each_venue
+def test_very_deep_and_very_long_frames_are_refused(token: str) -> None:
+    frames = [
+        b"[" * 100_000, b'{"a":' * 100_000, b'{"data":' * 5000 + b"1" + b"}" * 5000,
+        b'"' + b"a" * 10**6 + b'"', b"9" * 10**6, b" " * 10**6, b"", b"\0", b"null", b"[]", b"{}",
+    ]  # fmt: skip
+    decoded = Reader(vectors.story(f"{token}/frames.jsonl")).frames(frames, [0] * len(frames))
+    assert_read_or_refused(decoded, frames)
+    assert not decoded.tables
+
+
+# ----------------------------------------------------------------- REST bodies
+
+
+@each_file
+def test_every_single_change_of_a_rest_body_gives_rows_or_a_reason(file: str) -> None:
+    story = vectors.story(file)
+    reader = Reader(story)
+    for step in story.steps:
+        if step.is_body:
+            for body in (*each_change(step.data), *each_cut(step.data), b"<html>", b""):
+                assert_read_or_refused(reader.body(step, body), [body])
+
+
+@each_venue
+def test_every_single_change_of_the_instruments_gives_instruments_or_a_reason(token: str) -> None:
+    bodies, _ = vectors.listed(token)
+    parse = load(token).parse_instruments
+    for n, body in enumerate(bodies):
+        for wrong in (*each_change(body), *list(each_cut(body))[::5], b"<html>", b""):
+            try:
+                found = parse([*bodies[:n], wrong, *bodies[n + 1 :]])
+            except Reject:
+                continue
+            assert_published(token, found)
+
+
+def assert_published(token: str, instruments: list[Instrument]) -> None:
+    """Each instrument whose ticker fits into a subject is a message that readers take."""
+    instruments = [one for one in instruments if _fits(one.ticker)]
+    venue = load(token)(instruments, ["instrument"])
+    session, out = Session(venue), Flush()
+    session.list_instruments(instruments, RECEIVED_MS * 1_000_000, out)
+    for message in Messages(venue.exchange, token, venue.tickers, 1).of(out):
+        codec.decode(message.payload, message.subject)
+
+
+def _fits(ticker: str) -> bool:
+    try:
+        subjects.escape(ticker)
+    except Reject:
+        return False
+    return True
+
+
+@each_venue
+@given(bodies=st.lists(st.one_of(st.binary(max_size=40), json_texts()), min_size=1, max_size=3))
+def test_any_bytes_as_instruments_give_instruments_or_a_reason(
+    token: str, bodies: list[bytes]
+) -> None:
+    try:
+        found = load(token).parse_instruments(bodies)
+    except Reject:
+        return
+    assert_published(token, found)
