@@ -10,7 +10,7 @@ import re
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 from tickbus_schemas.errors import Fatal, Reject
@@ -167,7 +167,8 @@ def _from_capture(
     faults = None
     if args.faults:
         start_ns = capture.received_ns[0] if capture.received_ns else 0
-        faults = Faults(read_schedule(args.faults), capture.topics, start_ns)
+        identity = capture.dialect.identity
+        faults = Faults(read_schedule(args.faults), capture.topics, start_ns, identity)
     return CaptureVenue(capture, serving, faults), capture_facts(capture)
 
 
@@ -181,16 +182,25 @@ def _synthetic(
         raise Fatal(f"--tickers {args.tickers}: names of letters and digits, with commas between")
     seed = random.SystemRandom().randrange(2**31) if args.seed is None else args.seed
     market = Market(dialect, tickers, seed=seed, rate=args.rate)
-    faults = Faults(read_schedule(args.faults), market.topics, 0) if args.faults else None
+    faults = None
+    if args.faults:
+        faults = Faults(read_schedule(args.faults), market.topics, 0, dialect.identity)
     venue = MarketVenue(
         market,
         serving,
         faults,
         duration_s=args.duration,
         start_ms=args.start_ms,
-        journal=args.journal.open("wb") if args.journal else None,
+        journal=_journal(args.journal) if args.journal else None,
     )
     return venue, venue.facts() | {"seed": seed}
+
+
+def _journal(path: Path) -> IO[bytes]:
+    try:
+        return path.open("wb")
+    except OSError as error:
+        raise Fatal(f"--journal {path}: {error.strerror}; choose another file") from None
 
 
 async def _until_ended(venue: Venue, ready: dict[str, Any]) -> None:

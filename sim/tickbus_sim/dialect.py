@@ -100,6 +100,8 @@ class Listing:
     ticker: str
     price_decimals: int
     qty_decimals: int
+    contract_size: str = ""
+    """decimal text; empty: unknown, or quantities are coins"""
 
     @property
     def tick(self) -> str:
@@ -150,6 +152,14 @@ class Dialect(ABC):
     """updates of all symbols are numbered in one series"""
     counts_updates: ClassVar[bool] = False
     """an update's number is the last one of its ticker + 1"""
+    quotes_tell_day: ClassVar[bool] = False
+    """a frame of quotes has the 24 h statistics, too"""
+    marks_tell_day: ClassVar[bool] = False
+    """a frame of marks and funding has them"""
+    contract_size: ClassVar[str] = ""
+    """what a contract of the synthetic market is worth; empty: quantities are coins"""
+    id_keys: ClassVar[tuple[str, ...]] = ()
+    """keys by which its events are told apart: the report of a fault names those of a frame"""
     demo: ClassVar[tuple[str, ...]] = ("BTCDEMO", "ETHDEMO", "SOLDEMO")
     weight_header: ClassVar[str] = ""
     ping_interval_s: ClassVar[float] = 20.0
@@ -211,6 +221,16 @@ class Dialect(ABC):
     def read_body(self, text: bytes) -> BookEvent | None:
         """The book in a REST body; None for an error object."""
         return None
+
+    def identity(self, text: bytes) -> dict[str, Any]:
+        """The ids of a frame, as far as it has them: of its first event."""
+        try:
+            parsed = parse(text)
+            data = parsed.get("data", parsed)
+            data = data[0] if isinstance(data, list) and data else data
+            return {key: one[key] for one in (parsed, data) for key in self.id_keys if key in one}
+        except (msgspec.MsgspecError, AttributeError, TypeError):
+            return {}
 
     def write_book(self, symbol: str, book: NaiveBook) -> bytes:
         """The frame of a whole book."""

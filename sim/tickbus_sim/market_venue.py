@@ -40,7 +40,8 @@ class MarketVenue(Venue):
         `journal`: what happens is written there, a JSON line an event, before it is sent.
         """
         listed = [
-            Listing(one.ticker, one.price_decimals, one.qty_decimals) for one in market.instruments
+            Listing(one.ticker, one.price_decimals, one.qty_decimals, market.dialect.contract_size)
+            for one in market.instruments
         ]
         super().__init__(market.dialect, market.topics, listed, serving, faults)
         self._market = market

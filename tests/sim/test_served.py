@@ -391,6 +391,7 @@ def test_the_same_seed_is_described_the_same_and_a_capture_is_described_without_
         ("--synthetic", "--exchange", "nasdaq"),
         ("--synthetic", "--tickers", "BTC USDT;ETHUSDT"),
         ("--synthetic", "--faults", "[{}]"),
+        ("--synthetic", "--journal", "/no/such/folder/journal.jsonl"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(arguments: tuple[str, ...]) -> None:

@@ -111,6 +111,7 @@ class BinanceDialect(contract.Dialect):
     }
     book_family = "depth"
     books = Books.PULLED
+    id_keys = ("stream", "U", "u", "pu", "t", "a", "E")
     weight_header = "X-MBX-USED-WEIGHT-1M"
     streams_max = 1024
     is_futures: ClassVar[bool]
@@ -361,7 +362,7 @@ class BinanceDialect(contract.Dialect):
 
     def statistics(self, event: Statistics) -> bytes:
         data = {"e": "24hrTicker", "E": event.time_ms, "s": event.ticker, "p": event.change}
-        data |= {"P": "0", "w": event.last, "c": event.last, "Q": event.last_qty}
+        data |= {"P": event.percent, "w": event.vwap, "c": event.last, "Q": event.last_qty}
         data |= {"o": event.open, "h": event.high, "l": event.low, "v": event.volume}
         data |= {"q": event.turnover, "O": event.time_ms - 86_400_000, "C": event.time_ms}
         data |= {"F": 0, "L": event.trades, "n": event.trades}

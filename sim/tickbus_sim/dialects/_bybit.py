@@ -85,6 +85,7 @@ class BybitDialect(contract.Dialect):
     books = Books.PUSHED
     depth = 50
     counts_updates = True
+    id_keys = ("topic", "ts", "u", "seq", "i", "T")
     idle_s = 600.0
     demo = ("BTCDEMO", "ETHDEMO", "SOLDEMO")
     category: ClassVar[str]

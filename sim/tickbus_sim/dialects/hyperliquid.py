@@ -81,6 +81,8 @@ class Dialect(contract.Dialect):
     books = Books.WHOLE
     depth = 20
     demo = ("BTC", "ETH", "SOL")
+    marks_tell_day = True
+    id_keys = ("channel", "coin", "time", "tid")
     idle_s = 60.0
     streams_max = 1000
 
@@ -176,9 +178,10 @@ class Dialect(contract.Dialect):
 
     def derivative(self, event: Derivative) -> Iterable[tuple[str, bytes]]:
         ctx: dict[str, Any] = {"funding": event.funding_rate, "openInterest": event.open_interest}
-        ctx |= {"prevDayPx": event.last, "dayNtlVlm": "1000.5", "premium": "0.0001"}
+        assert event.day is not None
+        ctx |= {"prevDayPx": event.day.open, "dayNtlVlm": event.day.turnover, "premium": "0.0001"}
         ctx |= {"oraclePx": event.index, "markPx": event.mark, "midPx": event.last}
-        ctx |= {"impactPxs": [event.last, event.last], "dayBaseVlm": "10.5"}
+        ctx |= {"impactPxs": [event.last, event.last], "dayBaseVlm": event.day.volume}
         yield "activeAssetCtx", _data("activeAssetCtx", {"coin": event.ticker, "ctx": ctx})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -90,6 +91,8 @@ class Dialect(contract.Dialect):
     depth = 10
     drops_silently = True
     keeps_zeros = True
+    quotes_tell_day = True
+    id_keys = ("channel", "symbol", "trade_id", "checksum", "timestamp")
     demo = ("BTC/USD", "ETH/USD", "SOL/USD")
     heartbeat_s = 1.0
 
@@ -212,28 +215,18 @@ class Dialect(contract.Dialect):
         return _book_frame(event.ticker, "update", event.bids, event.asks, event.book)
 
     def quote(self, event: Quote) -> bytes:
-        row: dict[str, Any] = {
-            "symbol": event.ticker,
-            "bid": _raw(event.bid[0]),
-            "bid_qty": _raw(event.bid[1]),
-        }
-        row |= {"ask": _raw(event.ask[0]), "ask_qty": _raw(event.ask[1])}
-        row |= dict.fromkeys(
-            ("last", "volume", "vwap", "low", "high", "change"), _raw(event.bid[0])
-        )
-        row |= {"change_pct": 0.0, "timestamp": _rfc3339(event.time_ms)}
-        return compact({"channel": "ticker", "type": "update", "data": [row]})
+        assert event.day is not None
+        return self.statistics(replace(event.day, bid=event.bid, ask=event.ask))
 
     def statistics(self, event: Statistics) -> bytes:
-        row: dict[str, Any] = {
-            "symbol": event.ticker,
-            "bid": _raw(event.bid[0]),
-            "bid_qty": _raw(event.bid[1]),
-        }
-        row |= {"ask": _raw(event.ask[0]), "ask_qty": _raw(event.ask[1])}
-        row |= {"last": _raw(event.last), "volume": _raw(event.volume), "vwap": _raw(event.last)}
-        row |= {"low": _raw(event.low), "high": _raw(event.high), "change": _raw(event.change)}
-        row |= {"change_pct": 0.0, "timestamp": _rfc3339(event.time_ms)}
+        (bid, bid_qty), (ask, ask_qty) = event.bid, event.ask
+        numbers = {"bid": bid, "bid_qty": bid_qty, "ask": ask, "ask_qty": ask_qty}
+        numbers |= {"last": event.last, "volume": event.volume, "vwap": event.vwap}
+        numbers |= {"low": event.low, "high": event.high, "change": event.change}
+        numbers |= {"change_pct": event.percent}
+        row: dict[str, Any] = {"symbol": event.ticker}
+        row |= {name: _raw(text) for name, text in numbers.items()}
+        row |= {"timestamp": _rfc3339(event.time_ms)}
         return compact({"channel": "ticker", "type": "update", "data": [row]})
 
 
