@@ -20,6 +20,8 @@ class Run:
 
     def __init__(self, data: Path, *arguments: str, environment: dict[str, str]) -> None:
         self.data = data
+        self.said = ""
+        """standard error of a run that has ended"""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("TICKBUS_")}
         self.process = subprocess.Popen(
             [TICKBUS, "up", *arguments, "--data", data, "--json"],
@@ -29,10 +31,10 @@ class Run:
             env=inherited | environment,
         )
 
-    def finish(self, timeout_s: float = 180) -> dict[str, Any]:
-        """The JSON object of the last line; the run must have ended well."""
-        out, err = self.process.communicate(timeout=timeout_s)
-        assert self.process.returncode == 0, err[-4_000:]
+    def finish(self, timeout_s: float = 180, *, code: int = 0) -> dict[str, Any]:
+        """The JSON object of the last line; the run must have ended with this exit code."""
+        out, self.said = self.process.communicate(timeout=timeout_s)
+        assert self.process.returncode == code, self.said[-4_000:]
         result: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
         return result
 

@@ -235,6 +235,40 @@ async def test_a_killed_ingest_says_what_is_missing_and_repeats_nothing(
                 assert any((g.feed, g.from_id, g.to_id) == ("trade", one, other) for g in gaps)
 
 
+async def test_what_others_stored_never_ends_the_service(
+    captures: Path, nats_server: EmbeddedServer, bus_with_streams: Connection, tmp_path: Path
+) -> None:
+    (poison,) = wire.Transcript().say(wire.trade(7, 2)).messages
+    assert isinstance(poison, TradeBatch)
+    ids = b"no number"
+    fields = {name: getattr(poison, name) for name in poison.__struct_fields__}
+    fields |= {"trade_id_bytes": ids, "trade_id_offsets": np.array((0, len(ids)), "<i4").tobytes()}
+    js = bus_with_streams.jetstream()
+    with sim("--capture", capture(captures), "--speed", "max") as venue:
+        for ticker in venue.facts["tickers"]:
+            odd = TradeBatch(**fields | {"ticker": ticker})
+            await js.publish(f"md.binance_usdm.{ticker}.trade", codec.encode(odd))
+            await js.publish(f"md.binance_usdm.{ticker}.l2", b"\xc1")
+        planted = (await js.publish("fence.binance_usdm", fence(1))).seq
+        ingest = Ingest(nats_server, tmp_path / "data", venue.facts)
+        code, errors = await ingest.ended()
+    assert code == 0
+    said = [json.loads(line) for line in errors.splitlines()]
+    assert len(said) == 5  # at most so many lines, however many messages there are
+    assert all(one["event"] == "the last stored message is skipped" for one in said)
+    last = (await js.stream_info(MD)).state.last_seq
+    ours = [await js.get_msg(MD, seq) for seq in range(planted + 1, last + 1)]
+    assert len(wire.trade_ids(codec.decode(one.data or b"") for one in ours)) == 91
+
+
+def fence(epoch: int) -> bytes:
+    """As a predecessor wrote it."""
+    message = Fence(
+        exchange=1, ticker="", epoch=epoch, message_no=0, timestamp=1, owner="x", version=""
+    )
+    return codec.encode(message)
+
+
 async def test_a_killed_server_costs_no_row(
     captures: Path, nats_server: EmbeddedServer, bus_with_streams: Connection, tmp_path: Path
 ) -> None:

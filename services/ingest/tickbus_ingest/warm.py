@@ -89,7 +89,7 @@ class Nowhere(Venue):
     @property
     def _sides(self) -> bytes:
         if isinstance(self.levels.price, str):
-            return b'[{"p":"1.5","q":"2"}]'
+            return b'[{"p":"1.5","q":"2"},{"p":"2.5","q":"2"}]'
         return b'[["1.5","2"],[1e1,20]]'
 
 

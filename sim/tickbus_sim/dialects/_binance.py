@@ -360,11 +360,15 @@ class BinanceDialect(contract.Dialect):
         data |= {"T": event.time_ms, "E": event.time_ms} if self.is_futures else {}
         return _frame(event.ticker, "bookTicker", data)
 
+    def turnover(self, event: Statistics) -> str:
+        """What `q` sums: the quote currency."""
+        return event.turnover
+
     def statistics(self, event: Statistics) -> bytes:
         data = {"e": "24hrTicker", "E": event.time_ms, "s": event.ticker, "p": event.change}
         data |= {"P": event.percent, "w": event.vwap, "c": event.last, "Q": event.last_qty}
         data |= {"o": event.open, "h": event.high, "l": event.low, "v": event.volume}
-        data |= {"q": event.turnover, "O": event.time_ms - 86_400_000, "C": event.time_ms}
+        data |= {"q": self.turnover(event), "O": event.time_ms - 86_400_000, "C": event.time_ms}
         data |= {"F": 0, "L": event.trades, "n": event.trades}
         return _frame(event.ticker, "ticker", data)
 
@@ -451,3 +455,22 @@ def _error(code: int, text: str, request_id: Any) -> Reply:
 
 def _bad(code: int, text: str, status: int = 400) -> BadRequest:
     return BadRequest(compact({"code": code, "msg": text}), status)
+
+
+class FuturesDialect(BinanceDialect):
+    """What USD-M and COIN-M share."""
+
+    feeds: ClassVar[Mapping[str, str]] = {
+        **BinanceDialect.feeds,
+        "markPrice": "derivative",
+        "forceOrder": "liquidation",
+    }
+    is_futures = True
+    ids_are_shared = True
+    depth_limits = (5, 10, 20, 50, 100, 500, 1000)
+    depth_limit_default = 500
+    depth_limit_max = 1000
+    depth_weights = ((50, 2), (100, 5), (500, 10), (1000, 20))
+    messages_per_s = 10
+    ping_interval_s = 180.0
+    pong_deadline_s = 600.0
