@@ -39,6 +39,7 @@ class Owner:
         self._ctx = ctx
         self._stream = ctx.shard.md
         self.epoch = epoch
+        self._last_seq = fence_seq
         self.fence = FenceCheck(subjects.fence(ctx.shard.name), fence_seq)
         self.messages = Messages(ctx.shard.exchange, ctx.shard.name, venue.tickers, epoch)
         self._publisher = Publisher(
@@ -96,13 +97,14 @@ class Owner:
             refused: list[Numbered] = []
             for one, outcome in zip(messages, outcomes, strict=True):
                 if outcome.stored:
-                    self._ctx.position(self._stream, outcome.seq)
+                    self._last_seq = max(self._last_seq, outcome.seq)
                     continue
                 reason = f"{outcome.code} {outcome.text}".strip()
                 self._ctx.log.error("refused by the bus", subject=one.subject, why=reason)
                 if one.subject.endswith(".l2"):
                     refused_books[one.ticker] = f"refused by the bus: {reason}"
                 refused.append(self.messages.instead_of(one, reason))
+            self._ctx.position(self._stream, self._last_seq)
             messages = refused
             if refused:
                 await asyncio.sleep(REFUSED_AGAIN_S)
