@@ -117,7 +117,7 @@ from pathlib import Path
 from tickbus_ingest.wire.buffer import Frames
 from tickbus_ingest.wire.recorder import Recorder
 
-resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))  # a write stops in its middle
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))  # a write stops in its middle
 dropped, failed = [], []
 one = Recorder(
     Path(sys.argv[1]), "raw", rotate_s=3600, rotate_bytes=2**30,
