@@ -339,6 +339,10 @@ class TickerBook:
         self.state = State.GAP
         self._continuity.reset()
         self._lost = lost
+        self._ask_for_another(reason, moment, out)
+
+    def _ask_for_another(self, reason: str, moment: Moment, out: Flush) -> None:
+        """Ask for a pushed book at once, or later each time where the last one broke just now."""
         self._ask_anew(first=True)
         self.log.announce_resync(reason, moment, out)
         if self._rules.snapshots is Snapshots.PUSHED:
@@ -347,7 +351,7 @@ class TickerBook:
             self._broken_us = moment.timestamp
             self._attempts = self._breaks
             if not self._breaks:
-                self._ask(out)  # else `tick` does, later each time
+                self._ask(out)  # else `tick` does
 
     # -------------------------------------------------------- pushed snapshots
 
@@ -390,8 +394,7 @@ class TickerBook:
             if self.state is State.LIVE:
                 self._open_gap(packet, 0, out, reason)
             else:
-                self.log.announce_resync(reason, moment, out)
-                self._ask_anew()
+                self._ask_for_another(reason, moment, out)
             return False
         flags = L2Flag(int(packet.flags[0])) & L2Flag.TIME_INFERRED
         if self._close_gap(moment, ABSENT, out):
