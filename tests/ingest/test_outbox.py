@@ -172,3 +172,19 @@ async def test_a_book_is_asked_for_anew_once_at_a_time_and_by_itself() -> None:
         driven.lines.renew_books([1])
         await running
     assert got[6:] == ['{"unsubscribe": "l2.B"}', '{"subscribe": "l2.B"}']
+
+
+@CLIENTS
+async def test_what_sends_ends_with_its_connection(client: str) -> None:
+    async def send(connection: ServerConnection) -> None:
+        await connection.recv()
+        await connection.close(1001)
+
+    async with server(send) as url, asyncio.timeout(20):
+        driven = Driven(url, client)
+        running = asyncio.create_task(driven.run())
+        await until(lambda: driven.dialer.connections)
+        (connection,) = driven.dialer.connections.values()
+        await until(lambda: connection.sending is not None and connection.sending.done())
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

@@ -19,7 +19,7 @@ CHECK_S = 1.0
 DELIVERS_S = 30.0
 """A replacement that has not delivered after this time is given up."""
 STEADY_S = 60.0
-"""Whoever was connected for so long begins again with short pauses."""
+"""After so long a connection, pauses are short again."""
 AGAIN_FIRST_S, AGAIN_MAX_S = 0.5, 30.0
 MAINTENANCE_FIRST_S, MAINTENANCE_MAX_S = 20.0, 300.0
 """Pauses while the venue is being maintained."""
@@ -37,7 +37,7 @@ class Keeper:
         self._route, self._dialer = route, dialer
         self._stop_at_end, self._uniform = stop_at_end, uniform
         self._failures = 0
-        """connections that failed, or were replaced soon, one after the other"""
+        """failed or short connections in a row"""
         self._maintained = False
         self._ended = False
 

@@ -51,7 +51,7 @@ class Owner:
 
     @classmethod
     async def announced(cls, ctx: Context, venue: Venue) -> Owner:
-        """Write our fence; from now on nobody before us counts."""
+        """Write our fence: it ends the epoch of every earlier publisher."""
         epoch, fence_seq = await announce_epoch(
             ctx.nc,
             ctx.shard.md,
@@ -64,7 +64,10 @@ class Owner:
         return cls(ctx, venue, epoch, fence_seq)
 
     async def resume(self, session: Session) -> int:
-        """Learn what predecessors stored; nothing may be published before. How many subjects."""
+        """Tell the session what earlier publishers stored; how many subjects had something.
+
+        Nothing may be published before.
+        """
         resumed = await self._resumed(session) if self.epoch > 1 else Resumed()
         for subject, why in list(resumed.skipped.items())[:SHOWN_MAX]:
             self._ctx.log.error("the last stored message is skipped", subject=subject, why=why)
