@@ -58,7 +58,7 @@ def write(source: Path, wide: Path) -> float:
     with gzip.open(wide, "wt", compresslevel=1) as file:
         for line in _lines(source, names, weights):
             file.write(json.dumps(line) + "\n")
-    return sum(weights[:10]) / sum(weights)
+    return float(sum(weights[:10]) / sum(weights))
 
 
 def _lines(source: Path, names: list[str], weights: list[float]) -> Iterator[dict[str, object]]:

@@ -22,7 +22,7 @@ class Intake:
     """
 
     def __init__(self, line: int, buffer: Buffer, most: int, unpack: Unpack | None = None) -> None:
-        """`most`: a message of fragments that is longer than this is truncated to `most` + 1 bytes."""
+        """`most`: a longer message of fragments is truncated to `most` + 1 bytes."""
         self.line = line
         self.received = 0
         """messages so far"""
