@@ -12,7 +12,7 @@ import msgspec
 from tickbus_schemas.errors import Fatal
 
 DEFAULT = "frames/binance_usdm/btcusdt_20240808.jsonl.gz"
-_HOSTS = {"fapi.binance": "binance_usdm", "api.binance": "binance_spot"}
+_HOSTS = {"//fapi.binance": "binance_usdm", "//api.binance": "binance_spot"}
 """The first that stands in the address of a REST body names the exchange."""
 
 

@@ -54,8 +54,8 @@ def warm() -> None:
 def _recompute() -> None:
     """As `verify` does: one packet of one level, and one book row to compare."""
     one, nothing = np.ones(1, np.int64), np.zeros(1, np.int64)
-    packets = (one, one, one, np.arange(2), np.ones(1, np.int8), np.ones(1), np.ones(1))
-    rows: tuple[Any, ...] = (one, one, np.ones((1, 4, 1)), nothing, nothing, np.zeros(1))
+    packets = (one, one, one, one, np.arange(2), np.ones(1, np.int8), np.ones(1), np.ones(1))
+    rows: tuple[Any, ...] = (one, one, one, np.ones((1, 4, 1)), nothing, nothing, np.zeros(1))
     recompute.compare(levels.new(), np.zeros(3, np.int64), *packets, True, *rows)
 
 

@@ -102,3 +102,14 @@ def test_a_large_packet_finds_room() -> None:
     many = [(1, 9.0 - n / 1_000, 1.0) for n in range(5_000)]
     made = compared([packets((1, 1, FIRST, [*many, ASK]))], (1, 1, 1.0))
     assert made.fault.tolist() == [SAME]
+
+
+def test_a_snapshot_and_the_update_of_its_number_are_told_apart_by_their_times() -> None:
+    # Futures: the update that ends at the snapshot's number is applied, and released by its packet.
+    file = packets((1, 5, FIRST, [BID, ASK]), (1, 5, 0, [(1, 9.0, 2.0)]), (2, 6, 0, []))
+    file.timestamp[:] = [40, 50, 60]
+    told = rows((1, 5, 1.0), (1, 5, 2.0))
+    told.timestamp[:] = [45, 55]
+    made = Replay(iter([file])).compare(told)
+    assert made.fault.tolist() == [SAME, SAME]
+    assert made.timestamp.tolist() == [40, 50]

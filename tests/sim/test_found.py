@@ -145,7 +145,7 @@ def _connected(url: str) -> Recording:
     "url",
     [
         "wss://stream.binance.us:9443/stream",
-        "wss://dstream.binance.com/stream",
+        "wss://nbstream.binance.com/eoptions/stream",
         "wss://stream.binance.com.evil.example/stream",
         "wss://feed.example/ws/v5/public",
         "wss://stream.bybit.com/v5/public/spot",

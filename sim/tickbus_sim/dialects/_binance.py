@@ -448,3 +448,21 @@ def _error(code: int, text: str, request_id: Any) -> Reply:
 
 def _bad(code: int, text: str, status: int = 400) -> BadRequest:
     return BadRequest(compact({"code": code, "msg": text}), status)
+
+
+class FuturesDialect(BinanceDialect):
+    """What USD-M and COIN-M share."""
+
+    feeds: ClassVar[Mapping[str, str]] = {
+        **BinanceDialect.feeds,
+        "markPrice": "derivative",
+        "forceOrder": "liquidation",
+    }
+    is_futures = True
+    ids_are_shared = True
+    depth_limits = (5, 10, 20, 50, 100, 500, 1000)
+    depth_limit_default = 500
+    depth_limit_max = 1000
+    depth_weights = ((50, 2), (100, 5), (500, 10), (1000, 20))
+    ping_interval_s = 180.0
+    pong_deadline_s = 600.0

@@ -12,28 +12,19 @@ from decimal import Decimal
 from tickbus_schemas.exchanges import Exchange
 
 from tickbus_sim.dialect import Listing
-from tickbus_sim.dialects._binance import BinanceDialect
+from tickbus_sim.dialects._binance import FuturesDialect
 from tickbus_sim.events import Derivative, Instrument, Statistics
 
 
-class Dialect(BinanceDialect):
+class Dialect(FuturesDialect):
     """One root; quantities are contracts of 100 USD (BTC) or 10 USD (others)."""
 
     exchange = Exchange.BINANCE_COINM
     hosts = frozenset({"dstream.binance.com", "dapi.binance.com"})
-    # Spot has the same WebSocket paths: with both, they tell neither, and REST paths decide.
-    paths = ("/dapi/", "/stream", "/ws")
+    paths = ("/dapi/",)
     routes = ("",)
-    is_futures = True
-    ids_are_shared = True
     rest_root = "/dapi/v1"
-    depth_limits = (5, 10, 20, 50, 100, 500, 1000)
-    depth_limit_default = 500
-    depth_limit_max = 1000
-    depth_weights = ((50, 2), (100, 5), (500, 10), (1000, 20))
     demo = ("BTCUSD_PERP", "ETHUSD_PERP", "SOLUSD_PERP")
-    ping_interval_s = 180.0
-    pong_deadline_s = 600.0
 
     def instrument(self, ticker: str, listed: Instrument) -> Instrument:
         """Contracts are whole."""

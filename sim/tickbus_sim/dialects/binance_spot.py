@@ -24,7 +24,7 @@ class Dialect(BinanceDialect):
             "data-api.binance.vision",
         )
     )
-    paths = ("/api/v3", "/stream", "/ws")
+    paths = ("/api/v3",)
     routes = ("",)
     is_futures = False
     rest_root = "/api/v3"

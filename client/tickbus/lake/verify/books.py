@@ -71,7 +71,7 @@ class Replay:
         """Apply every packet up to the one of a row, and compare the book with the row.
 
         A snapshot releases the updates that waited for it: all of them carry its packet_id, and of
-        them the book gets those up to the update of the row.
+        them the book gets those up to the update and the time of the row.
         """
         count = len(rows)
         made = Made(
@@ -103,6 +103,7 @@ class Replay:
             self._progress,
             file.packet_id,
             file.update_id,
+            file.timestamp,
             file.flags,
             file.starts,
             file.side,
@@ -111,6 +112,7 @@ class Replay:
             self._next is None,
             rows.packet_id,
             rows.update_id,
+            rows.timestamp,
             rows.levels,
             packets,
             made.fault,

@@ -21,17 +21,27 @@ SAME, NO_BOOK = -1, -2
 
 
 @kernel
-def _target(packet_id: I64, update_id: I64, done: int, wanted: int, wanted_update: int) -> int:
-    """Packets up to the wanted one; of several with its packet_id up to the wanted update."""
+def _target(
+    packet_id: I64, update_id: I64, timestamp: I64, done: int, wanted: int, wanted_update: int,
+    wanted_us: int,
+) -> int:  # fmt: skip
+    """Packets up to the wanted one; of several with its packet_id up to the wanted update.
+
+    A snapshot and the first update behind it may have the same number, too: of these the row shows
+    the last one that is not after its time.
+    """
     end = done
     while end < len(packet_id) and packet_id[end] <= wanted:
         end += 1
     at = end - 1
+    found = end
     while at >= 0 and packet_id[at] == wanted:
         if update_id[at] == wanted_update:
-            return max(done, at + 1)
+            found = max(done, at + 1)
+            if timestamp[at] <= wanted_us:
+                return found
         at -= 1
-    return end
+    return found
 
 
 @kernel
@@ -73,6 +83,7 @@ def compare(
     progress: I64,
     packet_id: I64,
     update_id: I64,
+    timestamp: I64,
     flags: I64,
     starts: I64,
     side: Any,
@@ -81,6 +92,7 @@ def compare(
     is_last: bool,
     row_packet_id: I64,
     row_update_id: I64,
+    row_us: I64,
     told: F64,
     packets: I64,
     fault: I64,
@@ -90,20 +102,21 @@ def compare(
 
     False: reserve room for the levels of packet DONE and call again.
 
-    progress [in, out]: DONE, COMPARED, BEGUN; packet_id, update_id, flags and starts (one more) of
-    the file's packets, side, price and qty of their levels; is_last: there is no other file behind
-    it, in which the packet of a row may be. Of the rows, in the order of their packets: told (rows,
-    4, depth) bid px, bid sz, ask px, ask sz, NaN where there is none; packets [out]: how many of
-    the file are in its book; fault [out]: first place that differs as kind * depth + level, SAME or
-    NO_BOOK; made [out]: what the book has there.
+    progress [in, out]: DONE, COMPARED, BEGUN; packet_id, update_id, timestamp, flags and starts
+    (one more) of the file's packets, side, price and qty of their levels; is_last: there is no
+    other file behind it, in which the packet of a row may be. Of the rows, in the order of their
+    packets: told (rows, 4, depth) bid px, bid sz, ask px, ask sz, NaN where there is none; packets
+    [out]: how many of the file are in its book; fault [out]: first place that differs as kind *
+    depth + level, SAME or NO_BOOK; made [out]: what the book has there.
     """
     depth = told.shape[2]
     top = np.empty((4, depth))
     while progress[COMPARED] < len(row_packet_id):
         row = progress[COMPARED]
         target = _target(
-            packet_id, update_id, progress[DONE], row_packet_id[row], row_update_id[row]
-        )
+            packet_id, update_id, timestamp, progress[DONE], row_packet_id[row],
+            row_update_id[row], row_us[row],
+        )  # fmt: skip
         if not _forward(book, progress, flags, starts, side, price, qty, target):
             return False
         if target == len(packet_id) and not is_last:
