@@ -24,7 +24,7 @@ from tickbus.log.stored import Stored
 
 GROUP = "tickbus.kernels"
 
-_EXCHANGE, _TICKER = Exchange.BINANCE_SPOT, "WARM"
+_EXCHANGE, _TICKER = next(iter(Exchange)), "WARM"
 _VALUES: dict[str, Any] = {
     "flags": [int(L2Flag.SNAPSHOT_FIRST | L2Flag.SNAPSHOT | L2Flag.SNAPSHOT_LAST)],
     "levels": [2],

@@ -135,8 +135,13 @@ def replayed(market: Market, sizes: list[int]) -> Player:
     return player
 
 
-def rows(player: Player) -> dict[str, list[str]]:
-    return {feed: [repr(row) for row in found] for feed, found in player.published.items()}
+def rows(player: Player) -> dict[tuple[str, str], list[str]]:
+    """By feed, those of a status by the one that it is about: their order in a flush is free."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for feed, own in player.published.items():
+        for row in own:
+            found.setdefault((feed, row["feed"] if feed == "status" else ""), []).append(repr(row))
+    return found
 
 
 @each_kind

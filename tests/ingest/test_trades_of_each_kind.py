@@ -196,6 +196,13 @@ def test_a_text_id_that_no_reader_takes_is_refused(trade_id: str) -> None:
         assert "trade id" in player.refused[0]
 
 
+def test_a_trade_from_before_the_first_one_that_came_is_kept() -> None:
+    player = play(DENSE, lines=2)
+    player.say(frames(trade(8, 8), trade(7, 7), trade(7, 7)), [0, 1, 0])
+    assert ids(player) == ["8", "7"]
+    assert player.counts["late_trades", ""] == 1
+
+
 def test_what_a_predecessor_stored_is_not_stored_again() -> None:
     player = play(DENSE)
     player.session.trades.resume(0, 8, 1_760_000_000_006_000)

@@ -16,6 +16,7 @@ from tickbus_ingest.session.book_rules import State
 from tickbus_ingest.session.decoding import Decoded
 from tickbus_ingest.venue.contract import Snapshots
 from tickbus_schemas.messages import InstrumentStatus, StatusKind
+from tickbus_sim import dialects
 
 from tests.ingest.venues import comparing, vectors
 from tests.ingest.venues.playing import Player
@@ -36,6 +37,12 @@ def stories(token: str) -> Iterator[Story]:
 def test_a_venue_has_vectors(token: str) -> None:
     assert token in vectors.tokens(), f"write tests/ingest/venues/{token}: see README.md there"
     assert f"{token}/frames.jsonl" in vectors.files()
+
+
+@each_venue
+def test_a_venue_can_be_played_on_this_machine(token: str) -> None:
+    known = [exchange.token for exchange in dialects.exchanges()]
+    assert token in known, f"write sim/tickbus_sim/dialects/{token}.py: see sim/README.md"
 
 
 # ----------------------------------------------------------------- instruments

@@ -6,7 +6,10 @@ mean: they are faults of that file.
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,13 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tickbus_ingest.exchanges import load, names
 from tickbus_ingest.publish.messages import Messages
-from tickbus_ingest.session.decoding import Decoded
+from tickbus_ingest.session.decoding import Decoded, FrameDecoder
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
+from tickbus_ingest.venue.contract import Line, Route
 from tickbus_ingest.venue.instruments import Instrument
 from tickbus_schemas import codec, subjects
 from tickbus_schemas.errors import Reject
 
+from tests.ingest import wire
 from tests.ingest.venues import vectors
 from tests.ingest.venues.comparing import FAILED
 from tests.ingest.venues.mutations import changed, each_change, each_cut, json_texts
@@ -30,6 +35,10 @@ from tests.ingest.venues.reading import RECEIVED_MS, Reader
 each_file = pytest.mark.parametrize("file", vectors.files())
 each_venue = pytest.mark.parametrize("token", names())
 MANY = settings(max_examples=150)
+RECORDED_MAX = 2000
+"""Lines of each capture."""
+_TICKERS = re.compile(r'"([A-Z0-9]{1,12}(?:[-_/][A-Z0-9]{1,12}){0,3})"')
+"""Texts in a frame that may be a ticker: all of them are asked for."""
 
 
 def assert_read_or_refused(decoded: Decoded, frames: list[bytes]) -> None:
@@ -133,6 +142,25 @@ def test_very_deep_and_very_long_frames_are_refused(token: str) -> None:
     decoded = Reader(vectors.story(f"{token}/frames.jsonl")).frames(frames, [0] * len(frames))
     assert_read_or_refused(decoded, frames)
     assert not decoded.tables
+
+
+@each_venue
+def test_recorded_frames_of_the_exchange_give_rows_or_a_reason(token: str, captures: Path) -> None:
+    folders = [path for path in (captures / "frames").iterdir() if token.startswith(path.name)]
+    files = sorted(path for folder in folders for path in folder.glob("*.jsonl.gz"))
+    if not files:
+        pytest.skip("no capture of this exchange")
+    for file in files:
+        lines = list(itertools.islice(wire.recorded(file), RECORDED_MAX))
+        frames = [line["data"].encode() for line in lines if line["dir"] == "in"]
+        tickers = {one for frame in frames for one in _TICKERS.findall(frame.decode())}
+        listed = [Instrument(ticker=ticker) for ticker in sorted(tickers)]
+        venue = load(token)(listed, [one for one in load(token).feeds if ":" not in one])
+        line = Line(0, Route("", ()))
+        venue.connected(line)
+        received_us = np.full(len(frames), 2_000_000_000_000_000)
+        decoded = FrameDecoder(venue, 2**24).frames(frames, [line] * len(frames), received_us, 0)
+        assert_read_or_refused(decoded, frames)
 
 
 # ----------------------------------------------------------------- REST bodies

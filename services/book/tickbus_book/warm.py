@@ -13,7 +13,7 @@ from tickbus_schemas.messages import Clock, L2Batch, L2Flag, Message
 
 from tickbus_book.fold import BookFold
 
-_EXCHANGE, _TICKER = Exchange.BINANCE_SPOT, "WARM"
+_EXCHANGE, _TICKER = next(iter(Exchange)), "WARM"
 _VALUES: dict[str, Any] = {
     "timestamp": [1_000_000],
     "flags": [int(L2Flag.SNAPSHOT_FIRST | L2Flag.SNAPSHOT | L2Flag.SNAPSHOT_LAST)],

@@ -12,7 +12,7 @@ from tickbus_schemas.messages import BboBatch, Clock, Header, L2Batch, L2Flag, T
 
 from tickbus_features.tickers import Tickers
 
-_TICKER = (int(Exchange.BINANCE_SPOT), "WARM")
+_TICKER = (int(next(iter(Exchange))), "WARM")
 _VALUES: dict[str, Any] = {
     "timestamp": [1_000_000],
     "flags": [L2Flag.SNAPSHOT_FIRST | L2Flag.SNAPSHOT_LAST],

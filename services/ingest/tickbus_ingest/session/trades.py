@@ -48,6 +48,8 @@ class TradePolicy:
         self._slot: I32 = np.full(tickers, -1, np.int32)
         self._recent: I64 = np.empty((0, RECENT, 2), np.int64)
         self._filled: I64 = np.zeros(tickers, np.int64)
+        self._stored: I64 = np.full(tickers, ABSENT, np.int64)
+        """numbers up to this one were stored by a predecessor"""
         self._stored_us: I64 = np.full(tickers, ABSENT, np.int64)
         """up to here a predecessor stored trades, of which the ids are not known"""
         self._interrupted: Bool = np.zeros(tickers, np.bool_)
@@ -67,6 +69,7 @@ class TradePolicy:
         `stored` False: it was connected at `last_us`, and stored nothing since.
         """
         self.last_number[ticker], self.last_us[ticker] = last_number, last_us
+        self._stored[ticker] = last_number
         self._interrupted[ticker] = True
         if stored and self._feed == "trade":
             self._stored_us[ticker] = last_us
@@ -155,7 +158,7 @@ class TradePolicy:
         odd = judge_trades(
             self._mode, table.ticker, columns["number"], columns["timestamp"], columns["side"],
             columns["price"], columns["qty"], self.last_number, self.last_us, self._slot,
-            self._recent, self._filled, self._stored_us, verdict, before,
+            self._recent, self._filled, self._stored, self._stored_us, verdict, before,
         )  # fmt: skip
         if odd:
             self._say(table, verdict, before, out)
@@ -268,14 +271,15 @@ def holes(ticker: I32, number: I64, last_number: I64, interrupted: Bool, waits: 
 @kernel
 def judge_trades(
     mode: int, ticker: I32, number: I64, timestamp: I64, side: I8, price: F64, qty: F64,
-    last_number: I64, last_us: I64, slot: I32, recent: I64, filled: I64, stored_us: I64,
-    verdict: I8, before: I64,
+    last_number: I64, last_us: I64, slot: I32, recent: I64, filled: I64, stored: I64,
+    stored_us: I64, verdict: I8, before: I64,
 ) -> int:  # fmt: skip
     """A verdict for each trade, in order; how many are not FRESH.
 
     recent [slots, RECENT, 2]: number and content of the last trades published of each ticker,
-    `filled` [tickers] of them ever. stored_us [tickers]: where ids do not count, a trade up to this
-    time is a predecessor's. before [out]: last number and time before each trade.
+    `filled` [tickers] of them ever. stored [tickers]: the last number of a predecessor; where ids
+    do not count, a trade up to the time stored_us is its. before [out]: last number and time before
+    each trade.
     """
     odd = 0
     price_bits, qty_bits = price.view(np.int64), qty.view(np.int64)
@@ -292,7 +296,9 @@ def judge_trades(
         elif mode == COUNTING and (last != ABSENT or was_us != ABSENT) and own != last + 1:
             found = _seen(ring, filled[t], own, content)
             if found == FRESH:
-                found = _place(ring, filled[t], own, last, time, was_us)
+                found = _place(ring, filled[t], stored[t], own, last, time > was_us)
+        if found == ANEW:
+            stored[t] = ABSENT
         verdict[n] = found
         odd += found != FRESH
         if found == REPEAT:
@@ -342,14 +348,17 @@ def _seen(ring: I64, filled: int, own: int, content: int) -> int:
 
 
 @kernel
-def _place(ring: I64, filled: int, own: int, last: int, time: int, was_us: int) -> int:
+def _place(ring: I64, filled: int, stored: int, own: int, last: int, is_later: bool) -> int:
     """Of a number that the ring does not hold and that does not follow the last one."""
     if own > last:
         return HOLE
-    if time > was_us:
+    if is_later:
         return ANEW
-    oldest = last + 1
-    for k in range(min(filled, RECENT)):
-        oldest = min(oldest, ring[k, 0])
-    # Below the known window it was published long ago, or by a predecessor.
+    if own <= stored:
+        return REPEAT
+    oldest = own
+    if filled > RECENT:  # older ones have been forgotten
+        oldest = last
+        for k in range(RECENT):
+            oldest = min(oldest, ring[k, 0])
     return LATE if own >= oldest else REPEAT
