@@ -129,8 +129,8 @@ class Dialect(ABC):
     exchange: ClassVar[Exchange]
     hosts: ClassVar[frozenset[str]]
     paths: ClassVar[tuple[str, ...]] = ()
-    """beginnings of WebSocket and REST paths that no other venue has: they tell a recording of
-    this very venue, which names 127.0.0.1"""
+    """beginnings of WebSocket and REST paths that no other venue has, or only together with what
+    `owns` looks at: they tell a recording of this very venue, which names 127.0.0.1"""
     path_decides: ClassVar[bool] = False
     """markets of one exchange share the hosts: only the path tells which one it is"""
     routes: ClassVar[tuple[str, ...]]
@@ -174,6 +174,10 @@ class Dialect(ABC):
     """between `heartbeat` frames; 0: none"""
 
     # ---------------------------------------------------------- connections
+
+    def owns(self, path: str, query: Mapping[str, list[str]]) -> bool:
+        """Whether a recorded URL's path is this market's and no other one's."""
+        return bool(self.paths) and path.startswith(self.paths)
 
     def open(self, path: str, query: Mapping[str, list[str]]) -> Line | Refusal:
         """The connection that a request for `path` opens."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tickbus_schemas.exchanges import Exchange
 from tickbus_sim.book import CaptureBooks, Levels
 from tickbus_sim.capture import Capture, read_capture
 from tickbus_sim.dialect import CONTROL, Topic
@@ -36,7 +37,9 @@ BOOKS = [  # capture, book frames, of them from the first on in a book that is w
 
 
 def _capture(captures: Path, name: str) -> Capture:
-    return read_capture([captures / "frames" / f"{name}.jsonl.gz"])
+    # Frames alone do not tell one market of Bybit from the others.
+    exchange = Exchange.BYBIT_LINEAR if name.startswith("bybit/") else None
+    return read_capture([captures / "frames" / f"{name}.jsonl.gz"], exchange)
 
 
 def _expected(captures: Path, name: str) -> list[dict[str, Any]]:

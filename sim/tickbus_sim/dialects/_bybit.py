@@ -147,6 +147,12 @@ class BybitDialect(contract.Dialect):
 
     # ----------------------------------------------------------------- REST
 
+    def owns(self, path: str, query: Mapping[str, list[str]]) -> bool:
+        """REST paths are the same on every market: the category tells."""
+        return super().owns(path, query) and query.get("category", [self.category])[0] == (
+            self.category
+        )
+
     def resource(
         self, path: str, query: Mapping[str, list[str]], body: bytes = b""
     ) -> Resource | None:
