@@ -10,7 +10,7 @@ import re
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 from tickbus_schemas.errors import Fatal, Reject
@@ -92,6 +92,12 @@ def parser() -> argparse.ArgumentParser:
         "--faults", metavar="FILE|JSON", help="schedule: TOML file, JSON file or JSON text"
     )
     made.add_argument("--idle-s", type=_positive, help="cut silent clients off (default: as venue)")
+    made.add_argument(
+        "--messages-per-s",
+        type=_positive,
+        metavar="N",
+        help="cut off clients that send more in a second (default: as venue)",
+    )
     made.add_argument("--ping-s", type=_positive, help="between server pings (default: as venue)")
     market = made.add_argument_group("synthetic market")
     market.add_argument("--tickers", default="", help="default: three of the exchange's form")
@@ -135,6 +141,7 @@ async def _main(args: argparse.Namespace) -> int:
         has_times=args.capture_times,
         ping_interval_s=args.ping_s,
         idle_s=args.idle_s,
+        messages_per_s=args.messages_per_s,
     )
     venue, facts = (
         _synthetic(args, exchange, serving)
@@ -160,7 +167,8 @@ def _from_capture(
     faults = None
     if args.faults:
         start_ns = capture.received_ns[0] if capture.received_ns else 0
-        faults = Faults(read_schedule(args.faults), capture.topics, start_ns)
+        identity = capture.dialect.identity
+        faults = Faults(read_schedule(args.faults), capture.topics, start_ns, identity)
     return CaptureVenue(capture, serving, faults), capture_facts(capture)
 
 
@@ -174,16 +182,25 @@ def _synthetic(
         raise Fatal(f"--tickers {args.tickers}: names of letters and digits, with commas between")
     seed = random.SystemRandom().randrange(2**31) if args.seed is None else args.seed
     market = Market(dialect, tickers, seed=seed, rate=args.rate)
-    faults = Faults(read_schedule(args.faults), market.topics, 0) if args.faults else None
+    faults = None
+    if args.faults:
+        faults = Faults(read_schedule(args.faults), market.topics, 0, dialect.identity)
     venue = MarketVenue(
         market,
         serving,
         faults,
         duration_s=args.duration,
         start_ms=args.start_ms,
-        journal=args.journal.open("wb") if args.journal else None,
+        journal=_journal(args.journal) if args.journal else None,
     )
     return venue, venue.facts() | {"seed": seed}
+
+
+def _journal(path: Path) -> IO[bytes]:
+    try:
+        return path.open("wb")
+    except OSError as error:
+        raise Fatal(f"--journal {path}: {error.strerror}; choose another file") from None
 
 
 async def _until_ended(venue: Venue, ready: dict[str, Any]) -> None:

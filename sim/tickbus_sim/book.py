@@ -78,9 +78,9 @@ class NaiveBook:
     def _set(self, event: BookEvent) -> None:
         _fold(self.bids, event.bids)
         _fold(self.asks, event.asks)
-        if self.depth:
-            self.bids = dict(self.top(self.depth)[0])
-            self.asks = dict(self.top(self.depth)[1])
+        if self.depth and max(len(self.bids), len(self.asks)) > self.depth:
+            bids, asks = self.top(self.depth)
+            self.bids, self.asks = dict(bids), dict(asks)
         self.last_id = event.last_id
         self.event_ms, self.engine_ms = event.event_ms, event.engine_ms
 
@@ -110,6 +110,20 @@ def _is_number(text: str) -> bool:
         return Decimal(text).is_finite()
     except InvalidOperation:
         return False
+
+
+def depths(capture: Capture) -> dict[str, int]:
+    """Levels a side that each ticker was recorded with, as its first whole book tells."""
+    missing = {t.symbol for t in capture.topics if t.family == capture.dialect.book_family}
+    found: dict[str, int] = {}
+    for text, topic_id in zip(capture.texts, capture.topic_ids, strict=True):
+        topic = capture.topics[topic_id]
+        if topic.symbol in missing and topic.family == capture.dialect.book_family:
+            event = capture.dialect.read_book(text)
+            if event is not None and event.whole:
+                missing.discard(topic.symbol)
+                found[topic.symbol] = event.depth
+    return found
 
 
 class CaptureBooks:

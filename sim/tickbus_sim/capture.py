@@ -200,9 +200,9 @@ def _dialect(loading: _Loading, files: Iterable[Path], wanted: Exchange | None) 
 @lru_cache(maxsize=4096)
 def _is_known(url: str) -> bool:
     """Whether a URL is one of a venue's, or of this machine, which may serve any."""
-    host, path, _ = split_url(url)
+    host, path, query = split_url(url)
     owners = [one for one in map(dialects.load, dialects.exchanges()) if host in one.hosts]
-    able = [one for one in owners if not one.path_decides or path.startswith(one.paths)]
+    able = [one for one in owners if not one.path_decides or one.owns(path, query)]
     return host in ("", *_HERE) or bool(able)
 
 

@@ -6,8 +6,9 @@ import asyncio
 import time
 from typing import Any
 
+from tickbus_sim.book import depths
 from tickbus_sim.capture import Capture
-from tickbus_sim.dialect import Books, Resource, Topic
+from tickbus_sim.dialect import Resource, Topic
 from tickbus_sim.faults import Faults
 from tickbus_sim.instruments import listings
 from tickbus_sim.pace import Wait
@@ -27,6 +28,8 @@ class CaptureVenue(Venue):
     def __init__(self, capture: Capture, serving: Serving, faults: Faults | None) -> None:
         super().__init__(capture.dialect, capture.topics, listings(capture), serving, faults)
         self._capture = capture
+        if capture.dialect.drops_silently:
+            self._lobby.depths = depths(capture)
         self._playout = Playout(
             capture,
             speed=serving.speed,
@@ -121,22 +124,19 @@ class CaptureVenue(Venue):
         self, audience: frozenset[Topic], joined: frozenset[Topic], by: Connection | None
     ) -> None:
         self._playout.subscribed(audience, joined, time.monotonic_ns())
-        if by is not None and self.dialect.books is Books.PUSHED:
-            for topic in joined:
-                if topic.family == self.dialect.book_family:
-                    self._push_book(topic.symbol, by)
         super()._subscribed(audience, joined, by)
 
-    def _push_book(self, symbol: str, client: Connection) -> None:
-        """A subscription begins with a book: ours, where the recording has none at this place.
+    def first_book(self, symbol: str) -> tuple[bytes, int] | None:
+        """Ours, where the recording has none at this place: only a book that is whole.
 
-        Only a book that is whole: else the client waits for the next one that was recorded.
+        Else the client waits for the next one that was recorded.
         """
         position = self._playout.position
         book = self._playout.snapshots.books.at(symbol, position)
-        if position and book.whole:
-            self._pushed += 1
-            client.say(self.dialect.write_book(symbol, book), self.now_ns())
+        if not position or not book.whole:
+            return None
+        self._pushed += 1
+        return self.dialect.write_book(symbol, book), self.now_ns()
 
     async def _play_run(self, start: int, stop: int) -> None:
         capture = self._capture

@@ -8,10 +8,10 @@ URLs that name bodies, and time; no word of any venue. Prices and sizes stay dec
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -21,6 +21,7 @@ from tickbus_sim.book import BookEvent, NaiveBook
 from tickbus_sim.events import Change, Derivative, Instrument, Liquidation, Quote, Statistics, Trade
 
 POLICY_VIOLATION = 1008
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Line:
     """name of each subscription -> its topic"""
     memory: dict[str, Any] = field(default_factory=dict)
     """the dialect's own"""
+    depths: Mapping[str, int] = field(default_factory=dict)
+    """symbol -> levels a side of its recorded book; others are as deep as the dialect's"""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ class Listing:
     ticker: str
     price_decimals: int
     qty_decimals: int
+    contract_size: str = ""
+    """decimal text; empty: unknown, or quantities are coins"""
 
     @property
     def tick(self) -> str:
@@ -124,8 +129,8 @@ class Dialect(ABC):
     exchange: ClassVar[Exchange]
     hosts: ClassVar[frozenset[str]]
     paths: ClassVar[tuple[str, ...]] = ()
-    """beginnings of WebSocket and REST paths that no other venue has: they tell a recording of
-    this very venue, which names 127.0.0.1"""
+    """beginnings of WebSocket and REST paths that no other venue has, or only together with what
+    `owns` looks at: they tell a recording of this very venue, which names 127.0.0.1"""
     path_decides: ClassVar[bool] = False
     """markets of one exchange share the hosts: only the path tells which one it is"""
     routes: ClassVar[tuple[str, ...]]
@@ -147,6 +152,14 @@ class Dialect(ABC):
     """updates of all symbols are numbered in one series"""
     counts_updates: ClassVar[bool] = False
     """an update's number is the last one of its ticker + 1"""
+    quotes_tell_day: ClassVar[bool] = False
+    """a frame of quotes has the 24 h statistics, too"""
+    marks_tell_day: ClassVar[bool] = False
+    """a frame of marks and funding has them"""
+    contract_size: ClassVar[str] = ""
+    """what a contract of the synthetic market is worth; empty: quantities are coins"""
+    id_keys: ClassVar[tuple[str, ...]] = ()
+    """keys by which its events are told apart: the report of a fault names those of a frame"""
     demo: ClassVar[tuple[str, ...]] = ("BTCDEMO", "ETHDEMO", "SOLDEMO")
     weight_header: ClassVar[str] = ""
     ping_interval_s: ClassVar[float] = 20.0
@@ -154,12 +167,17 @@ class Dialect(ABC):
     idle_s: ClassVar[float] = float("inf")
     """a client that says nothing for so long is cut off"""
     messages_per_s: ClassVar[float] = float("inf")
+    """a client that sends more in a second, pings included, is cut off"""
     streams_max: ClassVar[int] = 2**31
     """subscriptions of a connection"""
     heartbeat_s: ClassVar[float] = 0.0
     """between `heartbeat` frames; 0: none"""
 
     # ---------------------------------------------------------- connections
+
+    def owns(self, path: str, query: Mapping[str, list[str]]) -> bool:
+        """Whether a recorded URL's path is this market's and no other one's."""
+        return bool(self.paths) and path.startswith(self.paths)
 
     def open(self, path: str, query: Mapping[str, list[str]]) -> Line | Refusal:
         """The connection that a request for `path` opens."""
@@ -207,6 +225,16 @@ class Dialect(ABC):
     def read_body(self, text: bytes) -> BookEvent | None:
         """The book in a REST body; None for an error object."""
         return None
+
+    def identity(self, text: bytes) -> dict[str, Any]:
+        """The ids of a frame, as far as it has them: of its first event."""
+        try:
+            parsed = parse(text)
+            data = parsed.get("data", parsed)
+            data = data[0] if isinstance(data, list) and data else data
+            return {key: one[key] for one in (parsed, data) for key in self.id_keys if key in one}
+        except (msgspec.MsgspecError, AttributeError, TypeError):
+            return {}
 
     def write_book(self, symbol: str, book: NaiveBook) -> bytes:
         """The frame of a whole book."""
@@ -305,9 +333,31 @@ def compact(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
 
-def whole_number(query: Mapping[str, list[str]], name: str, default: int) -> int:
-    """A count of a query's parameter. Raises BadRequest for what is none."""
-    text = query.get(name, [""])[0] or str(default)
-    if not (text.isascii() and text.isdigit()):
-        raise BadRequest(compact({"error": f"parameter {name} is no whole number"}))
-    return int(text[:9])
+def decoding(decode: Callable[[bytes], _T]) -> Callable[[bytes], _T]:
+    """A decoder whose only error is msgspec's: recordings and clients send broken text, too."""
+
+    def read(text: bytes) -> _T:
+        try:
+            return decode(text)
+        except UnicodeDecodeError as error:
+            raise msgspec.DecodeError(f"not UTF-8: {error.reason}") from None
+        except RecursionError:
+            raise msgspec.DecodeError("too deep") from None
+
+    return read
+
+
+parse = decoding(msgspec.json.decode)
+"""Any JSON as plain values; msgspec.DecodeError for what is none."""
+
+
+def count(text: str, default: int) -> int:
+    """The number of levels that a URL asks for; `default` where it names none. Errors: ValueError.
+
+    Zero and less is no number of levels.
+    """
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and 0 < len(text) <= 9 and int(text)):
+        raise ValueError(f"no number of levels: {text[:20]}")
+    return int(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TypeAlias
 
 from tickbus_sim.book import Levels, NaiveBook
@@ -22,15 +23,16 @@ class Instrument:
         """Decimal text of a price."""
         text = self._texts.get(ticks)
         if text is None:
-            text = self._texts[ticks] = _decimal(ticks, self.price_decimals)
+            text = self._texts[ticks] = decimal_text(ticks, self.price_decimals)
         return text
 
     def qty_text(self, lots: int) -> str:
         """Decimal text of a quantity."""
-        return _decimal(lots, self.qty_decimals)
+        return decimal_text(lots, self.qty_decimals)
 
 
-def _decimal(units: int, decimals: int) -> str:
+def decimal_text(units: int, decimals: int) -> str:
+    """So many units of the last of some decimals."""
     if decimals == 0:
         return str(units)
     text = str(units).rjust(decimals + 1, "0")
@@ -68,17 +70,6 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Quote:
-    """The best bid and ask."""
-
-    ticker: str
-    update_id: int
-    bid: tuple[str, str]
-    ask: tuple[str, str]
-    time_ms: int
-
-
-@dataclass(frozen=True)
 class Statistics:
     """The last 24 h, which here begin with the market."""
 
@@ -96,6 +87,33 @@ class Statistics:
     ask: tuple[str, str]
     time_ms: int
 
+    @property
+    def vwap(self) -> str:
+        """Turnover by volume, with the decimals of a price."""
+        if not Decimal(self.volume):
+            return self.last
+        price = Decimal(self.turnover) / Decimal(self.volume)
+        return str(price.quantize(Decimal(self.last), ROUND_HALF_EVEN))
+
+    @property
+    def percent(self) -> str:
+        """The change in percent of the opening price."""
+        percent = 100 * Decimal(self.change) / Decimal(self.open)
+        return str(percent.quantize(Decimal("0.001"), ROUND_HALF_EVEN))
+
+
+@dataclass(frozen=True)
+class Quote:
+    """The best bid and ask."""
+
+    ticker: str
+    update_id: int
+    bid: tuple[str, str]
+    ask: tuple[str, str]
+    time_ms: int
+    day: Statistics | None = None
+    """where the venue tells both in one frame"""
+
 
 @dataclass(frozen=True)
 class Derivative:
@@ -110,6 +128,8 @@ class Derivative:
     open_interest: str
     open_interest_value: str
     time_ms: int
+    day: Statistics | None = None
+    """where the venue tells both in one frame"""
 
 
 @dataclass(frozen=True)
@@ -129,5 +149,5 @@ Event: TypeAlias = Trade | Change | Quote | Statistics | Derivative | Liquidatio
 def as_facts(event: Event) -> dict[str, object]:
     """A line of the journal."""
     facts: dict[str, object] = {"event": type(event).__name__.lower()}
-    facts |= {name: getattr(event, name) for name in event.__dataclass_fields__ if name != "book"}
-    return facts
+    told = {name: getattr(event, name) for name in event.__dataclass_fields__ if name != "book"}
+    return facts | {name: value for name, value in told.items() if value is not None}

@@ -9,7 +9,7 @@ import random
 import re
 import tomllib
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,10 +22,9 @@ from tickbus_sim.dialect import Topic
 
 SECOND = 1_000_000_000
 REPORTED_FRAMES_MAX = 1000  # a report names so many frames of a fault; its count goes on
-_IDS = ("U", "u", "pu", "t", "a", "E", "seqId", "prevSeqId", "ts", "time", "checksum", "seq")
-"""Keys by which venues tell events apart; a report names those that a frame has."""
-_NUMBER = re.compile(rb'"-?\d+(\.\d+)?"|(?<=[:\[,])-?\d+\.\d+(?=[,}\]])')
-"""A decimal text, or a JSON number with a fraction."""
+_FRACTION = re.compile(rb'"-?\d+\.\d+"|(?<=[:\[,])-?\d+\.\d+(?=[,}\]])')
+"""A decimal text or JSON number with a fraction: a price or a quantity, not an id or a time."""
+_NUMBER = re.compile(rb'"-?\d+"')
 
 Kind = Literal[
     "drop",
@@ -115,8 +114,18 @@ class _Armed:
 class Faults:
     """Carries out a schedule on frames that come in order."""
 
-    def __init__(self, schedule: Schedule, topics: list[Topic], start_ns: int) -> None:
-        """`start_ns`: the source's time from which seconds are counted."""
+    def __init__(
+        self,
+        schedule: Schedule,
+        topics: list[Topic],
+        start_ns: int,
+        identity: Callable[[bytes], dict[str, Any]],
+    ) -> None:
+        """`start_ns`: the source's time from which seconds are counted; `identity`: a frame's ids.
+
+        Each fault is reported with the ids of the frames that it touched.
+        """
+        self._identity = identity
         self._armed = [_Armed(fault, fault.count) for fault in schedule.faults]
         self._topics = topics
         self._start_ns = start_ns
@@ -225,8 +234,8 @@ class Faults:
                 return [_with_text(frame, corrupted(frame.text, self._random))]
             case "nan":
                 value = f'"{fault.value}"'.encode()
-                text = _NUMBER.sub(lambda _: value, frame.text, count=1)
-                return [_with_text(frame, text)]
+                number = _FRACTION if _FRACTION.search(frame.text) else _NUMBER
+                return [_with_text(frame, number.sub(lambda _: value, frame.text, count=1))]
             case "oversize":
                 return [_with_text(frame, padded(frame.text, fault.size_bytes)), frame]
             case _:  # drop, silence
@@ -248,7 +257,7 @@ class Faults:
     def _record(self, armed: _Armed, frame: Frame) -> None:
         armed.touched += 1
         if len(armed.frames) < REPORTED_FRAMES_MAX:
-            armed.frames.append({"frame": frame.number} | _identity(frame.text))
+            armed.frames.append({"frame": frame.number} | self._identity(frame.text))
 
 
 def corrupted(text: bytes, rng: random.Random) -> bytes:
@@ -268,15 +277,3 @@ def padded(text: bytes, size_bytes: int) -> bytes:
 
 def _with_text(frame: Frame, text: bytes) -> Frame:
     return Frame(frame.number, text, frame.topic_id, frame.received_ns)
-
-
-def _identity(text: bytes) -> dict[str, Any]:
-    """Stream and ids of a frame, as far as it has them: of its first event."""
-    try:
-        parsed = msgspec.json.decode(text)
-        data = parsed.get("data", parsed)
-        data = data[0] if isinstance(data, list) and data else data
-        found = {k: one[k] for one in (parsed, data) for k in _IDS if k in one}
-        return {"stream": parsed.get("stream", "")} | found
-    except (msgspec.MsgspecError, AttributeError, TypeError, UnicodeDecodeError):
-        return {}

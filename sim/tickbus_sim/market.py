@@ -23,6 +23,7 @@ from tickbus_sim.events import (
     Quote,
     Statistics,
     Trade,
+    decimal_text,
 )
 from tickbus_sim.ladder import Ladder, Rungs, instrument
 
@@ -282,7 +283,7 @@ class _Ticker:
             assert isinstance(last, Trade)
             events.append(Liquidation(last.ticker, last.price, last.qty, last.sells, last.time_ms))
         if ladder.best() != before:
-            events.append(self._quote())
+            events.append(self._quote(time_ns))
         return events
 
     def change(self, time_ns: int) -> list[Event]:
@@ -358,20 +359,29 @@ class _Ticker:
 
     def statistics(self, time_ns: int) -> list[Event]:
         """What the venue tells once a second."""
-        ms, listed, day = self._venue_ms(time_ns), self.instrument, self._day
+        ms, listed, day = self._venue_ms(time_ns), self.instrument, self._statistics(time_ns)
+        mark_ticks, open_lots = round(self._fair), 1_000_000 + day.trades
+        decimals = listed.price_decimals + listed.qty_decimals
+        self.derivative = Derivative(
+            listed.ticker, listed.price_text(mark_ticks), listed.price_text(mark_ticks + 1),
+            day.last, "0.0001", (ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS,
+            listed.qty_text(open_lots), decimal_text(mark_ticks * open_lots, decimals), ms,
+            day if self._dialect.marks_tell_day else None,
+        )  # fmt: skip
+        return [day, self.derivative]
+
+    def _statistics(self, time_ns: int) -> Statistics:
+        listed, day = self.instrument, self._day
+        last, best = listed.price_text(day.last_ticks), self._best()
+        return Statistics(listed.ticker, last, *day.texts(), *best, self._venue_ms(time_ns))
+
+    def _best(self) -> tuple[tuple[str, str], tuple[str, str]]:
+        listed = self.instrument
         bid, bid_lots, ask, ask_lots = self._ladder.best()
-        best = (
+        return (
             (listed.price_text(bid), listed.qty_text(bid_lots)),
             (listed.price_text(ask), listed.qty_text(ask_lots)),
         )
-        last = listed.price_text(day.last_ticks)
-        mark, index = listed.price_text(round(self._fair)), listed.price_text(round(self._fair) + 1)
-        self.derivative = Derivative(
-            listed.ticker, mark, index, last, "0.0001",
-            (ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS,
-            listed.qty_text(1_000_000 + day.trades), "12345678.5", ms,
-        )  # fmt: skip
-        return [Statistics(listed.ticker, last, *day.texts(), *best, ms), self.derivative]
 
     def _venue_ms(self, time_ns: int) -> int:
         return self._shared.start_ms + time_ns // 1_000_000
@@ -410,16 +420,10 @@ class _Ticker:
         price, qty = listed.price_text(price_ticks), listed.qty_text(lots)
         return Trade(listed.ticker, self._trade_id, price, qty, taker_sells, ms)
 
-    def _quote(self) -> Quote:
-        listed, ms = self.instrument, self._venue_ms(self._change_ns)
-        bid, bid_lots, ask, ask_lots = self._ladder.best()
-        return Quote(
-            listed.ticker,
-            self._update_id,
-            (listed.price_text(bid), listed.qty_text(bid_lots)),
-            (listed.price_text(ask), listed.qty_text(ask_lots)),
-            ms,
-        )
+    def _quote(self, time_ns: int) -> Quote:
+        day = self._statistics(time_ns) if self._dialect.quotes_tell_day else None
+        ms = self._venue_ms(self._change_ns)
+        return Quote(self.instrument.ticker, self._update_id, *self._best(), ms, day)
 
 
 class _Day:
@@ -450,7 +454,7 @@ class _Day:
             listed.price_text(self._high),
             listed.price_text(self._low),
             listed.qty_text(self._lots),
-            f"{self._turnover / 10**decimals:.{decimals}f}",
+            decimal_text(self._turnover, decimals),
             self.trades,
             ("-" if change < 0 else "") + listed.price_text(abs(change)),
         )

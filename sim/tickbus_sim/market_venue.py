@@ -40,7 +40,8 @@ class MarketVenue(Venue):
         `journal`: what happens is written there, a JSON line an event, before it is sent.
         """
         listed = [
-            Listing(one.ticker, one.price_decimals, one.qty_decimals) for one in market.instruments
+            Listing(one.ticker, one.price_decimals, one.qty_decimals, market.dialect.contract_size)
+            for one in market.instruments
         ]
         super().__init__(market.dialect, market.topics, listed, serving, faults)
         self._market = market
@@ -105,8 +106,9 @@ class MarketVenue(Venue):
         return body, self._tickets
 
     def other(self, resource: Resource) -> RestBody | None:
-        text = self._market.polled(resource.kind, resource.symbol)
-        return None if text is None else RestBody(text, self._received_ns(self._time_ns))
+        known = super().other(resource)
+        text = None if known else self._market.polled(resource.kind, resource.symbol)
+        return known if text is None else RestBody(text, self.now_ns(), is_own=True)
 
     def settle(self, ticket: int, symbol: str, *, reached: bool) -> None:
         self._bodies += reached
@@ -115,14 +117,12 @@ class MarketVenue(Venue):
         self, audience: frozenset[Topic], joined: frozenset[Topic], by: Connection | None
     ) -> None:
         self._gate.change(audience, time.monotonic_ns())
-        if by is not None and self.dialect.books is Books.PUSHED:
-            for topic in joined:
-                if topic.family == self.dialect.book_family and topic.symbol in self.tickers():
-                    by.say(*self._book_now(topic.symbol))
         super()._subscribed(audience, joined, by)
 
-    def _book_now(self, symbol: str) -> tuple[bytes, int]:
-        """The book that a subscription begins with, and when it is sent."""
+    def first_book(self, symbol: str) -> tuple[bytes, int] | None:
+        """The market's; where every frame is a whole book, the next one is soon there."""
+        if self.dialect.books is not Books.PUSHED or symbol not in self.tickers():
+            return None
         now_ns = self.now_ns()
         now_ms = now_ns // 1_000_000
         book = replace(self._market.book(symbol), event_ms=now_ms, engine_ms=now_ms)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
+from types import MappingProxyType
 
 from picows import (
     WSFrame,
@@ -66,6 +68,7 @@ class Connection(WSListener):
         self.texts: list[bytes] = []
         self.received_ns: list[int] = []
         self.heard_s = time.monotonic()  # when the client last said something
+        self._said_s: deque[float] = deque()  # when it said what it has said in the last second
         self.is_paused = False
         self.closed_well = False
         self.transport: WSTransport | None = None
@@ -95,12 +98,20 @@ class Connection(WSListener):
                 self._ping_s = None
             elif frame.get_payload_as_bytes() == _TURN:
                 self._end_turn()
+        elif self._says_too_much():
+            self.close(POLICY_VIOLATION, "Too many requests")
         elif frame.msg_type == WSMsgType.TEXT and isinstance(self.line, Line):
-            self.heard_s = time.monotonic()
             self._carry_out(transport, self.line, frame.get_payload_as_bytes())
         elif frame.msg_type == WSMsgType.PING:
-            self.heard_s = time.monotonic()
             transport.send_pong(frame.get_payload_as_bytes())
+
+    def _says_too_much(self) -> bool:
+        """Whether this message is beyond what the venue takes in a second."""
+        self.heard_s = time.monotonic()
+        self._said_s.append(self.heard_s)
+        while self._said_s[0] <= self.heard_s - 1.0:
+            self._said_s.popleft()
+        return len(self._said_s) > self._lobby.messages_per_s
 
     def _carry_out(self, transport: WSTransport, line: Line, request: bytes) -> None:
         """Answer a request; an answer never overtakes a frame."""
@@ -216,6 +227,8 @@ class Lobby:
         self.unsubscribed = 0
         self.refuses = False  # while a fault keeps the venue away
         self.has_vanished = False  # the last client to leave did so without closing
+        self.depths: Mapping[str, int] = {}
+        self.messages_per_s = dialect.messages_per_s
         self.dialect = dialect
         self._topics = topics
         self._targets: list[tuple[Connection, ...]] = [()] * len(topics)
@@ -374,11 +387,21 @@ class Lobby:
         if self.refuses:
             return WSUpgradeResponseWithListener(WSUpgradeResponse.create_error_response(503), None)
         target = request.path.decode("latin-1")
-        return Connection(self, open_line(self.dialect, target, has_times=self._has_times))
+        line = open_line(self.dialect, target, has_times=self._has_times, depths=self.depths)
+        return Connection(self, line)
 
 
-def open_line(dialect: Dialect, target: str, *, has_times: bool) -> Line | Refusal:
-    """The connection that a request target opens; `has_times`: the venue has receive times."""
+def open_line(
+    dialect: Dialect,
+    target: str,
+    *,
+    has_times: bool,
+    depths: Mapping[str, int] = MappingProxyType({}),
+) -> Line | Refusal:
+    """The connection that a request target opens.
+
+    `has_times`: the venue has receive times; `depths`: levels a side of recorded books by symbol.
+    """
     try:
         _, path, query = split_url(target)
     except ValueError:
@@ -388,5 +411,5 @@ def open_line(dialect: Dialect, target: str, *, has_times: bool) -> Line | Refus
         return Refusal("no receive times here: start the venue with --capture-times")
     line = dialect.open(path, query)
     if isinstance(line, Line):
-        line.with_times = with_times
+        line.with_times, line.depths = with_times, depths
     return line

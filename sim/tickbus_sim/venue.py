@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tickbus_sim.dialect import Dialect, Listing, Resource, Topic
+from tickbus_sim.dialect import Books, Dialect, Listing, Resource, Topic
 from tickbus_sim.faults import Faults, Frame
 from tickbus_sim.pace import SECOND, Wait
 from tickbus_sim.rest import RestBody, RestServer
@@ -30,6 +30,7 @@ class Serving:
     has_times: bool = False
     ping_interval_s: float | None = None  # None: the venue's own
     idle_s: float | None = None  # None: the venue's own
+    messages_per_s: float | None = None  # None: the venue's own
 
 
 class Venue(ABC):
@@ -50,7 +51,12 @@ class Venue(ABC):
         self._faults = faults
         self._waiting_for = ""
         self._changed = asyncio.Event()
+        self._is_sending = False
+        self._owed: list[tuple[str, Connection]] = []
+        """symbols and clients whose subscription has not begun with a book yet"""
         self._lobby = Lobby(dialect, topics, self._subscribed, has_times=serving.has_times)
+        if serving.messages_per_s is not None:
+            self._lobby.messages_per_s = serving.messages_per_s
         self._rest = RestServer(dialect, self, has_times=serving.has_times)
 
     async def open(self) -> dict[str, Any]:
@@ -143,6 +149,13 @@ class Venue(ABC):
         """A book and the ticket to settle it by; BadRequest where there is none."""
 
     @abstractmethod
+    def first_book(self, symbol: str) -> tuple[bytes, int] | None:
+        """The frame of a whole book that a subscription begins with, and when it was received.
+
+        None where what is played has its own at this place, or nobody knows a whole book.
+        """
+
+    @abstractmethod
     def settle(self, ticket: int, symbol: str, *, reached: bool) -> None:
         """Whether a snapshot reached whoever asked."""
 
@@ -150,9 +163,21 @@ class Venue(ABC):
         self, audience: frozenset[Topic], joined: frozenset[Topic], by: Connection | None
     ) -> None:
         self._changed.set()
+        if by is not None and self.dialect.books is not Books.PULLED:
+            family = self.dialect.book_family
+            self._owed += [(one.symbol, by) for one in joined if one.family == family]
+            if not self._is_sending:
+                self._push_books()
         if self.done and audience:
             # Came back after the end (a restarted ingest): nothing more will follow.
             self._lobby.close_all(END_OF_INPUT, "end of input")
+
+    def _push_books(self) -> None:
+        owed, self._owed = self._owed, []
+        for symbol, client in owed:
+            book = self.first_book(symbol)
+            if book is not None:
+                client.say(*book)
 
     async def _wait(self, wait: Wait) -> None:
         """Sleeps until the wait is over or an input has changed something."""
@@ -179,7 +204,13 @@ class Venue(ABC):
             texts = [frame.text for frame in frames]
             topic_ids = [frame.topic_id for frame in frames]
             received_ns = [frame.received_ns for frame in frames]
-        await self._lobby.deliver_in_order(texts, topic_ids, received_ns)
+        # A book that is pushed holds all these frames: it comes behind the last of them.
+        self._is_sending = True
+        try:
+            await self._lobby.deliver_in_order(texts, topic_ids, received_ns)
+        finally:
+            self._is_sending = False
+        self._push_books()
         await self._lobby.room()
 
     async def _cut(self, refuse_s: float) -> None:

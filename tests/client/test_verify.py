@@ -241,6 +241,23 @@ def test_a_new_snapshot_needs_a_gap_row_of_its_ticker_and_feed(
     assert [gap["feed"] for gap in findings.gaps] == [feed]
 
 
+@pytest.mark.parametrize(
+    ("step", "updates", "found"),
+    [(1, 0, set()), (2, 0, {"unexplained gap"}), (1, 1, {"unexplained gap"})],
+)
+def test_whole_books_follow_each_other_by_their_numbers(
+    tmp_path: Path, step: int, updates: int, found: set[str]
+) -> None:
+    log = LogWriter()
+    log.fence()
+    log.snapshot("BTCUSDT")
+    log.deltas("BTCUSDT", updates)
+    log.update_id["BTCUSDT"] += step
+    log.snapshot("BTCUSDT")
+    written(tmp_path, log.stored)
+    assert kinds(verify(tmp_path)) == found
+
+
 def test_a_packet_without_levels_keeps_the_chain_whole(tmp_path: Path) -> None:
     log = LogWriter()
     log.fence()

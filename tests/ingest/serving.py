@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
-from tickbus_ingest.lines.keeper import Common
+from tickbus_ingest.lines.dialer import Dialer
 from tickbus_ingest.lines.limits import Limits
 from tickbus_ingest.lines.lines import Lines
 from tickbus_ingest.session.session import Session
@@ -39,9 +39,9 @@ async def server(handler: Handler, **options: Any) -> AsyncIterator[str]:
         yield f"ws://127.0.0.1:{port}"
 
 
-def common(url: str, client: str, buffer: Buffer, **options: Any) -> Common:
+def dialer(url: str, client: str, buffer: Buffer, **options: Any) -> Dialer:
     venue: Venue = options.pop("venue", None) or plain()
-    return Common(
+    return Dialer(
         venue=venue,
         urls=[url] * len(venue.websocket_urls),
         client=client,
@@ -51,10 +51,14 @@ def common(url: str, client: str, buffer: Buffer, **options: Any) -> Common:
         max_frame_bytes=FRAME_BYTES,
         telemetry=options.pop("telemetry", None) or Telemetry(),
         log=structlog.get_logger(),
-        stop_at_end=True,
-        uniform=lambda low, high: 0.01,
         **options,
     )
+
+
+def lines_of(dialer: Dialer, per_route: int = 1, **options: Any) -> Lines:
+    """Lines that end with their input and wait for next to nothing."""
+    options = {"uniform": lambda low, high: 0.01} | options
+    return Lines(dialer, per_route, stop_at_end=True, **options)
 
 
 async def opened(client: str, url: str, buffer: Buffer, **options: Any) -> Socket:
@@ -87,9 +91,9 @@ class Driven:
 
     def __init__(self, url: str, client: str, **options: Any) -> None:
         self.buffer = Buffer(10_000, 2**24)
-        self.common = common(url, client, self.buffer, **options)
-        self.venue = self.common.venue
-        self.lines = Lines(self.common)
+        self.dialer = dialer(url, client, self.buffer, **options)
+        self.venue = self.dialer.venue
+        self.lines = lines_of(self.dialer)
         self.session = Session(self.venue)
         self.notices: list[Any] = []
         self.errors: list[str] = []

@@ -8,7 +8,6 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 
 import pytest
-from tickbus_ingest.lines.lines import Lines
 from tickbus_ingest.venue.contract import (
     Get,
     Limit,
@@ -28,7 +27,8 @@ from tests.ingest.plain_venue import PlainVenue, plain
 from tests.ingest.serving import (
     CLIENTS,
     Driven,
-    common,
+    dialer,
+    lines_of,
     server,
     taken,
     trade,
@@ -48,7 +48,7 @@ async def test_the_close_code_tells_the_end_of_the_input(client: str) -> None:
 
     buffer = Buffer(100, 10_000)
     async with server(send) as url, asyncio.timeout(20):
-        await Lines(common(url, client, buffer)).run()
+        await lines_of(dialer(url, client, buffer)).run()
     assert taken(buffer) == [Connected, b'{"ok":1}', b"last"]
 
 
@@ -182,7 +182,7 @@ async def test_a_silent_line_is_given_up(client: str) -> None:
 
     buffer = Buffer(100, 10_000)
     async with server(send) as url, asyncio.timeout(20):
-        await Lines(common(url, client, buffer, silence_s=0.5)).run()
+        await lines_of(dialer(url, client, buffer, silence_s=0.5)).run()
     assert taken(buffer) == [Connected, Disconnected, Connected]
 
 
@@ -203,7 +203,7 @@ async def test_a_held_line_reads_on_later_and_loses_nothing(client: str) -> None
     buffer = Buffer(100, 2**30, hold_back)
     got: list[bytes] = []
     async with server(send) as url, asyncio.timeout(30):
-        lines = Lines(common(url, client, buffer))
+        lines = lines_of(dialer(url, client, buffer))
         running = asyncio.create_task(lines.run())
         while not running.done() or buffer:
             await asyncio.sleep(0.01)
@@ -241,8 +241,8 @@ async def test_an_address_is_asked_for_before_each_connection() -> None:
                 raise Retry("not now")
             return json.dumps({"url": f"{url}/secret?token={len(asked)}"}).encode()
 
-        made = common("", "websockets", Buffer(9, 99), venue=plain(kind=Address), fetch=fetch)
-        await Lines(made).run()
+        made = dialer("", "websockets", Buffer(9, 99), venue=plain(kind=Address), fetch=fetch)
+        await lines_of(made).run()
     assert paths == ["/secret?token=2", "/secret?token=3"]
     assert {get.path for get in asked} == {"/token"}
 
@@ -264,9 +264,8 @@ async def test_maintenance_is_waited_for_with_longer_pauses() -> None:
         await connection.close(codes.pop(0))
 
     async with server(send) as url, asyncio.timeout(20):
-        made = common(url, "websockets", Buffer(99, 999), venue=plain(kind=Maintained))
-        made.uniform = uniform
-        await Lines(made).run()
+        made = dialer(url, "websockets", Buffer(99, 999), venue=plain(kind=Maintained))
+        await lines_of(made, uniform=uniform).run()
     assert asked == [20.0, 40.0, 2.0]
 
 
@@ -286,8 +285,8 @@ async def test_a_refused_handshake_is_tried_again_when_the_venue_says() -> None:
         await connection.close(END_OF_INPUT)
 
     async with server(end, process_request=refuse) as url:
-        made = common(url, "picows", Buffer(9, 99))
-        running = asyncio.create_task(Lines(made).run())
+        made = dialer(url, "picows", Buffer(9, 99))
+        running = asyncio.create_task(lines_of(made).run())
         bucket = made.limits.attempts[0]
         await until(lambda: refused and bucket.wait_s(asyncio.get_running_loop().time()) > 60)
         assert 70 < bucket.wait_s(asyncio.get_running_loop().time()) <= 77
@@ -327,9 +326,9 @@ async def test_without_room_for_two_connections_the_old_one_is_closed_first() ->
 
 
 def test_more_connections_than_the_venue_allows_are_a_mistake() -> None:
-    made = common("ws://a", "websockets", Buffer(1, 1), venue=plain(kind=Few))
+    made = dialer("ws://a", "websockets", Buffer(1, 1), venue=plain(kind=Few))
     with pytest.raises(Fatal, match="2 connections are needed, and the venue allows 1"):
-        Lines(made, per_route=2)
+        lines_of(made, per_route=2)
 
 
 async def test_two_lines_may_carry_one_route_and_one_of_them_may_break() -> None:
@@ -351,8 +350,8 @@ async def test_two_lines_may_carry_one_route_and_one_of_them_may_break() -> None
 
     buffer = Buffer(100, 10_000)
     async with server(send) as url, asyncio.timeout(20):
-        made = common(url, "websockets", buffer)
-        await Lines(made, per_route=2).run()
+        made = dialer(url, "websockets", buffer)
+        await lines_of(made, per_route=2).run()
     found = [one for one in taken(buffer) if isinstance(one, type)]
     assert found.count(Connected) == 3
     assert found.count(Replaced) == 1

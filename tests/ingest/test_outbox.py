@@ -6,7 +6,6 @@ import asyncio
 from typing import Any, ClassVar
 
 import pytest
-from tickbus_ingest.lines.lines import Lines
 from tickbus_ingest.venue.contract import (
     Keepalive,
     Limit,
@@ -20,7 +19,8 @@ from tests.ingest.plain_venue import PlainVenue, plain
 from tests.ingest.serving import (
     CLIENTS,
     Driven,
-    common,
+    dialer,
+    lines_of,
     server,
     until,
 )
@@ -44,7 +44,7 @@ async def test_the_keepalive_is_sent_again_and_again(client: str) -> None:
         await connection.close(END_OF_INPUT)
 
     async with server(send) as url, asyncio.timeout(20):
-        await Lines(common(url, client, Buffer(9, 99), venue=plain(kind=Kept))).run()
+        await lines_of(dialer(url, client, Buffer(9, 99), venue=plain(kind=Kept))).run()
 
 
 @CLIENTS
@@ -62,7 +62,7 @@ async def test_the_keepalive_may_be_a_websocket_ping(client: str) -> None:
         await connection.close(END_OF_INPUT)
 
     async with server(send, create_connection=Counting) as url, asyncio.timeout(20):
-        await Lines(common(url, client, Buffer(9, 99), venue=plain(kind=Pinged))).run()
+        await lines_of(dialer(url, client, Buffer(9, 99), venue=plain(kind=Pinged))).run()
 
 
 @CLIENTS
@@ -158,7 +158,7 @@ async def test_a_book_is_asked_for_anew_once_at_a_time_and_by_itself() -> None:
         driven = Driven(url, "websockets", venue=plain("A", "B", feeds=("trade", "l2")))
         running = asyncio.create_task(driven.run())
         await until(lambda: len(got) == 4)
-        (connection,) = driven.common.connections.values()
+        (connection,) = driven.dialer.connections.values()
         await until(lambda: not connection.answers.waits_for(""))
         driven.lines.renew_books([1])
         driven.lines.renew_books([1])
@@ -172,3 +172,19 @@ async def test_a_book_is_asked_for_anew_once_at_a_time_and_by_itself() -> None:
         driven.lines.renew_books([1])
         await running
     assert got[6:] == ['{"unsubscribe": "l2.B"}', '{"subscribe": "l2.B"}']
+
+
+@CLIENTS
+async def test_what_sends_ends_with_its_connection(client: str) -> None:
+    async def send(connection: ServerConnection) -> None:
+        await connection.recv()
+        await connection.close(1001)
+
+    async with server(send) as url, asyncio.timeout(20):
+        driven = Driven(url, client)
+        running = asyncio.create_task(driven.run())
+        await until(lambda: driven.dialer.connections)
+        (connection,) = driven.dialer.connections.values()
+        await until(lambda: connection.sending is not None and connection.sending.done())
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -107,6 +109,38 @@ def test_a_folder_that_cannot_be_made_stops_the_service_with_its_name(tmp_path: 
     (tmp_path / "file").write_text("")
     with pytest.raises(Fatal, match="cannot keep raw frames"):
         recorder(tmp_path / "file" / "raw")
+
+
+FULL_DISK = """
+import random, resource, sys
+from pathlib import Path
+from tickbus_ingest.wire.buffer import Frames
+from tickbus_ingest.wire.recorder import Recorder
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))  # a write stops in its middle
+dropped, failed = [], []
+one = Recorder(
+    Path(sys.argv[1]), "raw", rotate_s=3600, rotate_bytes=2**30,
+    dropped=dropped.append, failed=failed.append,
+)
+for block in range(8):
+    data = [random.randbytes(1_000) for _ in range(300)]
+    one.frames(Frames(data, [1] * 300, [], [0] * 300, 3_000_000))
+one.close()
+print(sum(dropped), len(failed))
+"""
+
+
+def test_what_a_full_disk_did_not_take_is_counted_and_the_rest_is_read_back(
+    tmp_path: Path,
+) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    dropped, failures = map(int, found.stdout.split())
+    assert failures >= 1
+    assert 0 < dropped < 8 * 300
+    assert len(read(tmp_path)) == 8 * 300 - dropped
 
 
 def test_an_idle_run_leaves_no_file(tmp_path: Path) -> None:

@@ -106,9 +106,9 @@ CAPTURES = (
         quotes="orderbook.1.BTCUSDT",
     ),
     Capture(
-        # Spot: the frames of all Bybit's markets are alike.
-        "bybit/tickvault_spot_btcusdt_ob50_20260824", "bybit_linear", ("BTCUSDT",),
+        "bybit/tickvault_spot_btcusdt_ob50_20260824", "bybit_spot", ("BTCUSDT",),
         {"rows": 9, "control": 1}, books={"BTCUSDT": "orderbook.50.BTCUSDT"},
+        feeds=("trade", "l2", "bbo", "ticker"),
     ),
     Capture(
         "bybit/fastmm_tickers_20260930", "bybit_linear", ("BTCUSDT",),

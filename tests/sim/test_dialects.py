@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tickbus_sim import dialects
 from tickbus_sim.book import Levels, NaiveBook
 from tickbus_sim.dialect import CONTROL, Books, Dialect, Line, Listing, Topic, split_url
-from tickbus_sim.events import Change
+from tickbus_sim.events import Change, Derivative, Statistics, Trade
+from tickbus_sim.faults import Fault, Faults, Frame, Schedule
 from tickbus_sim.market import SECOND, Market, MarketFrame
 
 DIALECTS = [dialects.load(exchange) for exchange in dialects.exchanges()]
@@ -315,6 +316,80 @@ def test_no_word_of_any_venue_stands_outside_its_dialect() -> None:
         if word.lower() in file.read_text().lower()
     }
     assert found == set()
+
+
+# ---------------------------------------------------------------------- faults
+
+
+def _faulty(dialect: Dialect, fault: Fault) -> tuple[list[MarketFrame], Faults]:
+    market, frames = _played(dialect)
+    faults = Faults(Schedule([fault]), market.topics, 0, dialect.identity)
+    sent = faults.apply(
+        Frame(number, frame.text, frame.topic_id, frame.time_ns)
+        for number, frame in enumerate(frames)
+    )
+    return [MarketFrame(one.received_ns, one.topic_id, one.text) for one in sent], faults
+
+
+@every_dialect
+@pytest.mark.parametrize("feed", ["trade", "l2"])
+def test_a_fault_touches_the_frames_of_its_ticker_and_family_and_names_their_ids(
+    dialect: Dialect, feed: str
+) -> None:
+    market, frames = _played(dialect)
+    symbol, family = dialect.demo[1], dialect.family_of(feed)
+    sent, faults = _faulty(dialect, Fault("drop", at=5, count=3, ticker=symbol, channel=family))
+
+    lost = [frame for frame in frames if frame not in sent]
+    assert [market.topics[frame.topic_id] for frame in lost] == [Topic(symbol, family)] * 3
+    (report,) = faults.report()
+    told = [dict(one) for one in report["frames"]]
+    assert [frames[one.pop("frame")] for one in told] == lost
+    assert all(told), "no id by which a reader finds what was lost"
+    assert len({json.dumps(one) for one in told}) == 3
+
+
+@every_dialect
+@pytest.mark.parametrize("feed", ["trade", "l2"])
+def test_what_is_no_number_stands_where_a_price_or_a_quantity_was(
+    dialect: Dialect, feed: str
+) -> None:
+    _, frames = _played(dialect)
+    fault = Fault("nan", count=1, channel=dialect.family_of(feed), value="NaN")
+    sent, _ = _faulty(dialect, fault)
+
+    ((before, after),) = [
+        (one.text, other.text) for one, other in zip(frames, sent, strict=True) if one != other
+    ]
+    place = after.index(b'"NaN"')
+    number = re.match(rb'"?\d+\.\d+"?', before[place:])
+    assert number is not None
+    assert before[:place] + b'"NaN"' + before[place + number.end() :] == after
+    assert json.loads(after)
+
+
+# ----------------------------------------------------------------------- market
+
+
+@every_dialect
+def test_the_statistics_of_the_day_are_those_of_its_trades(dialect: Dialect) -> None:
+    market = _market(dialect)
+    market.advance(PLAYED_NS)
+    happened = market.take_events()
+    for symbol in dialect.demo[:2]:
+        mine = [event for event in happened if event.ticker == symbol]
+        day = next(event for event in reversed(mine) if isinstance(event, Statistics))
+        trades = [e for e in mine[: mine.index(day)] if isinstance(e, Trade)]
+        prices = [Decimal(trade.price) for trade in trades]
+        assert day.trades == len(trades) > 0
+        assert Decimal(day.volume) == sum(Decimal(trade.qty) for trade in trades)
+        turnover = sum(Decimal(trade.price) * Decimal(trade.qty) for trade in trades)
+        assert Decimal(day.turnover) == turnover
+        assert Decimal(day.last) == prices[-1]
+        assert Decimal(day.low) <= min(prices) <= Decimal(day.vwap) <= Decimal(day.high)
+        mark = next(event for event in reversed(mine) if isinstance(event, Derivative))
+        value = Decimal(mark.mark) * Decimal(mark.open_interest)
+        assert Decimal(mark.open_interest_value) == value
 
 
 @every_dialect

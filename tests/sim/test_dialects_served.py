@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -12,6 +13,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from tickbus_schemas.exchanges import Exchange
 from tickbus_sim import dialects, events
 from tickbus_sim.book import BookEvent, NaiveBook
 from tickbus_sim.dialect import CONTROL, Books, Dialect, Topic
@@ -209,6 +212,23 @@ async def test_a_client_that_says_nothing_is_cut_off(start_venue: StartVenue) ->
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "idle")
 
 
+@pytest.mark.parametrize(
+    "arguments", [("--exchange", "binance_spot"), ("--exchange", "okx", "--messages-per-s", 3)]
+)
+async def test_a_client_that_says_too_much_is_cut_off(
+    start_venue: StartVenue, arguments: tuple[Any, ...]
+) -> None:
+    venue = start_venue("--synthetic", *arguments)
+    target = dialects.load(Exchange.from_token(arguments[1])).routes[0] or "/stream"
+
+    async with connect(venue.ws + target, ping_interval=None) as socket:
+        with contextlib.suppress(ConnectionClosed):
+            for _ in range(50):
+                await socket.send("{}")
+        await _all(socket)
+    assert (socket.close_code, socket.close_reason) == (1008, "Too many requests")
+
+
 async def test_heartbeats_come_in_real_time(start_venue: StartVenue) -> None:
     beating = [one for one in dialects.exchanges() if dialects.load(one).heartbeat_s]
     for exchange in beating:
@@ -221,3 +241,86 @@ async def test_heartbeats_come_in_real_time(start_venue: StartVenue) -> None:
                     seen.add(_bytes(await socket.recv()))
         venue.stop()
     assert beating
+
+
+class _Holding(WSListener):
+    """A client that has read nothing of its turn until it is told: the others' frames wait."""
+
+    def __init__(self) -> None:
+        self.transport: WSTransport | None = None
+        self.is_asked = asyncio.Event()
+        self._lets_go = False
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.transport = transport
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.CLOSE:
+            transport.send_close(frame.get_close_code(), b"")
+            transport.disconnect()
+        elif frame.msg_type == WSMsgType.PING:
+            self.is_asked.set()
+            if self._lets_go:
+                transport.send_pong(b"turn")
+
+    def subscribe(self, connection: dict[str, Any]) -> None:
+        assert self.transport is not None
+        for request in connection["subscribe"]:
+            self.transport.send(WSMsgType.TEXT, json.dumps(request).encode())
+
+    def let_go(self) -> None:
+        assert self.transport is not None
+        self._lets_go = True
+        self.transport.send_pong(b"turn")
+
+
+@pytest.mark.parametrize(
+    "dialect",
+    [one for one in WRITTEN if one.books is Books.PUSHED],
+    ids=lambda one: one.exchange.token,
+)
+async def test_no_update_after_a_pushed_book_is_older_than_it(
+    start_venue: StartVenue, tmp_path: Path, dialect: Dialect
+) -> None:
+    """Who subscribes between two clients' turns gets a book that holds the frames of both."""
+    symbol, other = dialect.demo[:2]
+    market = Market(dialect, [symbol, other], seed=3, rate=300, start_ms=1_700_000_000_000)
+    texts = [dialect.write_book(one, market.book(one)) for one in (symbol, other)]
+    made = market.advance(SECOND)
+    family = dialect.book_family
+    texts += [f.text for f in made if market.topics[f.topic_id].family == family]
+    host, path = min(dialect.hosts), tmp_path / "capture.jsonl"
+    line: dict[str, Any] = {"ts": 1, "url": f"wss://{host}{dialect.route_of(family)}"}
+    lines = [line | {"dir": "connect"}]
+    lines += [{"ts": n, "dir": "in", "data": text.decode()} for n, text in enumerate(texts, 2)]
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    venue = start_venue("--capture", path, "--speed", "max")
+    mine = next(one for one in _connections(dialect) if [symbol, family] in one["topics"])
+    theirs = json.loads(json.dumps(mine).replace(symbol, other))
+    target = venue.ws + mine["path"]
+
+    _, holding = await ws_connect(_Holding, target, enable_auto_pong=False)
+    assert isinstance(holding, _Holding)
+    async with connect(target) as one, connect(target) as late:
+        holding.subscribe(theirs)
+        await _subscribe(one, mine)
+        await holding.is_asked.wait()
+        await _subscribe(late, mine)
+        seen = [_bytes(await late.recv()) for _ in range(len(mine["subscribe"]))]
+        holding.let_go()
+        # Both are read at once: a client that stops reading holds up all.
+        rest, _ = await asyncio.gather(_all(late), _all(one))
+        seen += rest
+
+    told = [text for text in seen if dialect.topic_of(text) == Topic(symbol, family)]
+    events_read = [event for text in told if (event := dialect.read_book(text)) is not None]
+    place = next(n for n, event in enumerate(events_read) if event.whole)
+    whole = NaiveBook()
+    whole.apply(events_read[place])
+    assert _numbers(whole) == _numbers(market.book(symbol))
+    assert events_read[place + 1 :] == []
+    assert venue.finish()["pushed_own_books"] == 1
+
+
+def _numbers(book: NaiveBook) -> list[list[tuple[float, float]]]:
+    return [[(float(price), float(qty)) for price, qty in side] for side in book.top(0)]

@@ -16,7 +16,7 @@ from tickbus_sim.capture import Body
 from tickbus_sim.dialect import Topic
 from tickbus_sim.faults import SECOND, Fault, Faults, Frame, Schedule, corrupted, read_schedule
 
-from tests.sim.recordings import depth, trade
+from tests.sim.recordings import USDM, depth, trade
 
 TOPICS = [Topic("", ""), Topic("BTCUSDT", "trade"), Topic("BTCUSDT", "depth"), Topic("E", "trade")]
 START_NS = 10**18
@@ -38,7 +38,7 @@ def _frames(count: int = 20) -> list[Frame]:
 
 
 def _faults(*faults: Fault, seed: int = 0) -> Faults:
-    return Faults(Schedule(list(faults), seed), TOPICS, START_NS)
+    return Faults(Schedule(list(faults), seed), TOPICS, START_NS, USDM.identity)
 
 
 def _numbers(frames: list[Frame]) -> list[int]:

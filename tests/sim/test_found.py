@@ -148,7 +148,7 @@ def _connected(url: str) -> Recording:
         "wss://nbstream.binance.com/eoptions/stream",
         "wss://stream.binance.com.evil.example/stream",
         "wss://feed.example/ws/v5/public",
-        "wss://stream.bybit.com/v5/public/spot",
+        "wss://stream.bybit.com/v5/private",
     ],
 )
 def test_another_companys_or_markets_address_is_asked_about(tmp_path: Path, url: str) -> None:

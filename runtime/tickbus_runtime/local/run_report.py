@@ -105,7 +105,7 @@ def _added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def shortcomings(result: RunReport) -> list[str]:
-    """What the run should have kept and did not, a line each; each makes the exit code bad."""
+    """What the run did not store, a line each; the exit code is not 0 then."""
     lines = [
         f"{updates:,} updates of {ticker} are not stored: their book had no snapshot"
         for ticker, updates in result["books_without_snapshot"].items()
@@ -116,7 +116,7 @@ def shortcomings(result: RunReport) -> list[str]:
 
 
 def _printable(text: str) -> str:
-    """What came from outside, without anything that a terminal would obey."""
+    """The text without control characters: a terminal would obey them."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

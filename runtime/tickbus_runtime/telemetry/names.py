@@ -30,7 +30,7 @@ METRICS: dict[str, Metric] = {
     # ingest: every frame is websocket or rest; what becomes of the former adds up in `fates`
     "frames": _counter("frames", "received: websocket, rest (books), instruments", "source"),
     "fates": _counter("frames", "by how they ended: published, stale, refused, ...", "fate"),
-    "requests": _counter("answers", "that the venue owes us for what we sent"),
+    "requests": _counter("answers", "that the venue gives to what we send"),
     "frame_bytes": _counter("bytes", "of received frames and bodies", "source"),
     "control_frames": _counter("frames", "that carry no market data (answers, pings, notices)"),
     "ignored_frames": _counter("frames", "of channels that were not asked for", "channel"),
@@ -41,8 +41,10 @@ METRICS: dict[str, Metric] = {
     "rejects": _counter("frames or messages", "refused and kept as dead letters", "reason"),
     "venue_errors": _counter("answers", "in which the venue refused something"),
     "rest_failures": _counter("requests", "over REST that brought no body"),
-    "resume_skipped": _counter("messages", "of predecessors from which nothing can go on"),
-    "reused_ids": _counter("events", "whose id had stood for another one; kept", "feed"),
+    "resume_skipped": _counter(
+        "messages", "that an earlier ingest stored last and that make no sense"
+    ),
+    "reused_ids": _counter("events", "whose id was used before for another one; kept", "feed"),
     "packet_parts": _counter("packets", "more than frames, because a frame had too many levels"),
     "gaps": _counter("gaps", "announced: a ticker's feed lost data", "feed"),
     "resyncs": _counter("books", "that had to be fetched again"),

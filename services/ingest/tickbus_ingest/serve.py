@@ -15,8 +15,8 @@ from tickbus_runtime.service.process import Context
 from tickbus_schemas.errors import Fatal, Retry
 
 from tickbus_ingest import exchanges
+from tickbus_ingest.lines.dialer import Dialer
 from tickbus_ingest.lines.fetcher import Fetcher, fetcher_of
-from tickbus_ingest.lines.keeper import Common
 from tickbus_ingest.lines.limits import Limits, NoLimits
 from tickbus_ingest.lines.lines import Lines
 from tickbus_ingest.lines.listing import Listed, Listing
@@ -102,7 +102,7 @@ class Ingest:
             wait_us=int(settings.reorder_wait_ms * 1000),
         )
         self._accounts = Accounts(ctx.telemetry, ctx.status)
-        common = Common(
+        dialer = Dialer(
             venue=venue,
             urls=[settings.ws_url or url for url in venue.websocket_urls],
             client=choose_client(settings.websocket_client),
@@ -115,10 +115,9 @@ class Ingest:
             recorder=recorder,
             fetch=self._fetched,
             query="tickbus_times=1" if settings.capture_times else "",
-            stop_at_end=settings.stop_at_end,
         )
-        self._client = common.client
-        self._lines = Lines(common, settings.lines)
+        self._client = dialer.client
+        self._lines = Lines(dialer, settings.lines, stop_at_end=settings.stop_at_end)
         self._watch = DataWatch(self._lines.streams, venue, settings.ticker_silence_s)
         self._next_look_s = 0.0
         self._timer: asyncio.TimerHandle

@@ -38,12 +38,12 @@ def of_url(url: str) -> Exchange | None:
     A recording of this very venue names this machine: there the path tells.
     """
     try:
-        host, path, _ = split_url(url)
+        host, path, query = split_url(url)
     except ValueError:
         return None
     # An exchange may have several markets on one host: the path tells them apart.
     able = [one for one in exchanges() if host in load(one).hosts or host in _LOCAL]
-    exact = [one for one in able if load(one).paths and path.startswith(load(one).paths)]
+    exact = [one for one in able if load(one).owns(path, query)]
     if exact:
         return exact[0] if len(exact) == 1 else None
     able = [one for one in able if not load(one).path_decides]

@@ -25,6 +25,8 @@ from tickbus_sim.dialect import (
     Resource,
     Topic,
     compact,
+    decoding,
+    parse,
 )
 from tickbus_sim.events import Change, Derivative, Liquidation, Quote, Statistics, Trade
 
@@ -81,11 +83,11 @@ class _Body(msgspec.Struct, gc=False):
     T: int = 0
 
 
-_envelope = msgspec.json.Decoder(_Envelope).decode
-_bare = msgspec.json.Decoder(_Bare | list[_Bare]).decode
-_depth_frame = msgspec.json.Decoder(_DepthFrame).decode
-_depth = msgspec.json.Decoder(_Depth).decode
-_body = msgspec.json.Decoder(_Body).decode
+_envelope = decoding(msgspec.json.Decoder(_Envelope).decode)
+_bare = decoding(msgspec.json.Decoder(_Bare | list[_Bare]).decode)
+_depth_frame = decoding(msgspec.json.Decoder(_DepthFrame).decode)
+_depth = decoding(msgspec.json.Decoder(_Depth).decode)
+_body = decoding(msgspec.json.Decoder(_Body).decode)
 
 
 @lru_cache(maxsize=65_536)
@@ -109,6 +111,7 @@ class BinanceDialect(contract.Dialect):
     }
     book_family = "depth"
     books = Books.PULLED
+    id_keys = ("stream", "U", "u", "pu", "t", "a", "E")
     weight_header = "X-MBX-USED-WEIGHT-1M"
     streams_max = 1024
     is_futures: ClassVar[bool]
@@ -145,7 +148,7 @@ class BinanceDialect(contract.Dialect):
 
     def request(self, line: Line, text: bytes) -> Reply:
         try:
-            parsed = msgspec.json.decode(text)
+            parsed = parse(text)
         except msgspec.DecodeError as error:
             return _error(3, f"Invalid JSON: {error}", None)
         if not isinstance(parsed, dict):
@@ -357,11 +360,15 @@ class BinanceDialect(contract.Dialect):
         data |= {"T": event.time_ms, "E": event.time_ms} if self.is_futures else {}
         return _frame(event.ticker, "bookTicker", data)
 
+    def turnover(self, event: Statistics) -> str:
+        """What `q` sums: the quote currency."""
+        return event.turnover
+
     def statistics(self, event: Statistics) -> bytes:
         data = {"e": "24hrTicker", "E": event.time_ms, "s": event.ticker, "p": event.change}
-        data |= {"P": "0", "w": event.last, "c": event.last, "Q": event.last_qty}
+        data |= {"P": event.percent, "w": event.vwap, "c": event.last, "Q": event.last_qty}
         data |= {"o": event.open, "h": event.high, "l": event.low, "v": event.volume}
-        data |= {"q": event.turnover, "O": event.time_ms - 86_400_000, "C": event.time_ms}
+        data |= {"q": self.turnover(event), "O": event.time_ms - 86_400_000, "C": event.time_ms}
         data |= {"F": 0, "L": event.trades, "n": event.trades}
         return _frame(event.ticker, "ticker", data)
 
@@ -417,8 +424,8 @@ def _is_request_id(value: object) -> bool:
 def _is_answer(text: bytes) -> bool:
     """Whether a recorded frame answers a request or announces something."""
     try:
-        parsed = msgspec.json.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        parsed = parse(text)
+    except msgspec.MsgspecError:
         return False
     if not isinstance(parsed, dict):
         return False
@@ -464,5 +471,6 @@ class FuturesDialect(BinanceDialect):
     depth_limit_default = 500
     depth_limit_max = 1000
     depth_weights = ((50, 2), (100, 5), (500, 10), (1000, 20))
+    messages_per_s = 10
     ping_interval_s = 180.0
     pong_deadline_s = 600.0

@@ -19,12 +19,19 @@ from tickbus_sim.dialect import (
     Resource,
     Topic,
     compact,
-    whole_number,
+    count,
+    decoding,
 )
 from tickbus_sim.events import Change, Derivative, Liquidation, Quote, Statistics, Trade
 
 ARGUMENTS_BYTES = 21_000
 _FAMILIES = ("orderbook", "publicTrade", "tickers", "allLiquidation", "kline")
+
+
+class _Request(msgspec.Struct, gc=False):
+    op: str
+    args: list[str] = []
+    req_id: str | int = ""
 
 
 class _Data(msgspec.Struct, gc=False):
@@ -43,16 +50,21 @@ class _Frame(msgspec.Struct, gc=False):
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
-_frame = msgspec.json.Decoder(_Frame).decode
-_data = msgspec.json.Decoder(_Data).decode
+_request = decoding(msgspec.json.Decoder(_Request).decode)
+_frame = decoding(msgspec.json.Decoder(_Frame).decode)
+_data = decoding(msgspec.json.Decoder(_Data).decode)
 
 
 def topic_of_name(name: str) -> Topic:
-    """The topic of `orderbook.50.BTCUSDT`: level 1 is the best quotes, deeper ones one family."""
+    """The topic of `orderbook.50.BTCUSDT`.
+
+    Depths are one family but for depth 1, the best quotes; `orderbook.rpi` is another book.
+    """
     family, _, rest = name.partition(".")
     if family == "orderbook":
         level, _, symbol = rest.partition(".")
-        return Topic(symbol, "orderbook.1" if level == "1" else "orderbook", name[: -len(rest) - 1])
+        is_book = level.isdecimal() and level != "1"
+        return Topic(symbol, family if is_book else f"{family}.{level}", f"{family}.{level}")
     if family == "kline":
         return Topic(rest.partition(".")[2], "kline", "kline")
     return Topic(rest, family, family)
@@ -73,6 +85,7 @@ class BybitDialect(contract.Dialect):
     books = Books.PUSHED
     depth = 50
     counts_updates = True
+    id_keys = ("topic", "ts", "u", "seq", "i", "T")
     idle_s = 600.0
     demo = ("BTCDEMO", "ETHDEMO", "SOLDEMO")
     category: ClassVar[str]
@@ -82,12 +95,11 @@ class BybitDialect(contract.Dialect):
 
     def request(self, line: Line, text: bytes) -> Reply:
         try:
-            asked = msgspec.json.decode(text)
-            op, args = asked["op"], asked.get("args", [])
-            topics = {name: topic_of_name(name) for name in args}
-        except (msgspec.DecodeError, LookupError, TypeError, AttributeError):
+            asked = _request(text)
+        except msgspec.MsgspecError:
             return Reply((_answer("", "", success=False, text="Invalid request"),))
-        mark = asked.get("req_id", "")
+        op, args, mark = asked.op, asked.args, asked.req_id
+        topics = {name: topic_of_name(name) for name in args}
         if op == "ping":
             return Reply((_answer("ping", mark, text="pong"),))
         if op not in ("subscribe", "unsubscribe"):
@@ -123,15 +135,23 @@ class BybitDialect(contract.Dialect):
         whole = frame.type == "snapshot" or data.u == 1
         return BookEvent(
             data.s, data.b, data.a, data.u, data.u - 1, whole=whole, event_ms=frame.ts,
-            engine_ms=frame.cts,
+            engine_ms=frame.cts, depth=_level(frame.topic) if whole else 0,
         )  # fmt: skip
 
     def write_book(self, symbol: str, book: NaiveBook) -> bytes:
-        bids, asks = book.top(self.depth)
-        last = book.last_id
-        return _book(symbol, "snapshot", bids, asks, last, last, book.event_ms)
+        bids, asks = book.top(book.depth)
+        last, level = book.last_id, book.depth or self.depth
+        return _book(
+            symbol, "snapshot", bids, asks, last, last, book.event_ms, book.engine_ms, level
+        )
 
     # ----------------------------------------------------------------- REST
+
+    def owns(self, path: str, query: Mapping[str, list[str]]) -> bool:
+        """REST paths are the same on every market: the category tells."""
+        return super().owns(path, query) and query.get("category", [self.category])[0] == (
+            self.category
+        )
 
     def resource(
         self, path: str, query: Mapping[str, list[str]], body: bytes = b""
@@ -144,7 +164,11 @@ class BybitDialect(contract.Dialect):
         if path == "/v5/market/instruments-info":
             return Resource("instruments")
         if path == "/v5/market/orderbook":
-            return Resource("book", symbol, whole_number(query, "limit", 25))
+            try:
+                return Resource("book", symbol, count(query.get("limit", [""])[0], 25))
+            except ValueError:
+                body = compact({"retCode": 10001, "retMsg": "params error: limit"})
+                raise BadRequest(body, 200) from None
         return Resource(path.rpartition("/")[2], symbol)
 
     def write_body(self, symbol: str, book: NaiveBook, levels: int) -> bytes:
@@ -217,6 +241,12 @@ class BybitDialect(contract.Dialect):
         return _topic("allLiquidation", event.ticker, "snapshot", event.time_ms, [row])
 
 
+def _level(topic: str) -> int:
+    """Levels a side of `orderbook.50.BTCUSDT`."""
+    level = topic.split(".")[1:2]
+    return int(level[0]) if level and level[0].isdecimal() and len(level[0]) < 6 else 0
+
+
 def _topic(family: str, symbol: str, kind: str, ms: int, data: Any) -> bytes:
     return compact({"topic": f"{family}.{symbol}", "type": kind, "ts": ms, "data": data})
 
@@ -230,6 +260,6 @@ def _book(
     return compact(frame | {"cts": engine_ms or ms})
 
 
-def _answer(op: str, mark: str, *, success: bool = True, text: str = "") -> bytes:
+def _answer(op: str, mark: str | int, *, success: bool = True, text: str = "") -> bytes:
     answer = {"success": success, "ret_msg": text, "conn_id": "a1b2c3d4", "req_id": mark}
     return compact(answer | {"op": op})

@@ -42,10 +42,10 @@ class Dialect(FuturesDialect):
 
     # --------------------------------------------------------------- market
 
-    def statistics(self, event: Statistics) -> bytes:
-        """`q` sums the base currency; that of all contracts at the last price comes near."""
+    def turnover(self, event: Statistics) -> str:
+        """The sum of the base currency; that of all contracts at the last price comes near."""
         usd = Decimal(event.volume) * _contract_usd(event.ticker)
-        return super().statistics(replace(event, turnover=f"{usd / Decimal(event.last):.8f}"))
+        return f"{usd / Decimal(event.last):.8f}"
 
     def derivative(self, event: Derivative) -> Iterable[tuple[str, bytes]]:
         """Delivery contracts have no funding."""

@@ -31,5 +31,6 @@ class Dialect(BinanceDialect):
     depth_limit_default = 100
     depth_limit_max = 5000
     depth_weights = ((100, 5), (500, 25), (1000, 50), (5000, 250))
+    messages_per_s = 5
     ping_interval_s = 20.0
     pong_deadline_s = 60.0

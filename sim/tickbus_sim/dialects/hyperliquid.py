@@ -9,11 +9,32 @@ import msgspec
 from tickbus_schemas.exchanges import Exchange
 
 from tickbus_sim import dialect as contract
-from tickbus_sim.book import BookEvent, Levels
-from tickbus_sim.dialect import CONTROL, Books, Line, Listing, Reply, Resource, Topic, compact
+from tickbus_sim.book import BookEvent, Levels, NaiveBook
+from tickbus_sim.dialect import (
+    CONTROL,
+    Books,
+    Line,
+    Listing,
+    Reply,
+    Resource,
+    Topic,
+    compact,
+    decoding,
+    parse,
+)
 from tickbus_sim.events import Change, Derivative, Quote, Trade
 
 _KNOWN = ("l2Book", "trades", "bbo", "activeAssetCtx")
+
+
+class _Request(msgspec.Struct, gc=False):
+    method: str
+    subscription: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Wanted(msgspec.Struct, gc=False):
+    type: str = ""
+    coin: str = ""
 
 
 class _Level(msgspec.Struct, gc=False):
@@ -36,20 +57,11 @@ class _Frame(msgspec.Struct, gc=False):
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class _Subscription(msgspec.Struct, gc=False):
-    type: str = ""
-    coin: str = ""
-
-
-class _Request(msgspec.Struct, gc=False):
-    method: str
-    subscription: _Subscription = msgspec.field(default_factory=_Subscription)
-
-
-_frame = msgspec.json.Decoder(_Frame).decode
-_request = msgspec.json.Decoder(_Request).decode
-_book = msgspec.json.Decoder(_Book).decode
-_coin = msgspec.json.Decoder(_Coin | list[_Coin]).decode
+_request = decoding(msgspec.json.Decoder(_Request).decode)
+_wanted = decoding(msgspec.json.Decoder(_Wanted).decode)
+_frame = decoding(msgspec.json.Decoder(_Frame).decode)
+_book = decoding(msgspec.json.Decoder(_Book).decode)
+_coin = decoding(msgspec.json.Decoder(_Coin | list[_Coin]).decode)
 
 
 class Dialect(contract.Dialect):
@@ -69,25 +81,30 @@ class Dialect(contract.Dialect):
     books = Books.WHOLE
     depth = 20
     demo = ("BTC", "ETH", "SOL")
+    marks_tell_day = True
+    id_keys = ("channel", "coin", "time", "tid")
     idle_s = 60.0
     streams_max = 1000
 
     def request(self, line: Line, text: bytes) -> Reply:
         try:
             asked = _request(text)
+            wanted = _wanted(asked.subscription)
         except msgspec.MsgspecError:
             return _error(text)
+        kind, coin = wanted.type, wanted.coin
         if asked.method == "ping":
             return Reply((b'{"channel":"pong"}',))
-        kind, coin = asked.subscription.type, asked.subscription.coin
         if asked.method not in ("subscribe", "unsubscribe") or kind not in _KNOWN or not coin:
             return _error(text)
-        name = f"{kind}:{coin}"
-        if asked.method == "subscribe":
-            line.streams[name] = Topic(coin, kind, kind)
+        if asked.method == "unsubscribe":
+            line.streams.pop(f"{kind}:{coin}", None)
+        elif len(line.streams) < self.streams_max or f"{kind}:{coin}" in line.streams:
+            line.streams[f"{kind}:{coin}"] = Topic(coin, kind, kind)
         else:
-            line.streams.pop(name, None)
-        data = {"method": asked.method, "subscription": {"type": kind, "coin": coin}}
+            shown = f"Cannot track more than {self.streams_max} total subscriptions."
+            return Reply((_data("error", shown),))
+        data = {"method": asked.method, "subscription": asked.subscription}
         return Reply((compact({"channel": "subscriptionResponse", "data": data}),))
 
     # --------------------------------------------------------------- frames
@@ -114,6 +131,11 @@ class Dialect(contract.Dialect):
         bids, asks = ([(level.px, level.sz) for level in side] for side in book.levels)
         return BookEvent(book.coin, bids, asks, whole=True, event_ms=book.time)
 
+    def write_book(self, symbol: str, book: NaiveBook) -> bytes:
+        bids, asks = book.top(self.depth)
+        levels = [_rows(bids), _rows(asks)]
+        return _data("l2Book", {"coin": symbol, "time": book.event_ms, "levels": levels})
+
     # ----------------------------------------------------------------- REST
 
     def resource(
@@ -122,7 +144,7 @@ class Dialect(contract.Dialect):
         if path != "/info":
             return None
         try:
-            kind = msgspec.json.decode(body)["type"] if body else "meta"
+            kind = parse(body)["type"] if body else "meta"
         except (msgspec.DecodeError, LookupError, TypeError):
             return None
         return Resource("instruments") if kind == "meta" else Resource(str(kind))
@@ -148,9 +170,7 @@ class Dialect(contract.Dialect):
         return _data("trades", [row])
 
     def change(self, event: Change) -> bytes:
-        bids, asks = event.book.top(self.depth)
-        levels = [_rows(bids), _rows(asks)]
-        return _data("l2Book", {"coin": event.ticker, "time": event.time_ms, "levels": levels})
+        return self.write_book(event.ticker, event.book)
 
     def quote(self, event: Quote) -> bytes:
         best = _rows([event.bid, event.ask])
@@ -158,9 +178,10 @@ class Dialect(contract.Dialect):
 
     def derivative(self, event: Derivative) -> Iterable[tuple[str, bytes]]:
         ctx: dict[str, Any] = {"funding": event.funding_rate, "openInterest": event.open_interest}
-        ctx |= {"prevDayPx": event.last, "dayNtlVlm": "1000.5", "premium": "0.0001"}
+        assert event.day is not None
+        ctx |= {"prevDayPx": event.day.open, "dayNtlVlm": event.day.turnover, "premium": "0.0001"}
         ctx |= {"oraclePx": event.index, "markPx": event.mark, "midPx": event.last}
-        ctx |= {"impactPxs": [event.last, event.last], "dayBaseVlm": "10.5"}
+        ctx |= {"impactPxs": [event.last, event.last], "dayBaseVlm": event.day.volume}
         yield "activeAssetCtx", _data("activeAssetCtx", {"coin": event.ticker, "ctx": ctx})
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -13,12 +15,37 @@ from tickbus_schemas.exchanges import Exchange
 
 from tickbus_sim import dialect as contract
 from tickbus_sim.book import BookEvent, Levels, NaiveBook
-from tickbus_sim.dialect import CONTROL, Books, Line, Listing, Reply, Resource, Topic, compact
+from tickbus_sim.dialect import (
+    CONTROL,
+    Books,
+    Line,
+    Listing,
+    Reply,
+    Resource,
+    Topic,
+    compact,
+    decoding,
+)
 from tickbus_sim.events import Change, Quote, Statistics, Trade
 
 CHECKED = 10
 """Levels a side that the checksum covers."""
 DEPTHS = (10, 25, 100, 500, 1000)
+_NUMBER = re.compile(r"-?\d{1,40}(?:\.\d{1,40})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
+
+
+class _Request(msgspec.Struct, gc=False):
+    method: str
+    params: msgspec.Raw = msgspec.Raw(b"{}")
+    req_id: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Params(msgspec.Struct, gc=False, omit_defaults=True):
+    channel: str = ""
+    symbol: list[str] = []
+    depth: int = CHECKED
+    event_trigger: str = ""
+    snapshot: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Level(msgspec.Struct, gc=False):
@@ -44,22 +71,11 @@ class _Symbol(msgspec.Struct, gc=False):
     symbol: str = ""
 
 
-class _Params(msgspec.Struct, gc=False):
-    channel: str = ""
-    symbol: list[str] = []
-    depth: int = 10
-
-
-class _Request(msgspec.Struct, gc=False):
-    method: str
-    params: _Params = msgspec.field(default_factory=_Params)
-    req_id: int | None = None
-
-
-_frame = msgspec.json.Decoder(_Frame).decode
-_request = msgspec.json.Decoder(_Request).decode
-_books = msgspec.json.Decoder(list[_Book]).decode
-_symbols = msgspec.json.Decoder(list[_Symbol]).decode
+_request = decoding(msgspec.json.Decoder(_Request).decode)
+_params = decoding(msgspec.json.Decoder(_Params).decode)
+_frame = decoding(msgspec.json.Decoder(_Frame).decode)
+_books = decoding(msgspec.json.Decoder(list[_Book]).decode)
+_symbols = decoding(msgspec.json.Decoder(list[_Symbol]).decode)
 
 
 class Dialect(contract.Dialect):
@@ -75,6 +91,8 @@ class Dialect(contract.Dialect):
     depth = 10
     drops_silently = True
     keeps_zeros = True
+    quotes_tell_day = True
+    id_keys = ("channel", "symbol", "trade_id", "checksum", "timestamp")
     demo = ("BTC/USD", "ETH/USD", "SOL/USD")
     heartbeat_s = 1.0
 
@@ -90,28 +108,41 @@ class Dialect(contract.Dialect):
     def request(self, line: Line, text: bytes) -> Reply:
         try:
             asked = _request(text)
+            params = _params(asked.params)
         except msgspec.MsgspecError:
             return Reply((compact({"error": "Malformed request", "success": False}),))
-        mark = {} if asked.req_id is None else {"req_id": asked.req_id}
-        if asked.method == "ping":
+        method, channel = asked.method, params.channel
+        mark = {} if asked.req_id is msgspec.UNSET else {"req_id": asked.req_id}
+        if method == "ping":
             return Reply((compact({"method": "pong", **mark, **_times()}),))
-        params = asked.params
-        if asked.method not in ("subscribe", "unsubscribe") or params.channel not in self.feeds:
-            shown = {"error": "Unsupported channel", "method": asked.method, "success": False}
+        wrong = ""
+        if method not in ("subscribe", "unsubscribe") or channel not in self.feeds:
+            wrong = "Unsupported channel"
+        elif not params.symbol:
+            wrong = "Symbol(s) not found"
+        elif channel == "book" and params.depth not in DEPTHS:
+            wrong = "Subscription depth not supported"
+        if wrong:
+            shown = {"error": wrong, "method": method, "success": False}
             return Reply((compact(shown | mark | _times()),))
-        result: dict[str, Any] = {"channel": params.channel}
+        answers = [self._carry_out(line, method, params, symbol) for symbol in params.symbol]
+        return Reply(tuple(compact(one | mark | _times()) for one in answers))
+
+    def _carry_out(self, line: Line, method: str, params: _Params, symbol: str) -> dict[str, Any]:
+        name = f"{params.channel}:{symbol}"
+        if method == "subscribe":
+            line.streams[name] = Topic(symbol, params.channel, params.channel)
+        else:
+            line.streams.pop(name, None)
+        result: dict[str, Any] = {"channel": params.channel, "symbol": symbol}
         if params.channel == "book":
-            result["depth"] = params.depth
-        answers = []
-        for symbol in params.symbol:
-            name = f"{params.channel}:{symbol}"
-            if asked.method == "subscribe":
-                line.streams[name] = Topic(symbol, params.channel, params.channel)
-            else:
-                line.streams.pop(name, None)
-            answer = {"method": asked.method, "result": result | {"symbol": symbol}}
-            answers.append(compact(answer | {"success": True} | mark | _times()))
-        return Reply(tuple(answers))
+            # A client cuts its book to the depth of the answer, so that must be what is played.
+            result["depth"] = line.depths.get(symbol, self.depth)
+        if params.event_trigger:
+            result["event_trigger"] = params.event_trigger
+        if params.snapshot is not msgspec.UNSET:
+            result["snapshot"] = params.snapshot
+        return {"method": method, "result": result, "success": True}
 
     # --------------------------------------------------------------- frames
 
@@ -132,21 +163,22 @@ class Dialect(contract.Dialect):
         try:
             frame = _frame(text)
             parts = _books(frame.data)
-        except msgspec.MsgspecError:
-            return None
+            bids = [(_text(one.price), _text(one.qty)) for part in parts for one in part.bids]
+            asks = [(_text(one.price), _text(one.qty)) for part in parts for one in part.asks]
+            event_ms = _ms(parts[-1].timestamp if parts else "")
+        except (msgspec.MsgspecError, ValueError):
+            return None  # no frame of books, a number or a time that is none
         if not parts:
             return None
-        bids = [(_text(one.price), _text(one.qty)) for part in parts for one in part.bids]
-        asks = [(_text(one.price), _text(one.qty)) for part in parts for one in part.asks]
         whole = frame.type == "snapshot"
         return BookEvent(
             parts[0].symbol,
             bids,
             asks,
             whole=whole,
-            event_ms=_ms(parts[-1].timestamp),
+            event_ms=event_ms,
             checksum=parts[-1].checksum,
-            depth=max(CHECKED, len(bids), len(asks)) if whole else 0,
+            depth=_depth(len(bids), len(asks)) if whole else 0,
         )
 
     def holds(self, book: NaiveBook, event: BookEvent) -> bool:
@@ -183,28 +215,18 @@ class Dialect(contract.Dialect):
         return _book_frame(event.ticker, "update", event.bids, event.asks, event.book)
 
     def quote(self, event: Quote) -> bytes:
-        row: dict[str, Any] = {
-            "symbol": event.ticker,
-            "bid": _raw(event.bid[0]),
-            "bid_qty": _raw(event.bid[1]),
-        }
-        row |= {"ask": _raw(event.ask[0]), "ask_qty": _raw(event.ask[1])}
-        row |= dict.fromkeys(
-            ("last", "volume", "vwap", "low", "high", "change"), _raw(event.bid[0])
-        )
-        row |= {"change_pct": 0.0, "timestamp": _rfc3339(event.time_ms)}
-        return compact({"channel": "ticker", "type": "update", "data": [row]})
+        assert event.day is not None
+        return self.statistics(replace(event.day, bid=event.bid, ask=event.ask))
 
     def statistics(self, event: Statistics) -> bytes:
-        row: dict[str, Any] = {
-            "symbol": event.ticker,
-            "bid": _raw(event.bid[0]),
-            "bid_qty": _raw(event.bid[1]),
-        }
-        row |= {"ask": _raw(event.ask[0]), "ask_qty": _raw(event.ask[1])}
-        row |= {"last": _raw(event.last), "volume": _raw(event.volume), "vwap": _raw(event.last)}
-        row |= {"low": _raw(event.low), "high": _raw(event.high), "change": _raw(event.change)}
-        row |= {"change_pct": 0.0, "timestamp": _rfc3339(event.time_ms)}
+        (bid, bid_qty), (ask, ask_qty) = event.bid, event.ask
+        numbers = {"bid": bid, "bid_qty": bid_qty, "ask": ask, "ask_qty": ask_qty}
+        numbers |= {"last": event.last, "volume": event.volume, "vwap": event.vwap}
+        numbers |= {"low": event.low, "high": event.high, "change": event.change}
+        numbers |= {"change_pct": event.percent}
+        row: dict[str, Any] = {"symbol": event.ticker}
+        row |= {name: _raw(text) for name, text in numbers.items()}
+        row |= {"timestamp": _rfc3339(event.time_ms)}
         return compact({"channel": "ticker", "type": "update", "data": [row]})
 
 
@@ -241,8 +263,19 @@ def _raw(text: str) -> msgspec.Raw:
 
 
 def _text(raw: msgspec.Raw) -> str:
+    """A JSON number as decimal text. Errors: ValueError for anything else.
+
+    An exponent of three digits is no price: its decimals would fill the memory.
+    """
     text = bytes(raw).decode()
+    if _NUMBER.fullmatch(text) is None:
+        raise ValueError(f"no number: {text[:40]}")
     return format(Decimal(text), "f") if "e" in text.lower() else text
+
+
+def _depth(*levels: int) -> int:
+    """What was subscribed to, by the number of levels in a snapshot."""
+    return next((depth for depth in DEPTHS if depth >= max(levels)), DEPTHS[-1])
 
 
 def _rfc3339(ms: int) -> str:

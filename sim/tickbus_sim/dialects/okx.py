@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -20,7 +22,9 @@ from tickbus_sim.dialect import (
     Resource,
     Topic,
     compact,
-    whole_number,
+    count,
+    decoding,
+    parse,
 )
 from tickbus_sim.events import Change, Derivative, Liquidation, Quote, Statistics, Trade
 
@@ -32,10 +36,15 @@ _UNDERLYING = "underlying"
 """A list of its own: what options are written on."""
 
 
-class _Arg(msgspec.Struct, gc=False):
+class _Arg(msgspec.Struct, gc=False, omit_defaults=True):
     channel: str
     instId: str = ""
     instType: str = ""
+
+
+class _Request(msgspec.Struct, gc=False):
+    op: str
+    args: list[_Arg]
 
 
 class _Frame(msgspec.Struct, gc=False):
@@ -53,8 +62,9 @@ class _Book(msgspec.Struct, gc=False):
     prevSeqId: int = 0
 
 
-_frame = msgspec.json.Decoder(_Frame).decode
-_books = msgspec.json.Decoder(list[_Book]).decode
+_request = decoding(msgspec.json.Decoder(_Request).decode)
+_frame = decoding(msgspec.json.Decoder(_Frame).decode)
+_books = decoding(msgspec.json.Decoder(list[_Book]).decode)
 
 
 class Dialect(contract.Dialect):
@@ -82,6 +92,8 @@ class Dialect(contract.Dialect):
     depth = 400
     demo = ("BTC-USDT-SWAP", "ETH-USDT-SWAP", "SOL-USDT")
     ids_are_shared = True
+    contract_size = "0.01"
+    id_keys = ("arg", "action", "seqId", "prevSeqId", "tradeId", "ts")
     idle_s = 30.0
 
     # ---------------------------------------------------------- connections
@@ -93,25 +105,25 @@ class Dialect(contract.Dialect):
         if text == b"ping":
             return Reply((b"pong",))
         try:
-            asked = msgspec.json.decode(text)
-            op, args = asked["op"], asked["args"]
-            topics = [_topic(arg) for arg in args]
-        except (msgspec.DecodeError, LookupError, TypeError, ValueError, AttributeError):
+            asked = _request(text)
+        except msgspec.MsgspecError:
             return _error("60012", f"Invalid request: {text[:80].decode(errors='replace')}")
-        if op not in ("subscribe", "unsubscribe"):
-            return _error("60012", f"Invalid request: op {op}")
+        if asked.op not in ("subscribe", "unsubscribe"):
+            return _error("60012", f"Invalid request: op {asked.op}")
+        if not asked.args:
+            return _error("60013", "Invalid args: none")
         if len(text) > ARGUMENTS_BYTES:
             return _error("60013", "Invalid args: more than 64 KB")
-        return Reply(
-            tuple(self._carry_out(line, op, *one) for one in zip(args, topics, strict=True))
-        )
+        return Reply(tuple(self._carry_out(line, asked.op, arg) for arg in asked.args))
 
-    def _carry_out(self, line: Line, op: str, arg: dict[str, str], topic: Topic) -> bytes:
-        known = topic.family in self.feeds and self.route_of(topic.family) == line.route
-        if not known:
-            shown = f"Wrong URL or channel:{arg['channel']},instId:{arg.get('instId', '')}"
+    def _carry_out(self, line: Line, op: str, arg: _Arg) -> bytes:
+        symbol = "" if arg.channel in _BY_TYPE else arg.instId
+        name = symbol or arg.instType
+        known = arg.channel in self.feeds and self.route_of(arg.channel) == line.route
+        if not known or not name:
+            shown = f"Wrong URL or channel:{arg.channel},instId:{arg.instId}"
             return _error("60018", f"{shown} doesn't exist").frames[0]
-        name = f"{topic.family}:{topic.symbol or arg.get('instType', '')}"
+        name, topic = f"{arg.channel}:{name}", Topic(symbol, arg.channel, arg.channel)
         if op == "subscribe":
             line.streams[name] = topic
         else:
@@ -140,15 +152,18 @@ class Dialect(contract.Dialect):
         if not parts:
             return None
         first, last = parts[0], parts[-1]
-        return BookEvent(
-            frame.arg.instId,
-            [(level[0], level[1]) for part in parts for level in part.bids],
-            [(level[0], level[1]) for part in parts for level in part.asks],
-            last.seqId,
-            max(first.prevSeqId, 0),
-            whole=frame.action == "snapshot",
-            event_ms=int(last.ts),
-        )
+        try:
+            return BookEvent(
+                frame.arg.instId,
+                [(level[0], level[1]) for part in parts for level in part.bids],
+                [(level[0], level[1]) for part in parts for level in part.asks],
+                last.seqId,
+                max(first.prevSeqId, 0),
+                whole=frame.action == "snapshot",
+                event_ms=int(last.ts),
+            )
+        except (IndexError, ValueError):
+            return None  # a level without a size, a time that is no number
 
     def write_book(self, symbol: str, book: NaiveBook) -> bytes:
         bids, asks = book.top(self.depth)
@@ -163,18 +178,23 @@ class Dialect(contract.Dialect):
             return None
         symbol = query.get("instId", [""])[0]
         if path == "/api/v5/public/instruments":
-            return Resource("instruments", query.get("instType", [""])[0])
+            kind, index = (query.get(name, [""])[0] for name in ("instType", "uly"))
+            return Resource("instruments", f"{kind} {index}".strip())
         if path == "/api/v5/public/underlying":
             return Resource("instruments", _UNDERLYING)
         if path in ("/api/v5/market/books", "/api/v5/market/books-full"):
             if not symbol:
                 raise BadRequest(compact({"code": "50014", "msg": "instId can not be empty"}))
-            return Resource("book", symbol, whole_number(query, "sz", 1))
+            try:
+                return Resource("book", symbol, count(query.get("sz", [""])[0], 1))
+            except ValueError:
+                body = compact({"code": "51000", "msg": "Parameter sz error", "data": []})
+                raise BadRequest(body) from None
         return Resource(path.rpartition("/")[2], symbol)
 
     def read_body(self, text: bytes) -> BookEvent | None:
         try:
-            (book,) = msgspec.json.decode(text)["data"]
+            (book,) = parse(text)["data"]
             bids, asks = (
                 [(level[0], level[1]) for level in book[side]] for side in ("bids", "asks")
             )
@@ -192,9 +212,12 @@ class Dialect(contract.Dialect):
         self, listed: Sequence[Listing], now_ms: int, resource: Resource
     ) -> bytes:
         if resource.symbol == _UNDERLYING:
-            return compact({"code": "0", "msg": "", "data": [[]]})  # no options here
+            options = {_index(one.ticker) for one in listed if _type(one.ticker) == "OPTION"}
+            return compact({"code": "0", "msg": "", "data": [sorted(options)]})
+        kind, _, index = resource.symbol.partition(" ")
         rows = [_instrument(one) for one in listed]
-        rows = [row for row in rows if row["instType"] == (resource.symbol or row["instType"])]
+        rows = [row for row in rows if row["instType"] == (kind or row["instType"])]
+        rows = [row for row in rows if row["uly"] == (index or row["uly"])]
         return compact({"code": "0", "msg": "", "data": rows})
 
     # --------------------------------------------------------------- market
@@ -217,7 +240,10 @@ class Dialect(contract.Dialect):
         row = {"instType": _type(event.ticker), "instId": event.ticker, "last": event.last}
         row |= {"lastSz": event.last_qty, "askPx": event.ask[0], "askSz": event.ask[1]}
         row |= {"bidPx": event.bid[0], "bidSz": event.bid[1], "open24h": event.open}
-        row |= {"high24h": event.high, "low24h": event.low, "volCcy24h": event.turnover}
+        row |= {"high24h": event.high, "low24h": event.low}
+        # Of contracts in coins, of coins in the currency that they are quoted in.
+        is_spot = _type(event.ticker) == "SPOT"
+        row |= {"volCcy24h": event.turnover if is_spot else self._coins(event.volume)}
         row |= {"vol24h": event.volume, "sodUtc0": event.open, "sodUtc8": event.open}
         return _data("tickers", event.ticker, row | {"ts": str(event.time_ms)})
 
@@ -228,12 +254,16 @@ class Dialect(contract.Dialect):
         head = {"instType": kind, "instId": event.ticker}
         mark = head | {"markPx": event.mark, "ts": ms}
         yield "mark-price", _data("mark-price", event.ticker, mark)
-        interest = head | {"oi": event.open_interest, "oiCcy": "1", "oiUsd": "1", "ts": ms}
+        interest = head | {"oi": event.open_interest, "oiCcy": self._coins(event.open_interest)}
+        interest |= {"oiUsd": self._coins(event.open_interest_value), "ts": ms}
         yield "open-interest", _data("open-interest", event.ticker, interest)
         rate = {"fundingRate": event.funding_rate, "nextFundingRate": ""}
         times = {"fundingTime": str(event.next_funding_ms)}
         times |= {"nextFundingTime": str(event.next_funding_ms + 8 * 3_600_000), "ts": ms}
         yield "funding-rate", _data("funding-rate", event.ticker, head | rate | times)
+
+    def _coins(self, contracts: str) -> str:
+        return str(Decimal(contracts) * Decimal(self.contract_size))
 
     def liquidation(self, event: Liquidation) -> bytes:
         kind = _type(event.ticker)
@@ -244,14 +274,6 @@ class Dialect(contract.Dialect):
         row = {"instType": kind, "instId": event.ticker, "uly": "", "instFamily": ""}
         data = [row | {"details": [detail | {"ts": str(event.time_ms)}]}]
         return compact({"arg": {"channel": "liquidation-orders", "instType": kind}, "data": data})
-
-
-def _topic(arg: Any) -> Topic:
-    channel = arg["channel"]
-    if channel in _BY_TYPE:
-        str(arg["instType"])  # KeyError where it is missing
-        return Topic("", channel, channel)
-    return Topic(arg["instId"], channel, channel)
 
 
 def _rows(levels: Levels) -> list[list[str]]:
@@ -276,20 +298,44 @@ def _type(ticker: str) -> str:
     parts = ticker.split("-")
     if parts[-1] == "SWAP":
         return "SWAP"
-    return {2: "SPOT", 3: "FUTURES"}.get(len(parts), "OPTION")
+    return {3: "FUTURES", 5: "OPTION"}.get(len(parts), "SPOT")
+
+
+def _index(ticker: str) -> str:
+    """What a contract is written on."""
+    return "-".join(ticker.split("-")[:2])
+
+
+def _expiry(date: str) -> str:
+    """Venue time of an expiry such as `261225`: 08:00 UTC that day."""
+    try:
+        at = datetime.strptime(date, "%y%m%d").replace(tzinfo=UTC, hour=8)
+    except ValueError:
+        return ""
+    return str(int(at.timestamp() * 1000))
 
 
 def _instrument(listing: Listing) -> dict[str, str]:
+    """A contract in coins of its base, or, where it is quoted in USD, in USD and settled in coins.
+
+    What it is worth is left open where nobody knows: no recording tells it but in a list.
+    """
     parts, kind = listing.ticker.split("-"), _type(listing.ticker)
     base, quote = parts[0], parts[1] if len(parts) > 1 else ""
     row = {"instType": kind, "instId": listing.ticker, "state": "live", "listTime": "0"}
     row |= {"tickSz": listing.tick, "lotSz": listing.lot, "minSz": listing.lot, "expTime": ""}
+    row |= {"baseCcy": "", "quoteCcy": "", "settleCcy": "", "ctVal": "", "ctMult": ""}
+    row |= {"ctValCcy": "", "ctType": "", "uly": "", "instFamily": "", "stk": "", "optType": ""}
     if kind == "SPOT":
-        row |= {"baseCcy": base, "quoteCcy": quote, "settleCcy": "", "ctVal": "", "ctMult": ""}
-        return row | {"ctValCcy": "", "ctType": "", "uly": "", "instFamily": "", "optType": ""}
-    row |= {"baseCcy": "", "quoteCcy": "", "settleCcy": quote, "ctVal": "0.01", "ctMult": "1"}
-    row |= {"ctValCcy": base, "ctType": "linear", "uly": f"{base}-{quote}", "stk": ""}
-    return row | {"instFamily": f"{base}-{quote}", "optType": ""}
+        return row | {"baseCcy": base, "quoteCcy": quote}
+    is_inverse = quote == "USD"
+    row |= {"ctVal": listing.contract_size, "ctMult": "1" if listing.contract_size else ""}
+    row |= {"settleCcy": base if is_inverse else quote, "uly": _index(listing.ticker)}
+    row |= {"ctValCcy": base, "instFamily": row["uly"]}
+    if kind == "OPTION":
+        return row | {"expTime": _expiry(parts[2]), "stk": parts[3], "optType": parts[-1]}
+    row |= {"ctType": "inverse", "ctValCcy": quote} if is_inverse else {"ctType": "linear"}
+    return row | ({"expTime": _expiry(parts[2])} if kind == "FUTURES" else {})
 
 
 def _error(code: str, text: str) -> Reply:

@@ -40,6 +40,8 @@ class Links:
         # Our own snapshot has the number of the last update; any other one begins a new book.
         first = (packets.flags & int(L2Flag.SNAPSHOT_FIRST)) != 0
         follows[snapshot] = (packets.update_id == before_id)[snapshot]
+        # Where every packet is a whole book, they are numbered without holes.
+        follows |= first & before_snapshot & (packets.update_id == before_id + 1)
         follows |= snapshot & ~first
         broken = np.flatnonzero(~follows)
         self._findings.facts["links"] += len(packets)

@@ -199,7 +199,7 @@ class Bybit(Venue):
     trade_ids = TradeIds.UNIQUE
     # Recommended; a connection without a frame of ours is cut after ten minutes.
     keepalive = Keepalive(b'{"op":"ping"}', 20.0)
-    limits = (
+    limits: ClassVar[tuple[Limit, ...]] = (
         Limit(What.ATTEMPTS, 500, 300),
         Limit(What.CONNECTIONS, 1000),
         # Arguments of a connection may have 21,000 characters: 200 topics of up to 100.

@@ -52,7 +52,7 @@ class Answers:
                 self._waiting.popleft()
 
     def late(self, now_s: float) -> list[Asked]:
-        """Requests that are to be sent again: they are forgotten here until they are."""
+        """Requests to send again; they are removed here until they are sent."""
         late = [asked for asked in self._waiting if now_s >= asked.late_s]
         for asked in late:
             self._waiting.remove(asked)

@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterable, Sequence
 
 from tickbus_schemas.errors import Fatal
 
 from tickbus_ingest.lines.connection import Connection
-from tickbus_ingest.lines.keeper import Common, Keeper
+from tickbus_ingest.lines.dialer import Dialer
+from tickbus_ingest.lines.keeper import Keeper, Uniform
 from tickbus_ingest.venue.contract import Limit, Route, Stream, What
 
 
 class Lines:
     """Keeps every route open with as many lines as the settings want."""
 
-    def __init__(self, common: Common, per_route: int = 1) -> None:
-        """Fatal when the venue allows fewer connections than are needed."""
-        self._common = common
-        self.routes = common.venue.routes()
-        _check_count(len(self.routes) * per_route, common.venue.limits)
-        self._keepers = [Keeper(route, common) for route in self.routes for _ in range(per_route)]
+    def __init__(
+        self,
+        dialer: Dialer,
+        per_route: int = 1,
+        *,
+        stop_at_end: bool = False,
+        uniform: Uniform = random.uniform,
+    ) -> None:
+        """Fatal when the venue allows fewer connections than are needed.
+
+        `stop_at_end`: the simulated venue tells by a close code that its input has ended.
+        """
+        self._dialer = dialer
+        self.routes = dialer.venue.routes()
+        _check_count(len(self.routes) * per_route, dialer.venue.limits)
+        self._keepers = [
+            Keeper(route, dialer, stop_at_end=stop_at_end, uniform=uniform)
+            for route in self.routes
+            for _ in range(per_route)
+        ]
         self._l2_of = _streams_of_books(self.routes)
 
     @property
@@ -34,13 +50,13 @@ class Lines:
 
     async def close(self) -> None:
         """Hang up."""
-        for connection in list(self._common.connections.values()):
+        for connection in list(self._dialer.connections.values()):
             await connection.close()
 
     def hold(self, paused: bool) -> None:
         """Stop reading everywhere, or read on."""
-        self._common.paused = paused
-        for connection in self._common.connections.values():
+        self._dialer.paused = paused
+        for connection in self._dialer.connections.values():
             (connection.socket.pause if paused else connection.socket.resume)()
 
     # --------------------------------------------------------------- wishes
@@ -48,27 +64,27 @@ class Lines:
     def reply(self, replies: Iterable[tuple[int, bytes]]) -> None:
         """Send these over their lines; a line that is gone has nobody to reply to."""
         for number, frame in replies:
-            connection = self._common.connections.get(number)
+            connection = self._dialer.connections.get(number)
             if connection is not None:
                 connection.outbox.reply(frame)
 
     def answered(self, answers: Iterable[tuple[int, bool, str]]) -> None:
         """The venue answered requests of these lines."""
         for number, _, _ in answers:
-            connection = self._common.connections.get(number)
+            connection = self._dialer.connections.get(number)
             if connection is not None:
                 connection.answers.came()
 
     def replace(self, numbers: Iterable[int]) -> None:
         """These lines are to be opened anew, before the old ones are closed."""
         for number in numbers:
-            connection = self._common.connections.get(number)
+            connection = self._dialer.connections.get(number)
             if connection is not None:
                 connection.told.set()
 
     def renew_books(self, tickers: Iterable[int]) -> None:
         """Ask for the pushed books of these anew; one request at a time for each."""
-        venue = self._common.venue
+        venue = self._dialer.venue
         for number in tickers:
             ticker = venue.tickers[number]
             for stream in self._l2_of.get(ticker, ()):
@@ -81,12 +97,12 @@ class Lines:
     def subscribe_again(self, streams: Iterable[Stream]) -> None:
         """These streams are silent: ask for them once more, over each line that carries them."""
         for stream in streams:
-            for connection in self._common.connections.values():
+            for connection in self._dialer.connections.values():
                 if stream in connection.line.route.streams:
-                    connection.outbox.request(self._common.venue.subscribe([stream]))
+                    connection.outbox.request(self._dialer.venue.subscribe([stream]))
 
     def _carrying(self, stream: Stream) -> Connection | None:
-        for connection in self._common.connections.values():
+        for connection in self._dialer.connections.values():
             if stream in connection.line.route.streams:
                 return connection
         return None

@@ -39,6 +39,7 @@ class Owner:
         self._ctx = ctx
         self._stream = ctx.shard.md
         self.epoch = epoch
+        self._last_seq = fence_seq
         self.fence = FenceCheck(subjects.fence(ctx.shard.name), fence_seq)
         self.messages = Messages(ctx.shard.exchange, ctx.shard.name, venue.tickers, epoch)
         self._publisher = Publisher(
@@ -50,7 +51,7 @@ class Owner:
 
     @classmethod
     async def announced(cls, ctx: Context, venue: Venue) -> Owner:
-        """Write our fence; from now on nobody before us counts."""
+        """Write our fence: it ends the epoch of every earlier publisher."""
         epoch, fence_seq = await announce_epoch(
             ctx.nc,
             ctx.shard.md,
@@ -63,7 +64,10 @@ class Owner:
         return cls(ctx, venue, epoch, fence_seq)
 
     async def resume(self, session: Session) -> int:
-        """Learn what predecessors stored; nothing may be published before. How many subjects."""
+        """Tell the session what earlier publishers stored; how many subjects had something.
+
+        Nothing may be published before.
+        """
         resumed = await self._resumed(session) if self.epoch > 1 else Resumed()
         for subject, why in list(resumed.skipped.items())[:SHOWN_MAX]:
             self._ctx.log.error("the last stored message is skipped", subject=subject, why=why)
@@ -96,13 +100,14 @@ class Owner:
             refused: list[Numbered] = []
             for one, outcome in zip(messages, outcomes, strict=True):
                 if outcome.stored:
-                    self._ctx.position(self._stream, outcome.seq)
+                    self._last_seq = max(self._last_seq, outcome.seq)
                     continue
                 reason = f"{outcome.code} {outcome.text}".strip()
                 self._ctx.log.error("refused by the bus", subject=one.subject, why=reason)
                 if one.subject.endswith(".l2"):
                     refused_books[one.ticker] = f"refused by the bus: {reason}"
                 refused.append(self.messages.instead_of(one, reason))
+            self._ctx.position(self._stream, self._last_seq)
             messages = refused
             if refused:
                 await asyncio.sleep(REFUSED_AGAIN_S)

@@ -1,7 +1,7 @@
 """What a predecessor stored last of each ticker and feed, read from the stream's leader.
 
-Read after our fence is stored: nothing of the predecessor can follow it. What is stored may be
-anything, for others may have stored it: a message from which nothing can go on is skipped.
+Read after our fence is stored, so that no message of the predecessor can follow. Anybody may have
+stored anything there, so a message that makes no sense is skipped.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ TOGETHER = 64
 FEEDS = ("trade", "l2", "bbo", "liquidation")
 """A hole between two lives of these is announced."""
 ID_MAX = 2**62
-"""No venue has counted so far: behind such an id nothing would ever be new."""
+"""No venue has counted so far; after such an id nothing would ever be new."""
 _INSTRUMENT = {field.name for field in msgspec.structs.fields(instruments.Instrument)}
 
 
@@ -70,7 +70,7 @@ class Resumed:
     subjects: int = 0
     """that had something of ours"""
     skipped: dict[str, str] = field(default_factory=dict)
-    """subjects whose last message says nothing that can be, and why"""
+    """subjects whose last message makes no sense, and why"""
 
 
 async def resume(nc: Client, stream: str, session: Session) -> Resumed:

@@ -1,4 +1,4 @@
-"""What becomes of a socket's messages before the buffer: put together, unpacked, kept in order."""
+"""A socket's messages on their way to the buffer: joined from fragments, unpacked, in order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tickbus_ingest.wire.buffer import Buffer
 from tickbus_ingest.wire.unpacking import Unpack
 
 PARTS_MAX = 10_000
-"""Fragments of one message. Whoever sends more does not send market data."""
+"""Fragments of one message; more are no market data."""
 
 Add = Callable[[int, bytes, int, int], None]
 
@@ -17,12 +17,12 @@ Add = Callable[[int, bytes, int, int], None]
 class Intake:
     """The frames of one line, on their way to the buffer.
 
-    A venue may send at once, so frames are kept aside until `begin`: the line is announced first.
-    After `end` nothing more is taken: who said that the line is gone must not be proved wrong.
+    A venue may send before the line is announced, so frames wait until `begin`. After `end` frames
+    are dropped, because the line has been declared lost.
     """
 
     def __init__(self, line: int, buffer: Buffer, most: int, unpack: Unpack | None = None) -> None:
-        """`most`: bytes of a message that is put together; a longer one is cut off behind them."""
+        """`most`: a longer message of fragments is truncated to `most` + 1 bytes."""
         self.line = line
         self.received = 0
         """messages so far"""

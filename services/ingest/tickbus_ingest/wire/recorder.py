@@ -6,6 +6,7 @@ dropped and counted: recording never stands in the way of publishing.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -117,21 +118,25 @@ class Recorder:
         return merged
 
     def _write_block(self, file: _File) -> bool:
-        size = 0
+        """Write some of what waits; False when that failed: nothing of it is kept then."""
+        size = count = 0
         while self._queue and size < BLOCK_BYTES:
             if isinstance(self._queue[0], Line):
                 line = self._queue.popleft()
                 assert isinstance(line, Line)
                 size += file.add(encode_lines([line]))
+                count += 1
                 self._queued_bytes -= len(line.data or "")
             else:
                 frames = self._take_frames()
                 size += file.add(encode_frames(frames))
+                count += len(frames.data)
                 self._queued_bytes -= frames.size
         try:
             file.end_block()
         except OSError as error:
             self._failed(f"raw frames are not kept: {error}")
+            self._dropped(count)
             file.close()
             return False
         self.text_bytes += size
@@ -168,7 +173,15 @@ class _File:
         if self._file is None:
             self._file = self._create()
             self._opened_s = time.monotonic()
-        self._file.write(b"".join(parts))
+        begins = self._file.tell()
+        try:
+            rest = memoryview(b"".join(parts))
+            while rest:
+                rest = rest[self._file.write(rest) :]  # a full disk takes a part
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(begins)  # half a block could not be read
+            raise
 
     def _create(self) -> BinaryIO:
         stamp = time.strftime("%Y%m%d_%H%M%S", time.gmtime())

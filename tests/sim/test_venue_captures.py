@@ -1,0 +1,172 @@
+"""Real captures of venues that push their books: served whole, and folded as the oracle did."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tickbus_schemas.exchanges import Exchange
+from tickbus_sim.book import CaptureBooks, Levels
+from tickbus_sim.capture import Capture, read_capture
+from tickbus_sim.dialect import CONTROL, Topic
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.sim.conftest import RunningVenue
+
+StartVenue = Callable[..., RunningVenue]
+REQUESTS = Path(__file__).with_name("requests")
+BOOKS = [  # capture, book frames, of them from the first on in a book that is whole
+    ("okx/cryptofeed_20220513_dev", 191, 191),
+    ("okx/tickvault_btcusdt_books_20260824", 7, 7),
+    ("kraken/v2_btcusd_book10_20260719_head", 562, 562),
+    ("kraken/v2_btcusd_book10_20260720_with_gap", 58, 41),
+    ("kraken/v2_tickvault_20260824", 4, 4),
+    ("hyperliquid/inline_hft_fork_testnet", 2, 2),
+    ("bybit/xrpusdt_ob500_20241201", 50, 50),
+    ("bybit/fastmm_testnet_btcusdt_20260913", 19, 19),
+]
+
+
+def _capture(captures: Path, name: str) -> Capture:
+    # Frames alone do not tell one market of Bybit from the others.
+    exchange = Exchange.BYBIT_LINEAR if name.startswith("bybit/") else None
+    return read_capture([captures / "frames" / f"{name}.jsonl.gz"], exchange)
+
+
+def _expected(captures: Path, name: str) -> list[dict[str, Any]]:
+    path = captures / "expected" / f"{name}.oracle.book_top10_per_event.jsonl.gz"
+    with gzip.open(path, "rt") as lines:
+        parsed = [json.loads(line) for line in lines]
+    return [one for one in parsed if not one["channel"].startswith("orderbook.1.")]
+
+
+def _numbers(levels: Levels) -> list[list[Decimal]]:
+    return [[Decimal(price), Decimal(qty)] for price, qty in levels]
+
+
+@pytest.mark.parametrize(("name", "frames", "whole"), BOOKS)
+def test_the_venues_own_book_is_the_oracles_after_every_frame(
+    captures: Path, name: str, frames: int, whole: int
+) -> None:
+    capture, expected = _capture(captures, name), _expected(captures, name)
+    books = CaptureBooks(capture)
+    positions = sorted(
+        (position, symbol) for symbol, places in books.positions.items() for position in places
+    )
+    assert (len(positions), len(expected)) == (frames, whole)
+
+    for (position, symbol), wanted in zip(positions, expected, strict=False):
+        book = books.at(symbol, position + 1)
+        assert (book.whole, symbol) == (True, wanted["ticker"])
+        bids, asks = book.top(10)
+        assert _numbers(bids) == _numbers(wanted["bids"])
+        assert _numbers(asks) == _numbers(wanted["asks"])
+        if wanted.get("seq") is not None:
+            assert book.last_id == wanted["seq"]
+    for position, symbol in positions[whole:]:
+        assert not books.at(symbol, position + 1).whole
+
+
+@pytest.mark.parametrize(("name", "frames", "whole"), BOOKS)
+def test_a_book_of_ours_reads_back_as_the_same_book(
+    captures: Path, name: str, frames: int, whole: int
+) -> None:
+    capture = _capture(captures, name)
+    dialect, books = capture.dialect, CaptureBooks(capture)
+    symbol, places = next(iter(books.positions.items()))
+    book = books.at(symbol, places[min(whole, len(places)) - 1] + 1)
+
+    text = dialect.write_book(symbol, book)
+    event = dialect.read_book(text)
+    assert event is not None
+    assert dialect.topic_of(text) == Topic(symbol, dialect.book_family)
+    assert event.whole
+    assert (event.last_id, event.event_ms) == (book.last_id, book.event_ms)
+    assert (list(event.bids), list(event.asks)) == tuple(map(list, book.top(0)))
+    assert dialect.holds(book, event)
+
+
+def _connections(capture: Capture) -> list[tuple[str, list[Any]]]:
+    """Path and requests of each connection that a client of all its tickers opens."""
+    dialect = capture.dialect
+    written = (REQUESTS / f"{dialect.exchange.token}.json").read_text()
+    made = []
+    for number in range(len(json.loads(written)["connections"])):
+        requests: list[Any] = []
+        for ticker in capture.tickers or ["-"]:
+            # An index is named as its contract without the last part.
+            pair = (dialect.demo[0].removesuffix("-SWAP"), ticker.removesuffix("-SWAP"))
+            named = json.loads(written.replace(dialect.demo[0], ticker).replace(*pair))
+            requests += named["connections"][number]["subscribe"]
+        made.append((named["connections"][number]["path"], requests))
+    return made
+
+
+async def _all(socket: ClientConnection) -> list[bytes]:
+    frames: list[bytes] = []
+    try:
+        while True:
+            text = await socket.recv()
+            frames.append(text.encode() if isinstance(text, str) else text)
+    except ConnectionClosed:
+        assert socket.close_code == 4900
+        return frames
+
+
+@pytest.mark.connected
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(name for name, *_ in BOOKS),
+        "okx/fastmm_md_excerpt_20260926",
+        "okx/fastmm_perp_mark_funding_oi_20260930",
+        "okx/inline_airates_liquidations",
+        "hyperliquid/btc_20250126",
+        "bybit/fastmm_tickers_20260930",
+        "bybit/inline_airates_liquidations",
+    ],
+)
+async def test_a_capture_arrives_whole_and_byte_for_byte(
+    start_venue: StartVenue, captures: Path, name: str
+) -> None:
+    capture = _capture(captures, name)
+    path = captures / "frames" / f"{name}.jsonl.gz"
+    venue = start_venue("--capture", path, "--speed", "max", "--subscribe-wait-s", 2)
+
+    async with AsyncExitStack() as stack:
+        sockets = []
+        for target, requests in _connections(capture):
+            socket = await stack.enter_async_context(
+                connect(venue.ws + target, max_size=None, max_queue=None)
+            )
+            sockets.append(socket)
+            # Once all that was recorded is subscribed, a small capture is over at once.
+            with contextlib.suppress(ConnectionClosed):
+                for request in requests:
+                    await socket.send(json.dumps(request))
+        received = await asyncio.gather(*map(_all, sockets))
+
+    topic_of = capture.dialect.topic_of
+    data = [[text for text in frames if topic_of(text) != CONTROL] for frames in received]
+    told = [topic for topic in capture.topics if topic.family in capture.dialect.feeds]
+    recorded = [
+        text
+        for text, topic_id in zip(capture.texts, capture.topic_ids, strict=True)
+        if capture.topics[topic_id] in told
+    ]
+    assert sorted(text for frames in data for text in frames) == sorted(recorded)
+    for frames in data:
+        mine = set(frames)
+        assert frames == [text for text in recorded if text in mine]
+    end = venue.finish()
+    assert end["pushed_own_books"] == 0
+    assert end["sent"] == len(recorded)
