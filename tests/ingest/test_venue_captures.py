@@ -312,6 +312,24 @@ def test_quotes_are_the_captures_and_each_comes_once(captures: Path, capture: Ca
         assert quotes["engine_timestamp"][n] == sent[update_id]["cts_us"]
 
 
+def test_quotes_of_okx_are_those_that_tardis_reads(captures: Path) -> None:
+    name = "okx/fastmm_md_excerpt_20260926"
+    (capture,) = (one for one in CAPTURES if one.name == name)
+    found = table(run(captures, capture).messages, BboBatch)
+    with gzip.open(f"{captures}/expected/{name}.tardis.book_ticker.jsonl.gz", "rt") as lines:
+        expected = [json.loads(line) for line in lines]
+    assert len(expected) == 6
+    for column, key in (
+        ("bid_px", "bidPrice"),
+        ("bid_sz", "bidAmount"),
+        ("ask_px", "askPrice"),
+        ("ask_sz", "askAmount"),
+    ):
+        assert found[column] == [one[key] for one in expected]
+    times = [np.datetime64(one["timestamp"].rstrip("Z"), "us").astype(int) for one in expected]
+    assert found["timestamp"] == times
+
+
 # ------------------------------------------------------------------ derivatives
 
 
