@@ -189,9 +189,14 @@ def _dialect(loading: _Loading, files: Iterable[Path], wanted: Exchange | None) 
     if len(found) > 1:
         tokens = " and ".join(sorted(exchange.token for exchange in found))
         raise Fatal(f"the capture holds {tokens}: name the recordings of one exchange")
-    exchange = next(iter(found)) if found else wanted or _by_frames(loading.texts)
-    if exchange is None:
-        raise Fatal("neither URLs nor folder name tell the exchange: add --exchange")
+    if not found and wanted is None:
+        found = _by_frames(loading.texts)
+        if len(found) != 1:
+            fits = " or ".join(sorted(exchange.token for exchange in found))
+            shown = f" (its frames are those of {fits})" if fits else ""
+            raise Fatal(f"neither URLs nor folder name tell the exchange: add --exchange{shown}")
+    exchange = next(iter(found)) if found else wanted
+    assert exchange is not None
     if wanted is not None and wanted is not exchange:
         raise Fatal(f"the capture is of {exchange.token}, not {wanted.token}: drop --exchange")
     return dialects.load(exchange)
@@ -206,15 +211,15 @@ def _is_known(url: str) -> bool:
     return host in ("", *_HERE) or bool(able)
 
 
-def _by_frames(texts: Iterable[bytes]) -> Exchange | None:
-    """The one exchange whose dialect understands the first frames; None unless there is one."""
+def _by_frames(texts: Iterable[bytes]) -> set[Exchange]:
+    """The exchanges whose dialects understand the first frames."""
     sample = list(islice(texts, _SAMPLE_FRAMES))
-    able = []
+    able = set()
     for exchange in dialects.exchanges():
         topics = map(dialects.load(exchange).topic_of, sample)
         if any(topic is not None and topic != CONTROL for topic in topics):
-            able.append(exchange)
-    return able[0] if len(able) == 1 else None
+            able.add(exchange)
+    return able
 
 
 @dataclass

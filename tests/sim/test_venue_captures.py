@@ -140,7 +140,8 @@ async def test_a_capture_arrives_whole_and_byte_for_byte(
 ) -> None:
     capture = _capture(captures, name)
     path = captures / "frames" / f"{name}.jsonl.gz"
-    venue = start_venue("--capture", path, "--speed", "max", "--subscribe-wait-s", 2)
+    told = ("--exchange", capture.dialect.exchange.token)
+    venue = start_venue("--capture", path, *told, "--speed", "max", "--subscribe-wait-s", 2)
 
     async with AsyncExitStack() as stack:
         sockets = []
@@ -157,11 +158,11 @@ async def test_a_capture_arrives_whole_and_byte_for_byte(
 
     topic_of = capture.dialect.topic_of
     data = [[text for text in frames if topic_of(text) != CONTROL] for frames in received]
-    told = [topic for topic in capture.topics if topic.family in capture.dialect.feeds]
+    topics = [topic for topic in capture.topics if topic.family in capture.dialect.feeds]
     recorded = [
         text
         for text, topic_id in zip(capture.texts, capture.topic_ids, strict=True)
-        if capture.topics[topic_id] in told
+        if capture.topics[topic_id] in topics
     ]
     assert sorted(text for frames in data for text in frames) == sorted(recorded)
     for frames in data:
