@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, log, sqrt
 
 from tickbus_sim.book import Levels, NaiveBook, Side
@@ -147,12 +147,12 @@ class Market:
         book = ticker.now() if self.dialect.books is Books.PULLED else ticker.shown
         return self.dialect.write_body(symbol, book, levels)
 
-    def polled(self, kind: str, symbol: str) -> bytes | None:
-        """The answer to a REST request that asks for what no channel carries."""
+    def polled(self, kind: str, symbol: str, now_ms: int) -> bytes | None:
+        """The answer, at `now_ms` of the venue, to a request for what no channel carries."""
         of_ticker = [one for one in self._tickers if one.instrument.ticker == symbol]
-        if not of_ticker or of_ticker[0].derivative is None:
+        if not of_ticker:
             return None
-        return self.dialect.polled(kind, of_ticker[0].derivative)
+        return self.dialect.polled(kind, replace(of_ticker[0].derivative, time_ms=now_ms))
 
     def book(self, symbol: str) -> NaiveBook:
         """The book as the last update left it."""
@@ -258,11 +258,12 @@ class _Ticker:
         self._changes = 0
         self._change_ns = 0
         self._day = _Day(listed)
-        self.derivative: Derivative | None = None
-        """as told last"""
         self.shown = self.now()
         """the book as the last update left it, as deep as the venue shows it"""
         self._shown_ticks = self._ladder.top(dialect.depth)
+        self.derivative: Derivative
+        """as told last; a REST request may come before anything is told"""
+        self.statistics(0)
 
     def next_order_ns(self) -> int:
         activity = exp(self._log_volatility - _VOLATILITY_SPREAD**2 / 2)

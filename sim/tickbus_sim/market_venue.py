@@ -107,8 +107,11 @@ class MarketVenue(Venue):
 
     def other(self, resource: Resource) -> RestBody | None:
         known = super().other(resource)
-        text = None if known else self._market.polled(resource.kind, resource.symbol)
-        return known if text is None else RestBody(text, self.now_ns(), is_own=True)
+        if known is not None:
+            return known
+        now_ns = self.now_ns()
+        text = self._market.polled(resource.kind, resource.symbol, now_ns // 1_000_000)
+        return None if text is None else RestBody(text, now_ns, is_own=True)
 
     def settle(self, ticket: int, symbol: str, *, reached: bool) -> None:
         self._bodies += reached

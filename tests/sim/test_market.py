@@ -170,3 +170,14 @@ def test_spot_quotes_have_no_time_as_on_the_venue() -> None:
     for channel, data in events:
         assert ("E" in data) == (channel != "bookTicker")
         assert "pu" not in data
+
+
+def test_open_interest_can_be_asked_for_before_anything_was_told() -> None:
+    body = _market().polled("openInterest", "BTCDEMO", START_MS - 5)
+
+    assert body is not None
+    asked = json.loads(body)
+    assert asked["symbol"] == "BTCDEMO"
+    assert float(asked["openInterest"]) > 0
+    assert asked["time"] == START_MS - 5
+    assert _market().polled("openInterest", "NOPE", START_MS) is None

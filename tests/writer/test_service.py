@@ -119,6 +119,6 @@ async def test_a_folder_that_cannot_be_written_is_said_in_one_line(
     in_the_way.write_text("no folder")
     writer = start("writer", tmp_path / "data", TICKBUS_WRITER__ROOT=str(in_the_way / "set"))
     code, said = await writer.ended()
-    assert code == 1
+    assert code == 1, said
     assert "cannot write to" in said
     assert "Traceback" not in said
