@@ -112,7 +112,11 @@ class _Armed:
 
 
 class Faults:
-    """Carries out a schedule on frames that come in order."""
+    """Carries out a schedule on frames that come in order.
+
+    Frames that a fault touched are told twice: of each fault the first ones with their ids
+    (`report`, at the end), and all of them in order (`take_touched`, as it happens).
+    """
 
     def __init__(
         self,
@@ -130,6 +134,11 @@ class Faults:
         self._topics = topics
         self._start_ns = start_ns
         self._random = random.Random(schedule.seed)
+        self._touched: list[dict[str, Any]] = []
+
+    def begin(self, start_ns: int) -> None:
+        """A source that did not know when it would begin: its seconds are counted from here."""
+        self._start_ns = start_ns
 
     def stops(self, received_ns: Sequence[int]) -> tuple[int, ...]:
         """Positions in a recorded source before which connections are cut."""
@@ -149,8 +158,7 @@ class Faults:
                 continue
             if self._reached(fault, number, received_ns):
                 armed.left = 0
-                armed.touched += 1
-                armed.frames.append({"frame": number})
+                self._record(armed, {"frame": number})
                 return fault.length_s
         return None
 
@@ -182,10 +190,14 @@ class Faults:
                 continue
             if self._reached(fault, body.position, body.received_ns):
                 armed.left -= 1
-                armed.touched += 1
-                armed.frames.append({"frame": body.position, "ticker": body.symbol})
+                self._record(armed, {"frame": body.position, "ticker": body.symbol})
                 return fault.length_s
         return 0.0
+
+    def take_touched(self) -> list[dict[str, Any]]:
+        """What was done since the last call: `kind`, `frame`, of a changed frame its new `text`."""
+        touched, self._touched = self._touched, []
+        return touched
 
     def report(self) -> list[dict[str, Any]]:
         """What was done, a fault an entry, in the schedule's order."""
@@ -217,10 +229,13 @@ class Faults:
                 return [frame]
         if not armed.left or not self._matches(fault, frame):
             return [frame]
-        self._record(armed, frame)
         if fault.kind != "silence":
             armed.left -= 1
-        return self._change(armed, frame)
+        changed = self._change(armed, frame)
+        self._record(armed, {"frame": frame.number}, frame)
+        if fault.kind in ("corrupt", "nan"):
+            self._touched[-1]["text"] = changed[0].text.decode(errors="replace")
+        return changed
 
     def _change(self, armed: _Armed, frame: Frame) -> list[Frame]:
         fault = armed.fault
@@ -254,10 +269,12 @@ class Faults:
             return False
         return fault.channel.partition("@")[0] in ("", topic.family)
 
-    def _record(self, armed: _Armed, frame: Frame) -> None:
+    def _record(self, armed: _Armed, place: dict[str, Any], frame: Frame | None = None) -> None:
         armed.touched += 1
+        self._touched.append({"kind": armed.fault.kind} | place)
         if len(armed.frames) < REPORTED_FRAMES_MAX:
-            armed.frames.append({"frame": frame.number} | self._identity(frame.text))
+            ids = {} if frame is None else self._identity(frame.text)
+            armed.frames.append(place | ids)
 
 
 def corrupted(text: bytes, rng: random.Random) -> bytes:

@@ -159,6 +159,10 @@ class Venue(ABC):
     def settle(self, ticket: int, symbol: str, *, reached: bool) -> None:
         """Whether a snapshot reached whoever asked."""
 
+    def _note_faults(self, faults: Faults) -> None:
+        """What the faults have just done is about to be sent."""
+        faults.take_touched()  # the end line tells it
+
     def _subscribed(
         self, audience: frozenset[Topic], joined: frozenset[Topic], by: Connection | None
     ) -> None:
@@ -201,6 +205,7 @@ class Venue(ABC):
         if self._faults is not None:
             columns = enumerate(zip(texts, topic_ids, received_ns, strict=True), start=number)
             frames = self._faults.apply(Frame(n, *column) for n, column in columns)
+            self._note_faults(self._faults)
             texts = [frame.text for frame in frames]
             topic_ids = [frame.topic_id for frame in frames]
             received_ns = [frame.received_ns for frame in frames]

@@ -79,6 +79,9 @@ def _journal(path: Path) -> Iterator[events.Event]:
     }
     for line in path.read_bytes().splitlines():
         facts = msgspec.json.decode(line)
+        if facts["event"] == "book":
+            continue
+        del facts["frames"]
         kind = kinds[facts.pop("event")]
         if kind is events.Change:
             facts["book"] = NaiveBook()
