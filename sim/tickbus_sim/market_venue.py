@@ -98,6 +98,11 @@ class MarketVenue(Venue):
         self._write_books()
         await self._end()
 
+    def end(self) -> bool:
+        self._end_ns = 0
+        self._changed.set()
+        return True
+
     async def book(self, symbol: str, levels: int) -> tuple[RestBody, int]:
         self._tickets += 1
         received_ns = self.now_ns()

@@ -116,6 +116,10 @@ class Venue(ABC):
             "waiting_for": self._waiting_for,
         }
 
+    def end(self) -> bool:
+        """Play no further, as if all were played; False where what is played ends by itself."""
+        return False
+
     def tickers(self) -> list[str]:
         """All tickers, as the venue spells them."""
         return [listing.ticker for listing in self._listed]
