@@ -123,7 +123,8 @@ class Session:
         first = self.packets + 1
         self.packets += count
         received_us = np.array(batch.received_ns, np.int64) // 1000
-        lines = [self._line(number) for number in batch.line]
+        known = {number: self._line(number) for number in set(batch.line)}
+        lines = [known[number] for number in batch.line]
         decoded = self._decoder.frames(batch.data, lines, received_us, batch.size)
         arrived = _Arrived(
             received_us,

@@ -45,8 +45,8 @@ class TradePolicy:
         self._wait_us = wait_us
         self.last_number: I64 = np.full(tickers, ABSENT, np.int64)
         self.last_us: I64 = np.full(tickers, ABSENT, np.int64)
-        self._slot: I32 = np.full(tickers, -1, np.int32)
-        self._recent: I64 = np.empty((0, RECENT, 2), np.int64)
+        # Zeros of calloc: the room of a ticker without trades takes no memory.
+        self._recent: I64 = np.zeros((tickers, RECENT, 2), np.int64)
         self._filled: I64 = np.zeros(tickers, np.int64)
         self._stored: I64 = np.full(tickers, ABSENT, np.int64)
         """numbers up to this one were stored by a predecessor"""
@@ -151,14 +151,12 @@ class TradePolicy:
 
     def _judge(self, table: Table, out: Flush) -> None:
         columns = table.columns
-        if (self._slot[table.ticker] < 0).any():
-            self._make_room(table.ticker)
         verdict = np.empty(len(table), np.int8)
         before = np.empty((len(table), 2), np.int64)
         odd = judge_trades(
             self._mode, table.ticker, columns["number"], columns["timestamp"], columns["side"],
-            columns["price"], columns["qty"], self.last_number, self.last_us, self._slot,
-            self._recent, self._filled, self._stored, self._stored_us, verdict, before,
+            columns["price"], columns["qty"], self.last_number, self.last_us, self._recent,
+            self._filled, self._stored, self._stored_us, verdict, before,
         )  # fmt: skip
         if odd:
             self._say(table, verdict, before, out)
@@ -169,13 +167,6 @@ class TradePolicy:
             self._interrupted[table.ticker] = False
         if len(table):
             out.publish(self._feed, table)
-
-    def _make_room(self, ticker: I32) -> None:
-        fresh = np.unique(ticker[self._slot[ticker] < 0])
-        first = len(self._recent)
-        self._slot[fresh] = np.arange(first, first + len(fresh), dtype=np.int32)
-        room = np.zeros((len(fresh), RECENT, 2), np.int64)
-        self._recent = np.concatenate((self._recent, room))
 
     def _say_interrupted(self, table: Table, last_us: I64, out: Flush) -> None:
         """Ids that do not count cannot tell what was lost: the times on both sides do.
@@ -271,12 +262,12 @@ def holes(ticker: I32, number: I64, last_number: I64, interrupted: Bool, waits: 
 @kernel
 def judge_trades(
     mode: int, ticker: I32, number: I64, timestamp: I64, side: I8, price: F64, qty: F64,
-    last_number: I64, last_us: I64, slot: I32, recent: I64, filled: I64, stored: I64,
+    last_number: I64, last_us: I64, recent: I64, filled: I64, stored: I64,
     stored_us: I64, verdict: I8, before: I64,
 ) -> int:  # fmt: skip
     """A verdict for each trade, in order; how many are not FRESH.
 
-    recent [slots, RECENT, 2]: number and content of the last trades published of each ticker,
+    recent [tickers, RECENT, 2]: number and content of the last trades published of each ticker,
     `filled` [tickers] of them ever. stored [tickers]: the last number of a predecessor; where ids
     do not count, a trade up to the time stored_us is its. before [out]: last number and time before
     each trade.
@@ -289,7 +280,7 @@ def judge_trades(
         last, was_us = last_number[t], last_us[t]
         before[n, 0], before[n, 1] = last, was_us
         content = _mix(price_bits[n], qty_bits[n], time, side[n])
-        ring = recent[slot[t]]
+        ring = recent[t]
         found = FRESH
         if mode == UNIQUE:
             found = REPEAT if time <= stored_us[t] else _seen(ring, filled[t], own, content)
