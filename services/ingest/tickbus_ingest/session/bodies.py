@@ -11,7 +11,7 @@ from tickbus_ingest.session.arrived import Arrived
 from tickbus_ingest.session.books import TickerBook
 from tickbus_ingest.session.clock import VenueClock
 from tickbus_ingest.session.decoding import Decoded, FrameDecoder, l2_table_of
-from tickbus_ingest.session.kernels import gather_levels
+from tickbus_ingest.session.kernels.batch import gather_levels
 from tickbus_ingest.session.tables import Flush, Refused
 from tickbus_ingest.venue.contract import Venue
 from tickbus_ingest.venue.rows import Rows

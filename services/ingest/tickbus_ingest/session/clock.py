@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from tickbus_ingest.session.arrived import Arrived
 from tickbus_ingest.session.decoding import Decoded
-from tickbus_ingest.session.kernels import observe
+from tickbus_ingest.session.kernels.batch import observe
 from tickbus_ingest.session.tables import I64, Flush
 
 CLOCK_AHEAD_US = 60_000_000  # a venue time further ahead than this does not move the shard's clock

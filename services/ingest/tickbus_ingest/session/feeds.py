@@ -7,10 +7,11 @@ from typing import Protocol
 import numpy as np
 from tickbus_schemas.messages import ABSENT, DerivativeField
 
+from tickbus_ingest.session.kernels.trades import content_numbers
 from tickbus_ingest.session.latest import LatestPolicy
 from tickbus_ingest.session.quotes import QuotePolicy
 from tickbus_ingest.session.tables import I64, Flush, Table
-from tickbus_ingest.session.trades import TradePolicy, content_numbers
+from tickbus_ingest.session.trades import TradePolicy
 from tickbus_ingest.venue.contract import TradeIds
 from tickbus_ingest.venue.rows import TICKER_VALUES
 

@@ -21,7 +21,7 @@ from tickbus_ingest.session.connections import Connections
 from tickbus_ingest.session.control import take_control
 from tickbus_ingest.session.decoding import Decoded, FrameDecoder, l2_table_of, table_of
 from tickbus_ingest.session.feeds import Feeds
-from tickbus_ingest.session.kernels import by_ticker, gather_levels
+from tickbus_ingest.session.kernels.batch import by_ticker, gather_levels
 from tickbus_ingest.session.listed import Listed
 from tickbus_ingest.session.tables import I32, I64, Flush, L2Table, Table
 from tickbus_ingest.venue.contract import Snapshots, UpdateIds, Venue
