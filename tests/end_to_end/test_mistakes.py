@@ -82,8 +82,8 @@ def test_feeds_and_tickers_of_the_environment_are_not_replaced_by_those_of_the_c
     assert found["rows"]["bbo"] > 0
     assert not {"trade", "l2"} & set(found["rows"])
     assert "no trade to give" in result.said
-    names = {path.name for path in result.data.glob("feed=bbo/exchange=*/ticker=*")}
-    assert names == {"ticker=SUSHIUSDT", "ticker=CTKUSDT"}
+    names = {path.name for path in result.data.glob("feed=bbo/*/symbol=*")}
+    assert names == {"symbol=SUSHIUSDT", "symbol=CTKUSDT"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
