@@ -219,6 +219,7 @@ class Ingest:
         lines = self._lines
         lines.reply(flush.replies)
         lines.answered(flush.answers)
+        lines.give_up(flush.refused_streams)
         lines.replace(flush.closing_lines | flush.broken_lines)
         lines.renew_books(flush.subscriptions_wanted)
         for ticker in flush.snapshots_wanted:
@@ -233,7 +234,11 @@ class Ingest:
         if now_s < self._next_look_s:
             return
         self._next_look_s = now_s + LOOK_S
-        silent = self._watch.silent(self._session.heard, now_s)
+        silent = [
+            stream
+            for stream in self._watch.silent(self._session.heard, now_s)
+            if not self._lines.is_refused(stream)
+        ]
         if silent:
             names = [stream.name for stream in silent]
             self._ctx.log.warning(

@@ -84,7 +84,7 @@ class Session:
             np.arange(first, first + count, dtype=np.int64),
             np.array(batch.line, np.int32),
         )
-        take_control(decoded, batch, arrived, out)
+        take_control(decoded, batch, arrived, self._connections, out)
         if decoded.losses:
             self._take_around_losses(decoded, arrived, out)
         else:
