@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 from tickbus_ingest.session.book_rules import State
+from tickbus_ingest.session.tables import Flush
 from tickbus_ingest.venue.contract import Get, Line, Snapshots, UpdateIds, Venue
 from tickbus_ingest.wire.buffer import Connected, Failed, Overflow, Replaced
 from tickbus_schemas.messages import ABSENT, Action, L2Flag, StatusKind
@@ -492,6 +493,18 @@ def test_at_the_end_what_waits_is_a_gap_with_a_reason() -> None:
     player.say(frames(book(20, 0, BIDS), update(30, 40, 2)))
     player.wait(0, settle=True)
     assert player.gaps()[0] == (20, 40)
+
+
+def test_early_updates_wait_for_the_next_book_when_the_log_refused_what_they_follow() -> None:
+    player = play(PULLED, tickers=["A"], wait_us=200_000)
+    _begin(player, 10)
+    player.say(frames(update(12, 13, 3)))
+    player.session.books[0].lose("refused", player.received_ns // 1000, 4, Flush())
+    assert player.session.waiting_frames == 1
+    player.say(frames(update(13, 14, 4)))
+    player.pull(frame(book(12, 2, BIDS)))
+    assert player.links()[-2:] == [(12, 13), (13, 14)]
+    assert player.accounted() == player.frames
 
 
 # ------------------------------------------------------ nothing is left without trace

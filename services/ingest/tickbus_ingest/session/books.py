@@ -148,6 +148,9 @@ class TickerBook:
         lost = Lost(last.update_id, last.timestamp, last.update_id, last.timestamp)
         moment = Moment(last.timestamp, 0, rcv_timestamp, packet_id, last.update_id)
         self._resync(lost, reason, moment, out)
+        early = self._sequencer.take_early()
+        if early is not None:
+            self._wait(early, 0, len(early), out)
 
     def interrupt(self, out: Flush, *, resubscribed: bool) -> None:
         """The connection is gone and no other carries this ticker.

@@ -62,11 +62,16 @@ class Sequencer:
         self._continuity.reset()
         self._early_since_s = None
 
+    def take_early(self) -> L2Table | None:
+        """The early updates, which wait here no longer."""
+        early, self.early = self.early, None
+        return early
+
     def forget(self, fate: str, out: Flush) -> None:
         """Early updates leave no row: `fate` says why."""
-        if self.early is not None:
-            self._log.drop(self.early, 0, len(self.early), fate, out)
-            self.early = None
+        early = self.take_early()
+        if early is not None:
+            self._log.drop(early, 0, len(early), fate, out)
 
     def take(self, table: L2Table, start: int, stop: int, out: Flush) -> Broken | None:
         """Publish those of the updates [start, stop) that follow; where the book breaks."""
@@ -103,14 +108,13 @@ class Sequencer:
 
     def tick(self, now_s: float, out: Flush, *, settle: bool) -> Broken | None:
         """Time has passed: early updates that nothing leads to break the book."""
-        early = self.early
-        if early is None:
+        if self.early is None:
             return None
         if self._early_since_s is None:
             self._early_since_s = now_s
         if not settle and now_s - self._early_since_s < 2 * self._rules.wait_us / 1e6:
             return None
-        self.early = None
+        early, self.early = self.early, None
         return self._break_rows(early, 0, UNLINKED, list(range(len(early))))
 
     # ----------------------------------------------------------------- links
