@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import pytest
 from tickbus_ingest.venue.contract import Line
-from tickbus_ingest.wire.buffer import Connected, Disconnected, Overflow
+from tickbus_ingest.wire.buffer import Connected, Overflow
 from tickbus_schemas.messages import (
     ABSENT,
     BboBatch,
-    BboFlag,
     Header,
-    Status,
     StatusKind,
     TradeBatch,
     TradeFlag,
@@ -82,46 +80,6 @@ def test_trades_lost_between_two_runs_are_a_gap() -> None:
 def test_off_book_trades_are_kept_and_flagged() -> None:
     script = Transcript().say(trade(7, 5), trade(8, 5, X="ADL"), trade(9, 6))
     assert table(script.messages, TradeBatch)["flags"] == [0, TradeFlag.OFF_BOOK, 0]
-
-
-def test_stale_and_repeated_quotes_are_dropped_and_counted() -> None:
-    script = Transcript().say(quote(5, 5), quote(5, 5), quote(4, 4), quote(6, 6), quote(6, 6, "99"))
-    assert table(script.messages, BboBatch)["update_id"] == [5, 6, 6]
-    assert script.counts["duplicates", "bbo"] == 1
-    assert script.counts["stale_events", "bbo"] == 1
-
-
-def test_quote_ids_that_begin_anew_are_followed() -> None:
-    script = Transcript().say(quote(500, 5)).say(quote(3, 6), quote(4, 7))
-    assert table(script.messages, BboBatch)["update_id"] == [500, 3, 4]
-    spot = Transcript("binance_spot").say(quote(500, None))
-    spot.say(*(quote(n, None) for n in range(1, 71)))
-    assert table(spot.messages, BboBatch)["update_id"] == [500, 65, 66, 67, 68, 69, 70]
-
-
-def test_a_quote_without_time_takes_the_highest_seen_of_its_ticker() -> None:
-    script = Transcript("binance_spot", ["BTCUSDT", "ETHUSDT"])
-    other = trade(1, 9, s="ETHUSDT").replace(b"btcusdt", b"ethusdt")
-    script.say(other, quote(1, None), trade(1, 5, T=wire.T0_MS + 4), quote(2, None))
-    script.say(depth(1, 2, 0, 4), quote(3, None), depth(3, 4, 2, 8), quote(4, None))
-    rows = table(script.messages, BboBatch)
-    received_us = T0_US + 2000
-    assert rows["timestamp"] == [received_us, T0_US + 5000, T0_US + 5000, T0_US + 8000]
-    assert rows["flags"] == [BboFlag.TIME_INFERRED] * 4
-    assert rows["engine_timestamp"] == [0] * 4
-
-
-def test_an_interruption_makes_the_next_quote_announce_a_gap() -> None:
-    script = Transcript()
-    script.say(quote(1, 1)).notice(connected(script))
-    script.notice(Disconnected(0, "1006 broken", script.received_ns)).notice(connected(script))
-    script.say(quote(4, 4), quote(5, 5))
-    (gap,) = script.statuses(StatusKind.GAP)
-    assert (gap.feed, gap.from_id, gap.to_id, gap.packet_id) == ("bbo", 1, 4, 2**40 + 2)
-    kinds = [one.kind for one in script.messages if isinstance(one, Status)]
-    assert kinds == [
-        StatusKind.CONNECTED, StatusKind.DISCONNECTED, StatusKind.CONNECTED, StatusKind.GAP,
-    ]  # fmt: skip
 
 
 def test_dropped_frames_are_said_for_every_ticker() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from tickbus_ingest.venue.contract import TradeIds, Venue
-from tickbus_schemas.messages import StatusKind
+from tickbus_schemas.messages import ABSENT, StatusKind
 
-from tests.ingest.made import Event, frame, frames, made, play, trade
+from tests.ingest.made import T0_MS, Event, frame, frames, made, play, trade
 from tests.ingest.venues.playing import Player
 
 DENSE = made(trade_ids=TradeIds.DENSE)
@@ -209,3 +209,32 @@ def test_what_a_predecessor_stored_is_not_stored_again() -> None:
     player.say(frames(trade(7, 5), trade(8, 6), trade(9, 7)))
     assert ids(player) == ["9"]
     assert player.gaps("trade") == []
+
+
+def test_trades_told_again_say_no_gap_and_the_first_new_one_does() -> None:
+    player = play(UNIQUE)
+    told = frames(trade("70", 1), trade("30", 6))
+    player.say(told)
+    player.reconnect()
+    player.say(told)
+    assert player.gaps("trade") == []
+    player.say(frames(trade("30", 6), trade("50", 900), trade("10", 901)))
+    assert ids(player) == ["70", "30", "50", "10"]
+    (gap,) = player.statuses(StatusKind.GAP, "trade")
+    assert gap["to_timestamp"] - gap["from_timestamp"] == 894_000
+
+
+def test_of_ids_that_do_not_count_the_time_tells_what_a_predecessor_stored() -> None:
+    player = play(UNIQUE)
+    player.session.trades.resume(0, ABSENT, (T0_MS + 6) * 1000)
+    player.say(frames(trade("70", 1), trade("30", 6), trade("50", 900)))
+    assert ids(player) == ["50"]
+    (gap,) = player.statuses(StatusKind.GAP, "trade")
+    assert gap["to_timestamp"] - gap["from_timestamp"] == 894_000
+
+
+def test_a_predecessor_that_stored_no_trade_leaves_them_all_to_us() -> None:
+    player = play(UNIQUE)
+    player.session.resume_connected(0, (T0_MS + 6) * 1000, ["trade"])
+    player.say(frames(trade("70", 1), trade("30", 6)))
+    assert ids(player) == ["70", "30"]

@@ -30,7 +30,7 @@ from tickbus_schemas.messages import (
     StatusKind,
 )
 
-from tickbus_ingest.publish.cutting import (
+from tickbus_ingest.publish.kernels.cutting import (
     LEVELS,
     OFFSETS,
     ROWS,

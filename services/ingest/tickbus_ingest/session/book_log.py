@@ -1,6 +1,6 @@
-"""What one ticker's book puts into the log: updates with their actions, whole books, gaps.
+"""What one ticker's book puts into the log: updates with their actions, and whole books.
 
-It does not judge links; `books.TickerBook` does.
+It does not judge links; `sequencing.Sequencer` does.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from tickbus.book.orderbook import OrderBook
-from tickbus_schemas.messages import ABSENT, StatusKind
+from tickbus_schemas.messages import ABSENT
 
 from tickbus_ingest.session.book_rules import BookRules
 from tickbus_ingest.session.tables import (
@@ -19,7 +19,6 @@ from tickbus_ingest.session.tables import (
     L2Table,
     Moment,
     Piece,
-    StatusRow,
     moment_of,
     snapshot_table,
 )
@@ -36,24 +35,11 @@ class Fallen:
     action: I8
 
 
-@dataclass(slots=True)
-class Lost:
-    """The last update published before a gap, and what the announced gap reaches to."""
-
-    from_id: int
-    from_us: int
-    to_id: int = ABSENT
-    to_us: int = ABSENT
-    stored: bool = False
-    """the gap is not announced yet: what follows will tell whether there is one"""
-
-
 class BookLog:
     """The book as it is published, and what is due to be published of it."""
 
-    def __init__(self, ticker: int, name: str, venue: Venue, rules: BookRules) -> None:
+    def __init__(self, ticker: int, venue: Venue, rules: BookRules) -> None:
         self.ticker = ticker
-        self.name = name
         self.book = OrderBook()
         self.form = BookForm()
         """as it came with the book that is followed"""
@@ -124,6 +110,14 @@ class BookLog:
         self._snapshot_us = moment.timestamp
         self._snapshot_levels = len(side)
         self._levels_since = 0
+
+    def drop(self, table: L2Table, start: int, stop: int, fate: str, out: Flush) -> None:
+        """These updates leave no row: `fate` says why."""
+        out.fates[fate, "l2"] += int(np.count_nonzero(table.stands[start:stop]))
+        if fate == "stale":
+            out.counts["stale_events", "l2"] += stop - start
+        elif fate == "duplicate":
+            out.counts["duplicates", "l2"] += stop - start
 
     def holds(self, packet: L2Table) -> bool:
         """Whether the book is the packet's whole book already."""
@@ -214,37 +208,6 @@ class BookLog:
             out.counts["unchecked_updates", ""] += 1
             return True
         return own == sent
-
-    # ------------------------------------------------------------- statuses
-
-    def announce_gap(self, lost: Lost, reason: str, moment: Moment, out: Flush) -> None:
-        """What lies between the two sides of `lost` is missing."""
-        gap = self._status(StatusKind.GAP, moment, reason)
-        gap.from_id, gap.from_timestamp = lost.from_id, lost.from_us
-        gap.to_id, gap.to_timestamp = lost.to_id, lost.to_us
-        out.statuses.append(gap)
-        out.counts["gaps", "l2"] += 1
-
-    def announce_resync(self, reason: str, moment: Moment, out: Flush) -> None:
-        """The book is thrown away, and a new one is asked for."""
-        out.statuses.append(self._status(StatusKind.RESYNC, moment, reason))
-        out.counts["resyncs", ""] += 1
-
-    def announce_snapshot(self, source: str, moment: Moment, out: Flush) -> None:
-        """A book was joined to the stream."""
-        out.statuses.append(self._status(StatusKind.SNAPSHOT, moment, source))
-        out.counts["snapshots", source.lower()] += 1
-
-    def _status(self, kind: StatusKind, moment: Moment, reason: str) -> StatusRow:
-        return StatusRow(
-            self.ticker,
-            kind,
-            moment.timestamp,
-            moment.rcv_timestamp,
-            moment.packet_id,
-            "l2",
-            reason,
-        )
 
 
 def _with_fallen(

@@ -7,6 +7,10 @@ from enum import Enum
 
 from tickbus_ingest.venue.contract import Snapshots, UpdateIds, Venue
 
+SETTLE_S = 1.0
+"""A snapshot that no update joins is published after this time."""
+SETTLE_US = int(SETTLE_S * 1e6)
+
 
 class State(Enum):
     """Of a book; SYNCING has never been LIVE, GAP has lost an update since."""

@@ -9,16 +9,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tickbus.compiled import kernel
 from tickbus_schemas.messages import ABSENT
 
+from tickbus_ingest.session.kernels.latest import merge
 from tickbus_ingest.session.tables import Flush, Table
 
 I64 = npt.NDArray[np.int64]
-I32 = npt.NDArray[np.int32]
-U16 = npt.NDArray[np.uint16]
 F64 = npt.NDArray[np.float64]
-Bool = npt.NDArray[np.bool_]
 
 TIME_INFERRED = 1
 
@@ -81,27 +78,3 @@ def _whole(column: F64) -> I64:
     found = np.full(len(column), ABSENT, np.int64)
     found[known] = column[known].astype(np.int64)
     return found
-
-
-@kernel
-def merge(
-    ticker: I32, time: I64, values: F64, last: F64, last_us: I64, fields: U16, fresh: Bool
-) -> None:
-    """Fill what a row leaves out with the last known value, in order; `fields`: what it said.
-
-    last [tickers, values] and last_us [tickers] are carried on. A row that says nothing new at the
-    same time is not fresh.
-    """
-    for n in range(len(ticker)):
-        t = ticker[n]
-        news = time[n] != last_us[t] or time[n] == 0
-        for k in range(values.shape[1]):
-            value = values[n, k]
-            if value != value:
-                values[n, k] = last[t, k]
-                continue
-            fields[n] |= np.uint16(1) << np.uint16(k)
-            news |= value != last[t, k]
-            last[t, k] = value
-        last_us[t] = time[n]
-        fresh[n] = news and fields[n] != 0

@@ -1,8 +1,7 @@
 """Price levels of a whole flush: JSON text of many books' sides to columns, by one kernel.
 
-The kernel takes plain decimal numbers that are exact as a double by one multiplication or division,
-as text or as JSON numbers, in arrays or in objects. What it does not take is decided by `_plainly`,
-with a full JSON decoder: rows or a reason.
+What the kernel does not take (see `kernels/levels.py`) is decided by `_plainly`, with a full JSON
+decoder: rows or a reason.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec import Raw
-from tickbus.compiled import kernel, part
 from tickbus_schemas.errors import Reject
 
+from tickbus_ingest.session.kernels.levels import read_sides
 from tickbus_ingest.venue.contract import Levels
 
 I64 = npt.NDArray[np.int64]
@@ -28,16 +27,7 @@ I8 = npt.NDArray[np.int8]
 U8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
 
-_TEN = 10.0 ** np.arange(23)
-_EXACT = 2**53  # below it an integer, times or over a power of ten up to 22, is the nearest double
-_MANTISSA_MAX = 10**17  # one digit more still fits into 64 bits
-_LONG = 10**15  # from here on a number has more than 15 significant digits
-_NOWHERE = -1
 LEVEL_BYTES_MIN = 6  # `[1,2],` is the shortest level
-QUOTE, COMMA, MINUS, PLUS, DOT, ZERO, NINE, COLON = 34, 44, 45, 43, 46, 48, 57, 58
-OPEN, BACKSLASH, CLOSE, OPEN_OBJECT, CLOSE_OBJECT = 91, 92, 93, 123, 125
-CAPITAL_E, SMALL_E, SPACE = 69, 101, 32
-BLANKS = (32, 10, 13, 9)
 
 
 @dataclass(slots=True)
@@ -63,7 +53,7 @@ def read_levels(texts: Sequence[bytes | Raw], shape: Levels) -> LevelColumns:
     side, price, qty = np.empty(room, np.int8), np.empty(room), np.empty(room)
     updates = len(texts) // 2
     ends, bad = np.zeros(updates + 1, np.int64), np.zeros(updates, np.bool_)
-    filled, longs = _read(text, text_ends, *_shape(shape), side, price, qty, ends, bad)
+    filled, longs = read_sides(text, text_ends, *_shape(shape), side, price, qty, ends, bad)
     found = LevelColumns(ends, side[:filled], price[:filled], qty[:filled], longs, {})
     return _mended(found, bad, texts, shape) if bad.any() else found
 
@@ -81,266 +71,6 @@ def _shape(shape: Levels) -> tuple[int, int, U8, U8]:
 
 
 _NO_KEY = np.frombuffer(b"\0", np.uint8)
-
-
-# ---------------------------------------------------------------------- kernel
-
-
-@part
-def _char(text: U8, at: int) -> int:
-    """One character; an unsigned index saves the test for a negative one."""
-    byte: int = text[np.uint64(at)]
-    return byte
-
-
-@part
-def _skip_space(text: U8, at: int, end: int) -> int:
-    while at < end and _char(text, at) <= SPACE:
-        if _char(text, at) not in BLANKS:
-            return at
-        at += 1
-    return at
-
-
-@part
-def _number(text: U8, at: int, end: int) -> tuple[float, int, int]:
-    """A decimal number from `at` on: value, position behind it (-1: not ours), is_long."""
-    negative = at < end and _char(text, at) == MINUS
-    if negative:
-        at += 1
-    start = at
-    value = np.int64(0)
-    while at < end and ZERO <= _char(text, at) <= NINE:
-        if value >= _MANTISSA_MAX:
-            return 0.0, _NOWHERE, 0
-        value = value * 10 + (_char(text, at) - ZERO)
-        at += 1
-    whole = at - start
-    if whole == 0 or (whole > 1 and _char(text, start) == ZERO):
-        return 0.0, _NOWHERE, 0
-    power = 0
-    if at < end and _char(text, at) == DOT:
-        at += 1
-        start = at
-        while at < end and ZERO <= _char(text, at) <= NINE:
-            if value >= _MANTISSA_MAX:
-                return 0.0, _NOWHERE, 0
-            value = value * 10 + (_char(text, at) - ZERO)
-            at += 1
-        power = start - at
-        if power == 0:
-            return 0.0, _NOWHERE, 0
-    is_long = 0
-    if value >= _LONG:
-        while power < 0 and value % 10 == 0:
-            value //= 10
-            power += 1
-        if value >= _EXACT:
-            return 0.0, _NOWHERE, 0
-        is_long = 1 if value >= _LONG else 0
-    if at < end and (_char(text, at) == SMALL_E or _char(text, at) == CAPITAL_E):
-        exponent, at = _exponent(text, at + 1, end)
-        power += exponent
-        if at < 0:
-            return 0.0, _NOWHERE, 0
-    if power < -22 or power > 22:
-        return 0.0, (at if value == 0 else _NOWHERE), 0
-    number = value / _TEN[-power] if power < 0 else value * _TEN[power]
-    return (-number if negative else number), at, is_long
-
-
-@part
-def _exponent(text: U8, at: int, end: int) -> tuple[int, int]:
-    negative = at < end and _char(text, at) == MINUS
-    if at < end and (negative or _char(text, at) == PLUS):
-        at += 1
-    start = at
-    value = 0
-    while at < end and ZERO <= _char(text, at) <= NINE and at - start < 3:
-        value = value * 10 + (_char(text, at) - ZERO)
-        at += 1
-    return (-value if negative else value), (at if at > start else _NOWHERE)
-
-
-@part
-def _value(text: U8, at: int, end: int) -> tuple[float, int, int]:
-    """A number, quoted or not."""
-    if at < end and _char(text, at) == QUOTE:
-        value, at, is_long = _number(text, at + 1, end)
-        if at < 0 or at >= end or _char(text, at) != QUOTE:
-            return 0.0, _NOWHERE, 0
-        return value, at + 1, is_long
-    return _number(text, at, end)
-
-
-@part
-def _skip_value(text: U8, at: int, end: int) -> int:
-    """Behind a string, a number or a word; -1 at anything nested or escaped."""
-    if at < end and _char(text, at) == QUOTE:
-        at += 1
-        while at < end and _char(text, at) != QUOTE:
-            if _char(text, at) == BACKSLASH or _char(text, at) < SPACE:
-                return _NOWHERE
-            at += 1
-        return at + 1 if at < end else _NOWHERE
-    start = at
-    while at < end and (
-        ZERO <= _char(text, at) <= NINE
-        or 97 <= _char(text, at) <= 122
-        or _char(text, at) in (DOT, MINUS, PLUS, CAPITAL_E)
-    ):
-        at += 1
-    return at if at > start else _NOWHERE
-
-
-@part
-def _array(text: U8, at: int, end: int, price_at: int, size_at: int, out: F64) -> tuple[int, int]:
-    """A level `[...]` from behind its bracket: price and size into `out`; behind it, long ones."""
-    place = seen = longs = 0
-    while True:
-        at = _skip_space(text, at, end)
-        if place in (price_at, size_at):
-            value, at, is_long = _value(text, at, end)
-            if at < 0:
-                return _NOWHERE, 0
-            out[0 if place == price_at else 1] = value
-            longs += is_long
-            seen += 1
-        else:
-            at = _skip_value(text, at, end)
-            if at < 0:
-                return _NOWHERE, 0
-        at = _skip_space(text, at, end)
-        if at >= end:
-            return _NOWHERE, 0
-        byte = _char(text, at)
-        at += 1
-        if byte == CLOSE:
-            return (at if seen == 2 else _NOWHERE), longs
-        if byte != COMMA:
-            return _NOWHERE, 0
-        place += 1
-
-
-@part
-def _is_key(text: U8, start: int, end: int, key: U8) -> bool:
-    if end - start != len(key):
-        return False
-    for n in range(len(key)):  # noqa: SIM110  # Numba compiles no generator expression
-        if _char(text, start + n) != key[n]:
-            return False
-    return True
-
-
-@part
-def _object(text: U8, at: int, end: int, price_key: U8, size_key: U8, out: F64) -> tuple[int, int]:
-    """A level `{...}` from behind its brace."""
-    seen = longs = 0
-    while True:
-        at = _skip_space(text, at, end)
-        if at >= end or _char(text, at) != QUOTE:
-            return _NOWHERE, 0
-        start = at + 1
-        at = _skip_value(text, at, end)
-        if at < 0:
-            return _NOWHERE, 0
-        is_price = _is_key(text, start, at - 1, price_key)
-        is_size = _is_key(text, start, at - 1, size_key)
-        at = _skip_space(text, at, end)
-        if at >= end or _char(text, at) != COLON:
-            return _NOWHERE, 0
-        at = _skip_space(text, at + 1, end)
-        if is_price or is_size:
-            value, at, is_long = _value(text, at, end)
-            if at < 0 or seen & (1 if is_price else 2):
-                return _NOWHERE, 0
-            out[0 if is_price else 1] = value
-            seen |= 1 if is_price else 2
-            longs += is_long
-        else:
-            at = _skip_value(text, at, end)
-            if at < 0:
-                return _NOWHERE, 0
-        at = _skip_space(text, at, end)
-        if at >= end:
-            return _NOWHERE, 0
-        byte = _char(text, at)
-        at += 1
-        if byte == CLOSE_OBJECT:
-            return (at if seen == 3 else _NOWHERE), longs
-        if byte != COMMA:
-            return _NOWHERE, 0
-
-
-@part
-def _side(
-    text: U8, at: int, end: int, price_at: int, size_at: int, price_key: U8, size_key: U8,
-    filled: int, price: F64, qty: F64, level: F64,
-) -> tuple[int, int]:  # fmt: skip
-    """All levels of one side behind `filled`; rows filled then (-1: not ours), long ones."""
-    at = _skip_space(text, at, end)
-    if at == end:
-        return filled, 0
-    if _char(text, at) != OPEN:
-        return _NOWHERE, 0
-    longs = 0
-    at = _skip_space(text, at + 1, end)
-    if at < end and _char(text, at) == CLOSE:
-        return (filled if _skip_space(text, at + 1, end) == end else _NOWHERE), 0
-    while at < end:
-        byte = _char(text, at)
-        if byte == OPEN and price_at >= 0:
-            at, long = _array(text, at + 1, end, price_at, size_at, level)
-        elif byte == OPEN_OBJECT and price_at < 0:
-            at, long = _object(text, at + 1, end, price_key, size_key, level)
-        else:
-            return _NOWHERE, 0
-        if at < 0:
-            return _NOWHERE, 0
-        longs += long
-        price[filled], qty[filled] = level[0], level[1]
-        filled += 1
-        at = _skip_space(text, at, end)
-        if at >= end:
-            return _NOWHERE, 0
-        byte = _char(text, at)
-        at = _skip_space(text, at + 1, end)
-        if byte == CLOSE:
-            return (filled if at == end else _NOWHERE), longs
-        if byte != COMMA:
-            return _NOWHERE, 0
-    return _NOWHERE, 0
-
-
-@kernel
-def _read(
-    text: U8, text_ends: I64, price_at: int, size_at: int, price_key: U8, size_key: U8,
-    side: I8, price: F64, qty: F64, ends: I64, bad: Bool,
-) -> tuple[int, int]:  # fmt: skip
-    """Levels of all updates; how many, and how many numbers have too many digits."""
-    filled = longs = 0
-    level = np.empty(2)
-    for n in range(len(bad)):
-        first = filled
-        for own in range(2):
-            begin, end = text_ends[2 * n + own], text_ends[2 * n + own + 1]
-            start = filled
-            filled, long = _side(
-                text, begin, end, price_at, size_at, price_key, size_key,
-                filled, price, qty, level,
-            )  # fmt: skip
-            if filled < 0:
-                bad[n] = True
-                filled = first
-                break
-            longs += long
-            for k in range(start, filled):
-                side[k] = 1 - 2 * own
-        ends[n + 1] = filled
-    return filled, longs
-
-
-# ------------------------------------------------------------- what it left
 
 
 def _mended(

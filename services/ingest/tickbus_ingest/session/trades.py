@@ -9,24 +9,29 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from tickbus.compiled import kernel
 from tickbus_schemas.messages import ABSENT, StatusKind
 
+from tickbus_ingest.session.kernels.trades import (
+    ANEW,
+    COUNTING,
+    HOLE,
+    LATE,
+    NONE,
+    RECENT,
+    REPEAT,
+    REUSED,
+    UNIQUE,
+    holes,
+    judge_trades,
+)
 from tickbus_ingest.session.tables import Flush, StatusRow, Table, joined
 from tickbus_ingest.venue.contract import TradeIds
 
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
 I8 = npt.NDArray[np.int8]
-F64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
-RECENT = 1024
-"""How many of a ticker's last trades are known by id and content; two lines overlap by less."""
-FRESH, REPEAT, HOLE, LATE, REUSED, ANEW = range(6)
-"""Verdicts: new, published before, new behind missing ones, older but new, an id that stood for
-another trade, the venue counts anew."""
-COUNTING, UNIQUE, NONE = range(3)
 _MODES = {
     TradeIds.DENSE: COUNTING,
     TradeIds.SEQUENCED: COUNTING,
@@ -45,8 +50,8 @@ class TradePolicy:
         self._wait_us = wait_us
         self.last_number: I64 = np.full(tickers, ABSENT, np.int64)
         self.last_us: I64 = np.full(tickers, ABSENT, np.int64)
-        self._slot: I32 = np.full(tickers, -1, np.int32)
-        self._recent: I64 = np.empty((0, RECENT, 2), np.int64)
+        # Zeros of calloc: the room of a ticker without trades takes no memory.
+        self._recent: I64 = np.zeros((tickers, RECENT, 2), np.int64)
         self._filled: I64 = np.zeros(tickers, np.int64)
         self._stored: I64 = np.full(tickers, ABSENT, np.int64)
         """numbers up to this one were stored by a predecessor"""
@@ -151,14 +156,12 @@ class TradePolicy:
 
     def _judge(self, table: Table, out: Flush) -> None:
         columns = table.columns
-        if (self._slot[table.ticker] < 0).any():
-            self._make_room(table.ticker)
         verdict = np.empty(len(table), np.int8)
         before = np.empty((len(table), 2), np.int64)
         odd = judge_trades(
             self._mode, table.ticker, columns["number"], columns["timestamp"], columns["side"],
-            columns["price"], columns["qty"], self.last_number, self.last_us, self._slot,
-            self._recent, self._filled, self._stored, self._stored_us, verdict, before,
+            columns["price"], columns["qty"], self.last_number, self.last_us, self._recent,
+            self._filled, self._stored, self._stored_us, verdict, before,
         )  # fmt: skip
         if odd:
             self._say(table, verdict, before, out)
@@ -169,13 +172,6 @@ class TradePolicy:
             self._interrupted[table.ticker] = False
         if len(table):
             out.publish(self._feed, table)
-
-    def _make_room(self, ticker: I32) -> None:
-        fresh = np.unique(ticker[self._slot[ticker] < 0])
-        first = len(self._recent)
-        self._slot[fresh] = np.arange(first, first + len(fresh), dtype=np.int32)
-        room = np.zeros((len(fresh), RECENT, 2), np.int64)
-        self._recent = np.concatenate((self._recent, room))
 
     def _say_interrupted(self, table: Table, last_us: I64, out: Flush) -> None:
         """Ids that do not count cannot tell what was lost: the times on both sides do.
@@ -244,121 +240,3 @@ def _never_back(table: Table) -> Table:
     packet_id = table.columns["packet_id"]
     table.columns["packet_id"] = np.maximum.accumulate(packet_id)
     return table
-
-
-@kernel
-def holes(ticker: I32, number: I64, last_number: I64, interrupted: Bool, waits: Bool) -> bool:
-    """Whether some ticker's numbers leave a hole that another line may fill; marks it in `waits`.
-
-    waits [tickers]: set for those that have early trades already.
-    """
-    found = False
-    n = 0
-    while n < len(ticker):
-        t = ticker[n]
-        last = last_number[t]
-        known = last != ABSENT and not interrupted[t]
-        while n < len(ticker) and ticker[n] == t:
-            if known and number[n] > last + 1:
-                waits[t] = True
-            known = True
-            last = max(last, number[n])
-            n += 1
-        found |= waits[t]
-    return found
-
-
-@kernel
-def judge_trades(
-    mode: int, ticker: I32, number: I64, timestamp: I64, side: I8, price: F64, qty: F64,
-    last_number: I64, last_us: I64, slot: I32, recent: I64, filled: I64, stored: I64,
-    stored_us: I64, verdict: I8, before: I64,
-) -> int:  # fmt: skip
-    """A verdict for each trade, in order; how many are not FRESH.
-
-    recent [slots, RECENT, 2]: number and content of the last trades published of each ticker,
-    `filled` [tickers] of them ever. stored [tickers]: the last number of a predecessor; where ids
-    do not count, a trade up to the time stored_us is its. before [out]: last number and time before
-    each trade.
-    """
-    odd = 0
-    price_bits, qty_bits = price.view(np.int64), qty.view(np.int64)
-    for n in range(len(ticker)):
-        t = ticker[n]
-        own, time = number[n], timestamp[n]
-        last, was_us = last_number[t], last_us[t]
-        before[n, 0], before[n, 1] = last, was_us
-        content = _mix(price_bits[n], qty_bits[n], time, side[n])
-        ring = recent[slot[t]]
-        found = FRESH
-        if mode == UNIQUE:
-            found = REPEAT if time <= stored_us[t] else _seen(ring, filled[t], own, content)
-        elif mode == COUNTING and (last != ABSENT or was_us != ABSENT) and own != last + 1:
-            found = _seen(ring, filled[t], own, content)
-            if found == FRESH:
-                found = _place(ring, filled[t], stored[t], own, last, time > was_us)
-        if found == ANEW:
-            stored[t] = ABSENT
-        verdict[n] = found
-        odd += found != FRESH
-        if found == REPEAT:
-            continue
-        at = filled[t] % RECENT
-        ring[at, 0], ring[at, 1] = own, content
-        filled[t] += 1
-        if last == ABSENT or own > last or time > was_us or mode != COUNTING:
-            last_number[t], last_us[t] = own, time
-    return odd
-
-
-@kernel
-def content_numbers(
-    ticker: I32, packet_id: I64, timestamp: I64, side: I8, price: F64, qty: F64, number: I64
-) -> None:
-    """Numbers for events without an id, made of their content; equal ones of a packet differ."""
-    price_bits, qty_bits = price.view(np.int64), qty.view(np.int64)
-    for n in range(len(ticker)):
-        number[n] = _mix(price_bits[n], qty_bits[n], timestamp[n], side[n])
-        for k in range(n - 1, -1, -1):
-            if packet_id[k] != packet_id[n] or ticker[k] != ticker[n]:
-                break
-            if number[k] == number[n]:
-                number[n] += 1
-
-
-@kernel
-def _mix(price: int, qty: int, time: int, side: int) -> int:
-    """A hash of a trade's content."""
-    mixed = np.int64(price) * np.int64(-7046029254386353131)
-    mixed ^= np.int64(qty) * np.int64(-4417276706812531889)
-    mixed ^= (np.int64(time) << 2) ^ np.int64(side)
-    return int(mixed ^ (mixed >> 29))
-
-
-@kernel
-def _seen(ring: I64, filled: int, own: int, content: int) -> int:
-    """REPEAT, REUSED or FRESH by what the ring knows."""
-    other = False
-    for k in range(min(filled, RECENT)):
-        if ring[k, 0] == own:
-            if ring[k, 1] == content:
-                return REPEAT
-            other = True
-    return REUSED if other else FRESH
-
-
-@kernel
-def _place(ring: I64, filled: int, stored: int, own: int, last: int, is_later: bool) -> int:
-    """Of a number that the ring does not hold and that does not follow the last one."""
-    if own > last:
-        return HOLE
-    if is_later:
-        return ANEW
-    if own <= stored:
-        return REPEAT
-    oldest = own
-    if filled > RECENT:  # older ones have been forgotten
-        oldest = last
-        for k in range(RECENT):
-            oldest = min(oldest, ring[k, 0])
-    return LATE if own >= oldest else REPEAT

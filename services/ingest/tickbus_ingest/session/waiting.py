@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
+from tickbus_schemas.continuity import Continuity, Verdict
 
 from tickbus_ingest.session.tables import L2Table
 
@@ -50,14 +51,24 @@ class Waiting:
             self.packets -= len(dropped[-1])
         return dropped
 
-    def forget(self, packets: int) -> L2Table:
-        """Take the first packets of the oldest updates out."""
-        table = self._tables.popleft()
-        if packets < len(table):
-            self._tables.appendleft(table.cut(packets, len(table)))
-            table = table.cut(0, packets)
-        self.packets -= packets
-        return table
+    def join(self, snapshot_id: int, *, drop_equal: bool) -> tuple[list[L2Table], Verdict | None]:
+        """Take out what a snapshot of this number contains; the verdict on the next update.
+
+        None: no update is left.
+        """
+        trial = Continuity(drop_equal=drop_equal)
+        trial.snapshot(snapshot_id)
+        contained: list[L2Table] = []
+        while self._tables:
+            table = self.first
+            for n in range(len(table)):
+                verdict = trial.judge(int(table.prev_update_id[n]), int(table.update_id[n]))
+                if verdict is not Verdict.STALE:
+                    if n:
+                        contained.append(self._forget(n))
+                    return contained, verdict
+            contained.append(self._forget(len(table)))
+        return contained, None
 
     def take_all(self) -> list[L2Table]:
         """All of them; nothing waits any more."""
@@ -65,3 +76,12 @@ class Waiting:
         self._tables.clear()
         self.packets = 0
         return tables
+
+    def _forget(self, packets: int) -> L2Table:
+        """Take the first packets of the oldest updates out."""
+        table = self._tables.popleft()
+        if packets < len(table):
+            self._tables.appendleft(table.cut(packets, len(table)))
+            table = table.cut(0, packets)
+        self.packets -= packets
+        return table

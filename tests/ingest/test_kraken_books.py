@@ -1,38 +1,26 @@
-"""Books of venues that number nothing: proved by a checksum (Kraken), or sent whole (Hyperliquid).
-
-What connections may do to them: repeat, overtake, drop, spoil, break, take each other's place.
-"""
+"""Kraken's books while connections repeat, overtake, drop, spoil, break, replace each other."""
 
 from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-import numpy as np
 import pytest
 from tickbus.book.orderbook import OrderBook
 from tickbus_ingest.session.book_rules import SnapshotRule, State
 from tickbus_ingest.venue.contract import Line
 from tickbus_ingest.wire.buffer import Connected, Disconnected, Overflow, Replaced
-from tickbus_schemas.messages import (
-    ABSENT,
-    BboBatch,
-    L2Batch,
-    L2Flag,
-    StatusKind,
-    TradeBatch,
-)
+from tickbus_schemas.messages import ABSENT, L2Batch, L2Flag, StatusKind
 
-from tests.ingest.wire import T0_MS, Transcript, packets, table, trade_ids
+from tests.ingest.wire import T0_MS, Transcript, packets, trade_ids
 
 US = 1000
 T0_US = T0_MS * US
 SNAPSHOT = L2Flag.SNAPSHOT_FIRST | L2Flag.SNAPSHOT | L2Flag.SNAPSHOT_LAST
 Sides = dict[str, str]
-KRAKEN = ("trade", "l2", "bbo")
+FEEDS = ("trade", "l2", "bbo")
 
 
 class Market:
@@ -97,42 +85,13 @@ def traded(kind: str, *id_and_ms: tuple[int, int]) -> bytes:
     return f'{{"channel":"trade","type":"{kind}","data":[{data}]}}'.encode()
 
 
-def whole(ms: int, bid: str, ask: str = "101.0") -> bytes:
-    """Hyperliquid's book, one level a side."""
-    return (
-        f'{{"channel":"l2Book","data":{{"coin":"BTC","time":{T0_MS + ms},"levels":'
-        f'[[{{"px":"{bid}","sz":"1.0","n":1}}],[{{"px":"{ask}","sz":"1.0","n":1}}]]}}}}'
-    ).encode()
-
-
-def quoted(ms: int, bid: str) -> bytes:
-    """Hyperliquid's best quotes."""
-    return (
-        f'{{"channel":"bbo","data":{{"coin":"BTC","time":{T0_MS + ms},"bbo":'
-        f'[{{"px":"{bid}","sz":"1.0","n":1}},null]}}}}'
-    ).encode()
-
-
-def fills(*id_and_ms: tuple[int, int]) -> bytes:
-    """Hyperliquid's trades."""
-    data = ",".join(
-        f'{{"coin":"BTC","side":"A","px":"100.5","sz":"0.1","time":{T0_MS + ms},"tid":{one}}}'
-        for one, ms in id_and_ms
-    )
-    return f'{{"channel":"trades","data":[{data}]}}'.encode()
-
-
 def kraken(market: Market | None = None, **options: object) -> tuple[Transcript, Market]:
     """A LIVE book at number 1."""
     market = market or Market()
-    script = Transcript("kraken", ["BTC/USD"], KRAKEN, **options)  # type: ignore[arg-type]  # Transcript's own names
+    script = Transcript("kraken", ["BTC/USD"], FEEDS, **options)  # type: ignore[arg-type]  # Transcript's own names
     script.say(market.subscribed(), market.snapshot(0))
     assert script.session.books[0].state is State.LIVE
     return script, market
-
-
-def hyperliquid(feeds: Sequence[str] = ("trade", "l2", "bbo")) -> Transcript:
-    return Transcript("hyperliquid", ["BTC"], feeds)
 
 
 def open_line(script: Transcript, number: int) -> None:
@@ -166,18 +125,6 @@ def assert_log_is(script: Transcript, market: Market) -> None:
         }
 
 
-# ------------------------------------------------- a checksum proves each update
-
-
-def test_updates_are_numbered_by_ourselves_and_linked() -> None:
-    script, market = kraken()
-    script.say(
-        market.update(1, {"1000.0": "5.00000000"}), market.update(2, {"999.5": "1.00000000"})
-    )
-    assert links(script) == [(ABSENT, 1), (1, 2), (2, 3)]
-    assert_log_is(script, market)
-
-
 @pytest.mark.parametrize("flush", [1, 3, 1000])
 @pytest.mark.parametrize("depth", [10, 25])
 @pytest.mark.parametrize("seed", range(3))
@@ -193,28 +140,12 @@ def test_a_book_of_some_levels_a_side_stays_the_venues(seed: int, depth: int, fl
             size = chance.choice(["0.00000000", f"{chance.random():.8f}"])
             changes[1 - below][f"{price}.0"] = size
         frames.append(market.update(n, changes[0], changes[1]))
-    script = Transcript("kraken", ["BTC/USD"], KRAKEN, rule=SnapshotRule(50_000, 1))
+    script = Transcript("kraken", ["BTC/USD"], FEEDS, rule=SnapshotRule(50_000, 1))
     for n in range(0, len(frames), flush):
         script.say(*frames[n : n + flush])
     assert script.counts["snapshots", "log"] > 0
     assert not gaps(script)
     assert_log_is(script, market)
-
-
-def test_rows_do_not_depend_on_the_flush_where_an_update_was_lost() -> None:
-    found = []
-    for flush in (1, 2, 100):
-        script, market = kraken()
-        frames = [market.update(n, {f"{990 + n}.5": "1.00000000"}) for n in range(1, 9)]
-        del frames[3]
-        frames += [market.snapshot(20), market.update(21, {"990.0": "1.00000000"})]
-        for n in range(0, len(frames), flush):
-            script.say(*frames[n : n + flush])
-        assert_log_is(script, market)
-        found.append((table(script.messages, L2Batch), gaps(script), script.again))
-    assert found[0] == found[1] == found[2]
-    assert found[0][1] == [("l2", 3, 5), ("l2", 5, 20)]
-    assert found[0][2] == ["BTC/USD"]
 
 
 def test_the_same_update_again_changes_nothing() -> None:
@@ -243,14 +174,6 @@ def test_an_update_out_of_place_is_a_gap_until_the_next_snapshot(order: tuple[in
     assert flags[-2:] == [SNAPSHOT | L2Flag.GAP_BEFORE, 0]
 
 
-def test_a_spoilt_update_is_not_published() -> None:
-    script, market = kraken()
-    before = len(links(script))
-    script.say(market.update(1, {"1000.0": "5.00000000"}, wrong=1))
-    assert len(links(script)) == before
-    assert gaps(script) == [("l2", 0, 1)]
-
-
 def test_a_book_that_breaks_again_and_again_is_asked_for_ever_later() -> None:
     script, market = kraken()
     script.say(market.update(1, wrong=1))
@@ -268,20 +191,6 @@ def test_a_book_that_breaks_again_and_again_is_asked_for_ever_later() -> None:
     assert asked[-1] > 5
 
 
-def test_a_wrong_snapshot_is_no_book() -> None:
-    market = Market()
-    script = Transcript("kraken", ["BTC/USD"], KRAKEN)
-    script.say(market.snapshot(0).replace(b'"qty":1.0', b'"qty":9.0', 1))
-    assert links(script) == []
-    assert [one.reason for one in script.statuses(StatusKind.RESYNC)] == [
-        "the checksum of a snapshot is wrong"
-    ]
-    assert script.wait(1).again == ["BTC/USD"]
-    script.say(market.snapshot(5))
-    assert not gaps(script)  # nothing was published before
-    assert_log_is(script, market)
-
-
 def test_sizes_that_are_no_double_leave_updates_unproved_and_counted() -> None:
     script, market = kraken()
     script.say(
@@ -294,9 +203,6 @@ def test_sizes_that_are_no_double_leave_updates_unproved_and_counted() -> None:
     assert_log_is(script, market)
     script.say(market.update(4, wrong=1))
     assert gaps(script) == [("l2", 3, 4)]
-
-
-# ------------------------------------------------------------------- connections
 
 
 def test_a_broken_connection_is_a_gap_by_time_and_our_numbers_go_on() -> None:
@@ -371,102 +277,3 @@ def test_frames_that_were_dropped_here_are_a_gap_and_the_book_is_asked_for() -> 
     assert script.wait(4).again == ["BTC/USD"]
     script.say(market.snapshot(5))
     assert gaps(script) == [("l2", 0, 5)]
-
-
-# ------------------------------------------------------------- whole books only
-
-
-def test_each_whole_book_is_published_once_and_replaces_the_last() -> None:
-    script = hyperliquid().say(whole(1, "100.0"), whole(1, "100.0"), whole(500, "99.0"))
-    found = list(packets(script.messages))
-    assert [(flags, prev, last) for flags, prev, last, _ in found] == [
-        (SNAPSHOT, ABSENT, 1), (SNAPSHOT, ABSENT, 2),
-    ]  # fmt: skip
-    assert found[1][3] == [(1, 99.0, 1.0, 1), (-1, 101.0, 1.0, 1)]
-    assert script.counts["duplicates", "l2"] == 1
-    assert len(script.statuses(StatusKind.SNAPSHOT)) == 1
-
-
-def test_a_connection_that_lags_behind_brings_no_book_back() -> None:
-    script = hyperliquid()
-    open_line(script, 1)
-    for ms in range(1, 4):
-        script.say(whole(ms, f"{90 + ms}.0"), line=0)
-    for ms in range(1, 5):
-        script.say(whole(ms, f"{90 + ms}.0"), line=1)
-    rows = table(script.messages, L2Batch)
-    assert rows["timestamp"] == [T0_US + ms * US for ms in range(1, 5)]
-    assert script.counts["duplicates", "l2"] == 1
-    assert script.counts["stale_events", "l2"] == 2
-    script.notice(Replaced(0, by=1)).say(whole(5, "95.0"), line=1)
-    assert not gaps(script)
-
-
-def test_a_venue_that_sets_its_clock_back_is_believed() -> None:
-    script = hyperliquid().say(whole(5000, "100.0"), whole(1, "99.0"))
-    assert len(links(script)) == 2
-    script.say(whole(100_000, "98.0"))
-    open_line(script, 1)
-    script.notice(Replaced(0, by=1)).say(whole(99_000, "97.0"), whole(1, "96.0"), line=1)
-    assert [levels[0][1] for *_, levels in packets(script.messages)] == [100.0, 99.0, 98.0, 96.0]
-
-
-def test_whole_books_are_not_asked_for() -> None:
-    script = hyperliquid().wait(60).say(whole(1, "100.0")).wait(60)
-    script.notice(Disconnected(0, "1006 broken", script.received_ns)).wait(60)
-    assert script.again == script.wanted == []
-    open_line(script, 0)
-    script.say(whole(5000, "98.0"))
-    assert gaps(script) == [("l2", 1, 5000)]
-    assert links(script) == [(ABSENT, 1), (ABSENT, 2)]
-
-
-# ------------------------------------------------------ other feeds without numbers
-
-
-def test_a_connection_that_lags_behind_brings_no_quote_back() -> None:
-    script = hyperliquid()
-    open_line(script, 1)
-    script.say(quoted(1, "91.0"), quoted(2, "92.0"), quoted(3, "93.0"))
-    script.say(quoted(1, "91.0"), quoted(2, "92.0"), quoted(3, "93.0"), quoted(4, "94.0"), line=1)
-    assert table(script.messages, BboBatch)["bid_px"] == [91.0, 92.0, 93.0, 94.0]
-
-
-def test_quotes_of_a_venue_that_sets_its_clock_back_come_through_in_the_end() -> None:
-    script = hyperliquid().say(quoted(100_000, "91.0"))
-    script.say(*(quoted(ms, "92.0") for ms in range(100)))
-    assert len(table(script.messages, BboBatch)["bid_px"]) > 30
-
-
-def test_trades_told_again_say_no_gap_and_the_first_new_one_does() -> None:
-    script = hyperliquid().say(fills((70, -5), (30, 1)))
-    script.notice(Disconnected(0, "1006 broken", script.received_ns))
-    open_line(script, 0)
-    script.say(fills((70, -5), (30, 1)))
-    assert gaps(script) == []
-    script.say(fills((30, 1), (50, 900), (10, 901)))
-    assert trade_ids(script.messages) == ["70", "30", "50", "10"]
-    assert gaps(script) == [("trade", 1, 900)]
-
-
-def test_trades_that_a_predecessor_stored_are_not_stored_again() -> None:
-    script = hyperliquid()
-    script.session.trades.resume(0, ABSENT, T0_US + 1 * US)
-    script.say(fills((70, -5), (30, 1), (50, 900)))
-    assert trade_ids(script.messages) == ["50"]
-    assert table(script.messages, TradeBatch)["timestamp"] == [T0_US + 900 * US]
-    assert gaps(script) == [("trade", 1, 900)]
-
-
-def test_a_predecessor_that_stored_no_trade_leaves_them_all_to_us() -> None:
-    script = hyperliquid()
-    script.session.resume_connected(0, T0_US, ["trade"])
-    script.say(fills((70, -5), (30, 1)))
-    assert trade_ids(script.messages) == ["70", "30"]
-
-
-def test_a_price_of_any_number_of_digits_is_the_wires() -> None:
-    script = hyperliquid().say(whole(1, "0.009875", "123456"))
-    ((_, _, _, levels),) = packets(script.messages)
-    assert [price for _, price, _, _ in levels] == [0.009875, 123456.0]
-    assert np.isfinite([qty for _, _, qty, _ in levels]).all()

@@ -1,0 +1,1 @@
+"""Compiled code in a folder of its own: an edit elsewhere in `publish` compiles nothing again."""

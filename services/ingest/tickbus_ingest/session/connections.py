@@ -1,0 +1,146 @@
+"""What each connection carries, and what is lost when one breaks: said, and told to the feeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tickbus_schemas.messages import StatusKind
+
+from tickbus_ingest.session.arbiter import Arbiter
+from tickbus_ingest.session.books import TickerBook
+from tickbus_ingest.session.clock import VenueClock
+from tickbus_ingest.session.feeds import Policy
+from tickbus_ingest.session.tables import Flush, StatusRow
+from tickbus_ingest.venue.contract import Line, Route, Snapshots, Venue
+from tickbus_ingest.wire import buffer
+
+
+class Connections:
+    """The connections of one session that are open."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        books: Sequence[TickerBook],
+        policies: dict[str, Policy],
+        arbiter: Arbiter,
+        clock: VenueClock,
+    ) -> None:
+        self._venue = venue
+        self._books = books
+        self._policies = policies
+        self._arbiter = arbiter
+        self._clock = clock
+        self._lines: dict[int, Line] = {}
+
+    def line(self, number: int) -> Line:
+        """The connection of a frame; what a closed one still brought has an empty memory."""
+        line = self._lines.get(number)
+        if line is None:
+            line = self._lines[number] = Line(number, Route("", ()))
+        return line
+
+    def connected(self, notice: buffer.Connected, packet: int, out: Flush) -> None:
+        """A connection is open. `packet`: the last one received, here and below."""
+        line = notice.line
+        self._venue.connected(line)
+        self._lines[line.number] = line
+        received_us = notice.received_ns // 1000
+        tickers = self._tickers_of(line)
+        self._announce(tickers, StatusKind.CONNECTED, "", received_us, packet, line.number, out)
+
+    def replaced(self, notice: buffer.Replaced, out: Flush) -> None:
+        """A connection was closed after another had taken its place."""
+        self._lines.pop(notice.line, None)
+        self._follow_nobody(self._arbiter.replace(notice.line, notice.by), out)
+
+    def disconnected(self, notice: buffer.Disconnected, packet: int, out: Flush) -> None:
+        """A connection is gone."""
+        line = self._lines.pop(notice.line, None)
+        if line is not None:
+            self._lose(line, notice.reason, notice.received_ns // 1000, packet, out)
+
+    def hole(self, number: int, reason: str, received_us: int, packet: int, out: Flush) -> None:
+        """What a connection carried had a hole before this packet."""
+        self._lose(self.line(number), reason, received_us, packet, out)
+        out.broken_lines.add(number)
+
+    def refused(
+        self, number: int, stream: str, text: str, received_us: int, packet: int, out: Flush
+    ) -> None:
+        """The venue will never give this stream: whoever waits for its tickers is told."""
+        for one in self.line(number).route.streams:
+            if one.name == stream:
+                out.refused_streams.append(stream)
+                index = self._venue.index
+                tickers = [index[one.ticker]] if one.ticker in index else range(len(self._books))
+                reason = f"the venue refuses {stream}: {text}"
+                kind = StatusKind.NOTICE
+                self._announce(tickers, kind, reason, received_us, packet, number, out)
+
+    def overflow(self, notice: buffer.Overflow, packet: int, out: Flush) -> None:
+        """Frames of any connection were dropped: what they said of any ticker is lost."""
+        out.counts["buffer_overflows", ""] += 1
+        out.fates["dropped", ""] += notice.frames
+        everyone = list(range(len(self._books)))
+        for policy in self._policies.values():
+            policy.interrupt(everyone)
+        for book in self._books:
+            if self._venue.snapshots is not Snapshots.PULLED:
+                book.interrupt(out, resubscribed=False)
+        reason = f"buffer full: {notice.frames} frames of the shard dropped"
+        received_us = notice.received_ns // 1000
+        self._announce(everyone, StatusKind.NOTICE, reason, received_us, packet, 0, out)
+
+    def _lose(self, line: Line, reason: str, received_us: int, packet: int, out: Flush) -> None:
+        """What only this line carried is interrupted."""
+        for feed, policy in self._policies.items():
+            policy.interrupt(self._carried_by(line, feed))
+        lost = self._carried_by(line, "l2")
+        self._arbiter.lose(lost)
+        for ticker in lost:
+            self._books[ticker].interrupt(out, resubscribed=True)
+        self._follow_nobody(self._arbiter.leave(line.number), out)
+        tickers = self._tickers_of(line)
+        kind = StatusKind.DISCONNECTED
+        self._announce(tickers, kind, reason, received_us, packet, line.number, out)
+
+    def _follow_nobody(self, tickers: Iterable[int], out: Flush) -> None:
+        """These books followed a connection that is closed or had a hole; another carries them."""
+        if self._venue.snapshots is Snapshots.PUSHED:
+            for ticker in tickers:
+                self._books[ticker].interrupt(out, resubscribed=False)
+
+    def _carried_by(self, line: Line, feed: str) -> list[int]:
+        """Tickers whose feed this line carried, and no other one does."""
+        others: set[int] = set()
+        for other in self._lines.values():
+            if other is line:
+                continue
+            others.update(self._tickers_of(other, feed))
+        return [ticker for ticker in self._tickers_of(line, feed) if ticker not in others]
+
+    def _tickers_of(self, line: Line, feed: str = "") -> list[int]:
+        """Tickers that a line carries (a feed of); every one for a stream of the whole market."""
+        index = self._venue.index
+        streams = line.route.streams
+        names = {stream.ticker for stream in streams if not feed or feed in stream.feeds}
+        if "" in names:
+            return list(range(len(self._books)))
+        return sorted(index[name] for name in names if name in index)
+
+    def _announce(
+        self,
+        tickers: Iterable[int],
+        kind: StatusKind,
+        reason: str,
+        received_us: int,
+        packet: int,
+        line: int,
+        out: Flush,
+    ) -> None:
+        for ticker in tickers:
+            time_us = self._clock.time_us(ticker, received_us)
+            out.statuses.append(
+                StatusRow(ticker, kind, time_us, received_us, packet, "", reason, line=line)
+            )

@@ -1,0 +1,78 @@
+"""Best quotes: what is stale, repeated, without a time or interrupted."""
+
+from __future__ import annotations
+
+from tickbus_ingest.venue.contract import Line
+from tickbus_ingest.wire.buffer import Connected, Disconnected
+from tickbus_schemas.messages import (
+    BboBatch,
+    BboFlag,
+    Status,
+    StatusKind,
+)
+
+from tests.ingest import wire
+from tests.ingest.made import frames, made, play
+from tests.ingest.made import quote as made_quote
+from tests.ingest.wire import Transcript, depth, quote, table, trade
+
+T0_US = wire.T0_MS * 1000
+
+
+def connected(script: Transcript) -> Connected:
+    """The first line is open (again)."""
+    return Connected(Line(0, script.venue.routes()[0]), script.received_ns)
+
+
+def test_stale_and_repeated_quotes_are_dropped_and_counted() -> None:
+    script = Transcript().say(quote(5, 5), quote(5, 5), quote(4, 4), quote(6, 6), quote(6, 6, "99"))
+    assert table(script.messages, BboBatch)["update_id"] == [5, 6, 6]
+    assert script.counts["duplicates", "bbo"] == 1
+    assert script.counts["stale_events", "bbo"] == 1
+
+
+def test_quote_ids_that_begin_anew_are_followed() -> None:
+    script = Transcript().say(quote(500, 5)).say(quote(3, 6), quote(4, 7))
+    assert table(script.messages, BboBatch)["update_id"] == [500, 3, 4]
+    spot = Transcript("binance_spot").say(quote(500, None))
+    spot.say(*(quote(n, None) for n in range(1, 71)))
+    assert table(spot.messages, BboBatch)["update_id"] == [500, 65, 66, 67, 68, 69, 70]
+
+
+def test_a_quote_without_time_takes_the_highest_seen_of_its_ticker() -> None:
+    script = Transcript("binance_spot", ["BTCUSDT", "ETHUSDT"])
+    other = trade(1, 9, s="ETHUSDT").replace(b"btcusdt", b"ethusdt")
+    script.say(other, quote(1, None), trade(1, 5, T=wire.T0_MS + 4), quote(2, None))
+    script.say(depth(1, 2, 0, 4), quote(3, None), depth(3, 4, 2, 8), quote(4, None))
+    rows = table(script.messages, BboBatch)
+    received_us = T0_US + 2000
+    assert rows["timestamp"] == [received_us, T0_US + 5000, T0_US + 5000, T0_US + 8000]
+    assert rows["flags"] == [BboFlag.TIME_INFERRED] * 4
+    assert rows["engine_timestamp"] == [0] * 4
+
+
+def test_an_interruption_makes_the_next_quote_announce_a_gap() -> None:
+    script = Transcript()
+    script.say(quote(1, 1)).notice(connected(script))
+    script.notice(Disconnected(0, "1006 broken", script.received_ns)).notice(connected(script))
+    script.say(quote(4, 4), quote(5, 5))
+    (gap,) = script.statuses(StatusKind.GAP)
+    assert (gap.feed, gap.from_id, gap.to_id, gap.packet_id) == ("bbo", 1, 4, 2**40 + 2)
+    kinds = [one.kind for one in script.messages if isinstance(one, Status)]
+    assert kinds == [
+        StatusKind.CONNECTED, StatusKind.DISCONNECTED, StatusKind.CONNECTED, StatusKind.GAP,
+    ]  # fmt: skip
+
+
+def test_a_connection_that_lags_behind_brings_no_quote_back() -> None:
+    player = play(made(), lines=2)
+    player.say(frames(*(made_quote(None, ms, 90.0 + ms) for ms in range(1, 4))))
+    player.say(frames(*(made_quote(None, ms, 90.0 + ms) for ms in range(1, 5))), [1] * 4)
+    assert [row["bid_px"] for row in player.published["bbo"]] == [91.0, 92.0, 93.0, 94.0]
+
+
+def test_quotes_of_a_venue_that_sets_its_clock_back_come_through_in_the_end() -> None:
+    player = play(made())
+    player.say(frames(made_quote(None, 100_000)))
+    player.say(frames(*(made_quote(None, ms) for ms in range(100))))
+    assert len(player.published["bbo"]) > 30
