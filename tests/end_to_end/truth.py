@@ -1,18 +1,15 @@
 """The dataset against the journal of a venue that went wrong: plain Python over plain Parquet.
 
-The journal says what happened, in which frames, and what the venue did to them. A row is right if
-it happened. What happened is right if it is a row once, or if the dataset says that it is missing.
-What a venue does not number can be missing without a word: only where its very frame was lost.
+A row is right if it happened. What happened is right if it is a row once, or if the dataset says
+that it is missing. What a venue does not number can be missing without a word, but only where its
+very frame was lost.
 """
 
 from __future__ import annotations
 
-import json
-from bisect import bisect_right
-from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cache, cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -22,299 +19,272 @@ from tickbus_ingest import exchanges
 from tickbus_ingest.venue.contract import TradeIds, UpdateIds
 from tickbus_sim.dialect import Books, Dialect
 
+from tests.end_to_end.journal import ASK, BID, Journal, Line, Side, TrueBook
 from tests.end_to_end.oracle import SNAPSHOT_FIRST, text
 
 Row = dict[str, Any]
-Line = dict[str, Any]
 Key = tuple[Any, ...]
-Side = dict[str, str]
+Span = tuple[int, int]
 
-GAP = 3
-BID, ASK = 1, -1
+CONNECTED, DISCONNECTED, GAP = 1, 2, 3
 TIME_INFERRED = 1
 LOST = frozenset({"drop", "silence", "corrupt", "nan"})
-"""Faults after which a frame's content never came."""
-_ROWS_OF = {"trade": ("trade",), "bbo": ("quote",), "liquidation": ("liquidation",)}
+"""Faults after which the content of a frame never came."""
+REORDERED = frozenset({"reorder"})
+AROUND_US = 1_000_000
+"""Venue time before a break whose frames may be on their way, and in which a new connection has
+subscribed to everything."""
 
 
-class Journal:
-    """What happened, by ticker, and what became of each frame."""
-
-    def __init__(self, path: Path) -> None:
-        lines = [json.loads(line) for line in path.read_bytes().splitlines()]
-        self.faults: defaultdict[str, list[Line]] = defaultdict(list)
-        self.touched: defaultdict[int, set[str]] = defaultdict(set)
-        """by frame, the kinds of faults that touched it"""
-        self.events: defaultdict[tuple[str, str], list[Line]] = defaultdict(list)
-        """by kind and ticker, in order"""
-        self.kind_of: dict[int, str] = {}
-        """by frame, the kind of event that it tells of"""
-        for line in lines:
-            if line["event"] == "fault":
-                self.faults[line["kind"]].append(line)
-                self.touched[line["frame"]].add(line["kind"])
-                continue
-            self.events[line["event"], line["ticker"]].append(line)
-            for frame in line.get("frames", ()):
-                self.kind_of[frame] = line["event"]
-
-    def was(self, event: Line, kinds: frozenset[str] | set[str]) -> bool:
-        """Whether a fault of these kinds touched a frame of the event."""
-        return any(self.touched[frame] & kinds for frame in event["frames"])
-
-
-def rows_of(root: Path, feed: str) -> list[Row]:
-    """All rows of a feed in the order of the log."""
-    found = [
-        row
-        for path in root.glob(f"feed={feed}/**/*.parquet")
-        for row in pq.ParquetFile(path).read().to_pylist()
-    ]
-    return sorted(found, key=lambda row: row["seq_id"])
-
-
-# ------------------------------------------------------------------ single events
-
-
-def _trade(event: Line) -> Key:
-    side = -1 if event["sells"] else 1
-    return event["time_ms"] * 1000, side, text(event["price"]), text(event["qty"])
-
-
-def _quote(event: Line, *, has_id: bool, has_time: bool) -> Key:
-    sides = (*event["bid"], *event["ask"])
-    mark = event.get("update_id") if has_id else None
-    return (mark, event["time_ms"] * 1000 if has_time else None, *map(text, sides))
-
-
-def _quote_row(row: Row) -> Key:
-    time = None if row["flags"] & TIME_INFERRED else row["timestamp"]
-    return (row["update_id"], time, *(text(row[n]) for n in ("bid_px", "bid_sz", "ask_px", "ask_sz")))
-
-
-def _order_row(row: Row) -> Key:
-    return row["timestamp"], row["side"], text(row["price"]), text(row["qty"])
-
-
-@dataclass(frozen=True)
 class Comparison:
-    """A dataset beside the journal of its venue."""
+    """A dataset beside the journal of its venue, one ticker at a time."""
 
-    dialect: Dialect
-    root: Path
-    journal: Journal
+    def __init__(self, dialect: Dialect, root: Path, journal: Journal) -> None:
+        venue = exchanges.load(dialect.exchange.token)
+        self.journal = journal
+        self.counts_trades = venue.trade_ids is TradeIds.DENSE
+        self.numbers_changes = venue.update_ids in (UpdateIds.LINKED, UpdateIds.COUNTED)
+        self._dialect = dialect
+        self._root = root
+        self.rows = cache(self._rows)
+        """(feed, ticker) -> its rows in the order of the log"""
+
+    def _rows(self, feed: str, ticker: str) -> list[Row]:
+        return sorted(
+            (
+                row
+                for path in self._root.glob(f"feed={feed}/**/*.parquet")
+                for row in pq.ParquetFile(path).read().to_pylist()
+                if row["ticker"] == ticker
+            ),
+            key=lambda row: row["seq_id"],
+        )
+
+    def gaps(self, feed: str, ticker: str) -> list[Row]:
+        """What is said to be missing of a feed."""
+        statuses = self.rows("status", ticker)
+        return [row for row in statuses if row["kind"] == GAP and row["about_feed"] in (feed, "")]
 
     @cached_property
-    def gaps(self) -> dict[tuple[str, str], list[Row]]:
-        """Gap rows by feed and ticker."""
-        found: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
-        for row in rows_of(self.root, "status"):
-            if row["kind"] == GAP:
-                found[row["about_feed"], row["ticker"]].append(row)
-        return found
+    def feeds(self) -> list[str]:
+        """Feeds of single events that the venue has."""
+        known = " ".join(self._dialect.feeds.values()).split()
+        return [feed for feed in ("trade", "bbo", "liquidation") if feed in known]
 
-    # -------------------------------------------- trades, liquidations, quotes
+    # ------------------------------------------------------------ single events
 
     def happened(self, feed: str, ticker: str) -> list[tuple[Key, Line]]:
-        """What the venue told of a feed, in order, as `stored` shows it."""
+        """What the venue told of a feed, in order, in the form that rows have."""
         events = self.journal.events
         if feed != "bbo":
-            return [(_trade(one), one) for one in events[feed, ticker] if one["frames"]]
+            return [(_order(one), one) for one in events[feed, ticker] if one["frames"]]
         quotes = [*events["quote", ticker]]
-        if self.dialect.family_of("ticker") == self.dialect.family_of("bbo"):
+        if self._dialect.family_of("ticker") == self._dialect.family_of("bbo"):
             quotes += events["statistics", ticker]
-        marks = {(k[0] is not None, k[1] is not None) for k, _ in self.stored("bbo", ticker)}
-        has_id, has_time = marks.pop() if len(marks) == 1 else (True, True)
         quotes.sort(key=lambda one: one["frames"])
+        has_id, has_time = (
+            any(key[place] is not None for key in self.stored("bbo", ticker)) for place in (0, 1)
+        )
         return [(_quote(one, has_id=has_id, has_time=has_time), one) for one in quotes]
 
-    def stored(self, feed: str, ticker: str) -> list[tuple[Key, Row]]:
-        """The rows of a feed."""
+    def stored(self, feed: str, ticker: str) -> list[Key]:
+        """The rows of a feed in the same form."""
         show = _quote_row if feed == "bbo" else _order_row
-        return [(show(row), row) for row in rows_of(self.root, feed) if row["ticker"] == ticker]
+        return [show(row) for row in self.rows(feed, ticker)]
 
     def wrong_rows(self, feed: str, ticker: str) -> list[str]:
         """One line for each row that did not happen, or that is there more often than it did."""
         happened = Counter(key for key, _ in self.happened(feed, ticker))
-        stored = Counter(key for key, _ in self.stored(feed, ticker))
-        wrong = [f"{key}: {n} rows, happened {happened[key]} times" for key, n in (stored - happened).items()]
+        surplus = Counter(self.stored(feed, ticker)) - happened
+        wrong = [f"{key}: {n} too many of {happened[key]}" for key, n in surplus.items()]
         if feed == "trade":
-            ids = Counter(row["trade_id"] for _, row in self.stored(feed, ticker))
-            wrong += [f"id {one} {n} times" for one, n in ids.items() if n > 1]
+            ids = Counter(row["trade_id"] for row in self.rows(feed, ticker))
+            wrong += [f"id {one}: {n} times" for one, n in ids.items() if n > 1]
         return wrong
 
     def missing(self, feed: str, ticker: str) -> list[Line]:
         """What happened and is no row."""
-        left = Counter(key for key, _ in self.stored(feed, ticker))
+        left = Counter(self.stored(feed, ticker))
         found = []
         for key, event in self.happened(feed, ticker):
-            if left[key]:
-                # The venue's words can be the same twice in a millisecond: said once is enough.
-                left[key] -= feed == "trade"
-            else:
+            if not left[key]:
                 found.append(event)
+            elif feed == "trade":
+                left[key] -= 1  # of the rest, the same twice in a millisecond may be said once
         return found
 
     def lost_in_silence(self, feed: str, ticker: str) -> list[str]:
-        """One line for each event that is no row, where nothing says so and something could."""
+        """One line for each event that is no row though nothing says so and something could."""
         return [
-            f"{event} {self.journal.touched[event['frames'][0]]}"
+            self._shown(event)
             for event in self.missing(feed, ticker)
-            if not self._is_told(feed, ticker, event) and not self._cannot_be_told(feed, event)
+            if not self._is_told(feed, ticker, event)
+            and not self._is_open(feed, ticker, event)
+            and not self._cannot_be_told(feed, event)
         ]
 
+    def _shown(self, event: Line) -> str:
+        kinds = {kind for frame in event["frames"] for kind in self.journal.touched[frame]}
+        return f"{event} {sorted(kinds)}"
+
     def _is_told(self, feed: str, ticker: str, event: Line) -> bool:
-        time_us = event["time_ms"] * 1000
-        for gap in self.gaps[feed, ticker]:
-            if feed == "trade" and self._counts_trades:
-                if gap["from_id"] < event["number"] < gap["to_id"]:
+        number = event.get("update_id")
+        if feed == "trade" and self.counts_trades:
+            number = event["number"]
+        for gap in self.gaps(feed, ticker):
+            if None not in (number, gap["from_id"], gap["to_id"]):
+                if gap["from_id"] < number < gap["to_id"]:
                     return True
-            elif gap["from_timestamp"] <= time_us <= gap["to_timestamp"]:
+            elif gap["from_timestamp"] <= event["time_ms"] * 1000 <= gap["to_timestamp"]:
                 return True
         return False
 
+    def _is_open(self, feed: str, ticker: str, event: Line) -> bool:
+        """Nothing of the feed has come since a connection broke: its gap has no other side yet."""
+        rows = self.rows(feed, ticker)
+        last_us = rows[-1]["timestamp"] if rows else 0
+        return any(
+            start <= event["time_ms"] * 1000 <= end
+            for start, end in self.breaks(ticker)
+            if last_us <= end
+        )
+
     def _cannot_be_told(self, feed: str, event: Line) -> bool:
-        """The frame is gone, and no number of the venue could tell; or it came behind a later one."""
-        if feed == "bbo" and self.journal.was(event, {"reorder"}):
+        """Its frame is gone and no number could tell, or it came behind a later quote."""
+        if feed == "bbo" and self.journal.was(event, REORDERED):
             return True  # of quotes only the latest counts
-        counted = feed == "trade" and self._counts_trades
+        counted = feed == "trade" and self.counts_trades
         return not counted and self.journal.was(event, LOST)
 
-    @property
-    def _counts_trades(self) -> bool:
-        return exchanges.load(self.dialect.exchange.token).trade_ids is TradeIds.DENSE
+    def breaks(self, ticker: str) -> list[Span]:
+        """Venue times between which connections were broken, as the dataset tells them."""
+        found: list[Span] = []
+        books = iter(self.rows("l2", ticker))
+        statuses = [row for row in self.rows("status", ticker) if row["kind"] != GAP]
+        for kind, run in groupby(statuses, lambda row: row["kind"]):
+            several = list(run)
+            if kind == DISCONNECTED:
+                start_us = min(row["timestamp"] for row in several)
+            elif kind == CONNECTED and several[0] is not statuses[0]:
+                back = several[-1]["seq_id"]
+                known_us = next(row["timestamp"] for row in books if row["seq_id"] > back)
+                found.append((start_us - AROUND_US, known_us + AROUND_US))
+        return found
+
+    def lost_without_a_fault(self, feed: str, ticker: str) -> list[str]:
+        """One line for each event that is no row, though its frame came while we were connected."""
+        breaks = self.breaks(ticker)
+        found = []
+        for event in self.missing(feed, ticker):
+            was_cut = any(start <= event["time_ms"] * 1000 <= end for start, end in breaks)
+            if not was_cut and not self.journal.was(event, LOST | REORDERED):
+                found.append(self._shown(event))
+        return found
 
     def needless_gaps(self, ticker: str) -> list[Row]:
-        """Gaps of counted trades in which nothing is missing."""
-        missing = [one["number"] for one in self.missing("trade", ticker)]
+        """Gaps of counted trades in which nothing is missing and nothing came late."""
+        if not self.counts_trades:
+            return []
+        events = [event for _, event in self.happened("trade", ticker)]
+        late = [event for event in events if self.journal.was(event, REORDERED)]
+        numbers = [event["number"] for event in [*self.missing("trade", ticker), *late]]
         return [
             gap
-            for gap in self.gaps["trade", ticker]
-            if self._counts_trades
-            and not any(gap["from_id"] < number < gap["to_id"] for number in missing)
+            for gap in self.gaps("trade", ticker)
+            if not any(gap["from_id"] < number < gap["to_id"] for number in numbers)
         ]
 
     # ------------------------------------------------------------------- books
 
-    @property
-    def _has_ids(self) -> bool:
-        ids = exchanges.load(self.dialect.exchange.token).update_ids
-        return ids in (UpdateIds.LINKED, UpdateIds.COUNTED)
-
     def _place(self, event: Line) -> int:
-        return int(event["last_id"] if self._has_ids else event["time_ms"] * 1000)
+        return int(event["last_id"] if self.numbers_changes else event["time_ms"] * 1000)
 
     def packets(self, ticker: str) -> Iterator[tuple[int, list[Row]]]:
         """The book's packets in the order of the log, each with its place among the changes."""
-        rows = [row for row in rows_of(self.root, "l2") if row["ticker"] == ticker]
+        place = "update_id" if self.numbers_changes else "timestamp"
         for _, packet in groupby(
-            rows, lambda row: (row["packet_id"], row["update_id"], row["is_snapshot"])
+            self.rows("l2", ticker),
+            lambda row: (row["packet_id"], row["update_id"], row["is_snapshot"]),
         ):
-            found = list(packet)
-            yield int(found[0]["update_id" if self._has_ids else "timestamp"]), found
+            rows = list(packet)
+            yield int(rows[0][place]), rows
+
+    def _is_change(self, packet: Sequence[Row]) -> bool:
+        """Whether a change of the venue made this packet; else it is a book for a beginning."""
+        return not packet[0]["is_snapshot"] or self._dialect.books is Books.WHOLE
 
     def wrong_books(self, ticker: str) -> list[str]:
-        """One line for each packet after which the book is not the venue's, or which is no change's.
+        """One line for each packet that is no change, or after which the book is not the venue's.
 
         The last one must leave the book that the journal ends with.
         """
         truth = TrueBook(self.journal, ticker, self._place)
         book: dict[int, Side] = {BID: {}, ASK: {}}
         edges: dict[int, float] = {}
-        wrong, seen = [], Counter[int]()
-        is_pulled = self.dialect.books is Books.PULLED
+        wrong, changes = [], Counter[int]()
         for place, packet in self.packets(ticker):
-            is_book = packet[0]["is_snapshot"]
-            if is_book:
-                assert packet[0]["flags"] & SNAPSHOT_FIRST, "a book that does not begin"
+            if packet[0]["is_snapshot"]:
+                assert packet[0]["flags"] & SNAPSHOT_FIRST, "a book without its beginning"
                 book = {BID: {}, ASK: {}}
             _fold(book, packet)
-            if is_book and is_pulled:
-                edges = _edges(book)  # it lies between two changes: judged after the next one
-                continue
-            if not is_book or self.dialect.books is Books.WHOLE:
-                seen[place] += 1
-                if not truth.changes_at(place):
+            if self._is_change(packet):
+                changes[place] += 1
+                if not truth.has(place):
                     wrong.append(f"{place}: no such change")
-            differ = _differ(book, truth.at(place), edges)
-            if differ:
-                wrong.append(f"{place}: {differ[:2]} of {len(differ)} levels")
-        wrong += [f"{place}: {n} times" for place, n in seen.items() if n > 1]
-        final = _differ(book, truth.final, edges)
-        return [*wrong, *([f"the final book: {final[:2]} of {len(final)} levels"] if final else ())]
+            elif self._dialect.books is Books.PULLED:
+                edges = _edges(book)
+                continue  # it lies between two changes: judged after the next one
+            wrong += [f"{place}: {one}" for one in _differ(book, truth.at(place), edges)[:3]]
+        wrong += [f"{place}: {n} times" for place, n in changes.items() if n > 1]
+        return wrong + [f"the final book: {one}" for one in _differ(book, truth.final, edges)[:3]]
+
+    def changes_missing(self, ticker: str) -> list[Line]:
+        """Changes since the first book that are no packet."""
+        packets = list(self.packets(ticker))
+        first = packets[0][0]
+        stored = {place for place, packet in packets if self._is_change(packet)}
+        return [
+            event
+            for event in self.journal.events["change", ticker]
+            if self._place(event) > first
+            and self._place(event) not in stored
+            and (event["bids"] or event["asks"])
+        ]
 
     def changes_lost_in_silence(self, ticker: str) -> list[str]:
-        """One line for each change since the first book that is no row and in no gap."""
-        first, stored = None, set()
-        for place, packet in self.packets(ticker):
-            first = place if first is None else first
-            if not packet[0]["is_snapshot"] or self.dialect.books is Books.WHOLE:
-                stored.add(place)
-        assert first is not None, "no book at all"
-        numbers = ("from_id", "to_id") if self._has_ids else ("from_timestamp", "to_timestamp")
-        gaps = [[gap[name] for name in numbers] for gap in self.gaps["l2", ticker]]
-        found = []
-        for event in self.journal.events["change", ticker]:
-            place = self._place(event)
-            if place <= first or place in stored or not (event["bids"] or event["asks"]):
-                continue
-            told = any(start <= place <= end for start, end in gaps)
-            if told or (not self._has_ids and self.journal.was(event, LOST)):
-                continue
-            found.append(f"{place} {self.journal.touched[event['frames'][0]]}")
-        return found
+        """One line for each of them that is in no gap."""
+        names = ("from_id", "to_id") if self.numbers_changes else ("from_timestamp", "to_timestamp")
+        gaps = [[gap[name] for name in names] for gap in self.gaps("l2", ticker)]
+        return [
+            self._shown(event)
+            for event in self.changes_missing(ticker)
+            if not any(start <= self._place(event) <= end for start, end in gaps)
+            and (self.numbers_changes or not self.journal.was(event, LOST))
+        ]
 
 
-class TrueBook:
-    """The venue's book of a ticker at each of its changes: folded from the journal."""
-
-    def __init__(self, journal: Journal, ticker: str, place: Any) -> None:
-        opening, closing = journal.events["book", ticker]
-        self._opening, self._depth = opening, opening["depth"]
-        self._changes = journal.events["change", ticker]
-        self._places = [place(change) for change in self._changes]
-        self.final = {BID: _texts(closing["bids"]), ASK: _texts(closing["asks"])}
-        self._restart()
-        assert self.at(self._places[-1]) == self.final, "the journal contradicts itself"
-
-    def changes_at(self, place: int) -> bool:
-        """Whether a change has this place."""
-        at = bisect_right(self._places, place)
-        return at > 0 and self._places[at - 1] == place
-
-    def at(self, place: int) -> dict[int, Side]:
-        """The book after the last change up to `place`."""
-        end = bisect_right(self._places, place)
-        if end < self._done:
-            self._restart()
-        for change in self._changes[self._done : end]:
-            for side, name in ((BID, "bids"), (ASK, "asks")):
-                self._set(side, change[name])
-        self._done = end
-        return self._book
-
-    def _restart(self) -> None:
-        self._done = 0
-        self._book = {BID: _texts(self._opening["bids"]), ASK: _texts(self._opening["asks"])}
-
-    def _set(self, side: int, levels: list[list[str]]) -> None:
-        book = self._book[side]
-        for price, qty in levels:
-            if float(qty):
-                book[text(price)] = text(qty)
-            else:
-                book.pop(text(price), None)
-        if self._depth and len(book) > self._depth:
-            best = sorted(book, key=float, reverse=side == BID)
-            for price in best[self._depth :]:
-                del book[price]
+def _order(event: Line) -> Key:
+    side = -1 if event["sells"] else 1
+    return event["time_ms"] * 1000, side, text(event["price"]), text(event["qty"])
 
 
-def _texts(levels: list[list[str]]) -> Side:
-    return {text(price): text(qty) for price, qty in levels}
+def _order_row(row: Row) -> Key:
+    return row["timestamp"], row["side"], text(row["price"]), text(row["qty"])
 
 
-def _fold(book: dict[int, Side], packet: list[Row]) -> None:
+def _quote(event: Line, *, has_id: bool, has_time: bool) -> Key:
+    mark = event.get("update_id") if has_id else None
+    time_us = event["time_ms"] * 1000 if has_time else None
+    return mark, time_us, *map(text, (*event["bid"], *event["ask"]))
+
+
+def _quote_row(row: Row) -> Key:
+    time_us = None if row["flags"] & TIME_INFERRED else row["timestamp"]
+    values = (row[name] for name in ("bid_px", "bid_sz", "ask_px", "ask_sz"))
+    return row["update_id"], time_us, *map(text, values)
+
+
+def _fold(book: dict[int, Side], packet: Sequence[Row]) -> None:
     for row in packet:
         if row["qty"]:
             book[row["side"]][text(row["price"])] = text(row["qty"])
@@ -323,22 +293,18 @@ def _fold(book: dict[int, Side], packet: list[Row]) -> None:
 
 
 def _edges(book: dict[int, Side]) -> dict[int, float]:
-    """The worst prices of a book that was pulled: the venue's may be deeper."""
+    """The worst prices of a book that was pulled: the venue's is deeper than its answer."""
     return {BID: min(map(float, book[BID])), ASK: max(map(float, book[ASK]))}
 
 
-def _differ(book: dict[int, Side], truth: dict[int, Side], edges: dict[int, float]) -> list[Any]:
+def _differ(book: dict[int, Side], truth: dict[int, Side], edges: dict[int, float]) -> list[str]:
     """Levels of one book that the other one has not; what lies beyond the edges may be unknown."""
-    found: list[Any] = []
+    found = []
     for side in (BID, ASK):
-        apart = truth[side].items() - book[side].items()
-        unknown = [
-            level
-            for level in apart
-            if level[0] not in book[side]
-            and side in edges
-            and (edges[side] - float(level[0])) * side > 0
-        ]
-        found += [("missing", side, *one) for one in apart - set(unknown)]
-        found += [("wrong", side, *one) for one in book[side].items() - truth[side].items()]
+        for price, qty in truth[side].items() - book[side].items():
+            is_beyond = side in edges and (edges[side] - float(price)) * side > 0
+            if price in book[side] or not is_beyond:
+                found.append(f"side {side}: no {qty} at {price}")
+        wrong = book[side].items() - truth[side].items()
+        found += [f"side {side}: {qty} at {price}" for price, qty in wrong]
     return found

@@ -1,0 +1,131 @@
+"""Each venue goes wrong in every way that venues do: what must then be in the files, and is not.
+
+A venue is tested when it has a file in ingest's `exchanges` and a dialect of that name. The truth
+is the journal of the simulated venue.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+
+import pytest
+from tickbus_ingest import exchanges
+from tickbus_sim import dialects
+
+from tests.end_to_end import faulty
+from tests.end_to_end.faulty import KINDS, Outcome
+from tests.end_to_end.journal import Journal
+from tests.end_to_end.running import TICKBUS
+from tests.end_to_end.truth import DISCONNECTED, LOST, REORDERED, Comparison
+
+pytestmark = [pytest.mark.connected, pytest.mark.timeout(180)]
+
+VENUES = [
+    dialects.load(exchange)
+    for exchange in dialects.exchanges()
+    if exchange.token in exchanges.names()
+]
+EVENTS_OF = {"trade": {"trade"}, "l2": {"change"}, "bbo": {"quote", "statistics"}}
+SEED = 1
+
+
+@pytest.fixture(scope="module", params=VENUES, ids=lambda dialect: dialect.exchange.token)
+def outcome(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """One run of a venue with all faults."""
+    dialect = request.param
+    folder = tmp_path_factory.mktemp(dialect.exchange.token)
+    faults = faulty.faults_of(dialect, dialect.demo[0])
+    return faulty.run(dialect, faults, folder, seed=SEED)
+
+
+@pytest.fixture(scope="module")
+def compared(outcome: Outcome) -> Comparison:
+    return Comparison(outcome.dialect, outcome.data, Journal(outcome.journal))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_fault_happens(outcome: Outcome, compared: Comparison, kind: str) -> None:
+    journal, ticker = compared.journal, outcome.dialect.demo[0]
+    if kind == "disconnect":
+        for one in outcome.dialect.demo:
+            assert any(row["kind"] == DISCONNECTED for row in compared.rows("status", one))
+        assert journal.faults[kind]
+        return
+    told = [journal.kind_of[fault["frame"]] for fault in journal.faults[kind]]
+    for feed, events in EVENTS_OF.items():
+        assert events & set(told), f"no frame of {feed} was touched"
+    if {kind} & LOST:
+        touched = [one for one in journal.events["trade", ticker] if journal.was(one, LOST)]
+        assert touched
+        assert all(one in compared.missing("trade", ticker) for one in touched)
+
+
+def test_the_venue_sends_what_it_says(outcome: Outcome, compared: Comparison) -> None:
+    touched = Counter({kind: len(faults) for kind, faults in compared.journal.faults.items()})
+    frames = outcome.end["frames"] - touched["drop"] - touched["silence"] + touched["repeat"]
+    assert outcome.end["sent"] + outcome.end["unsubscribed"] == frames
+    assert outcome.end["frames"] == len(compared.journal.kind_of)
+
+
+def test_every_row_happened_and_is_there_once(outcome: Outcome, compared: Comparison) -> None:
+    for feed in compared.feeds:
+        for ticker in outcome.dialect.demo:
+            assert compared.wrong_rows(feed, ticker) == [], feed
+        assert any(compared.rows(feed, ticker) for ticker in outcome.dialect.demo), feed
+
+
+def test_nothing_is_lost_in_silence(outcome: Outcome, compared: Comparison) -> None:
+    for ticker in outcome.dialect.demo:
+        for feed in compared.feeds:
+            assert compared.lost_in_silence(feed, ticker) == [], feed
+        assert compared.changes_lost_in_silence(ticker) == []
+
+
+def test_a_fault_costs_only_what_it_touches(outcome: Outcome, compared: Comparison) -> None:
+    for ticker in outcome.dialect.demo:
+        for feed in compared.feeds:
+            assert compared.lost_without_a_fault(feed, ticker) == [], feed
+        assert compared.needless_gaps(ticker) == []
+
+
+def test_every_book_is_the_venues_after_every_packet(
+    outcome: Outcome, compared: Comparison
+) -> None:
+    for ticker in outcome.dialect.demo:
+        assert compared.wrong_books(ticker) == []
+
+
+def test_trades_and_numbered_updates_out_of_order_are_put_in_order(
+    outcome: Outcome, compared: Comparison
+) -> None:
+    ticker = outcome.dialect.demo[0]
+    missing = compared.missing("trade", ticker)
+    if compared.numbers_changes:
+        missing += compared.changes_missing(ticker)
+    assert [one for one in missing if compared.journal.was(one, REORDERED)] == []
+    if compared.counts_trades:
+        ids = [int(row["trade_id"]) for row in compared.rows("trade", ticker)]
+        assert ids == sorted(ids)
+
+
+def test_damaged_frames_are_dead_letters(outcome: Outcome, compared: Comparison) -> None:
+    damaged = Counter(fault["text"].encode() for fault in compared.journal.faults["corrupt"])
+    assert Counter(letter.data for letter in outcome.letters) == damaged
+    for letter in outcome.letters:
+        assert letter.service == "ingest"
+        assert letter.reason
+
+
+def test_verify_finds_nothing_and_counts_the_gaps(outcome: Outcome, compared: Comparison) -> None:
+    command = [TICKBUS, "verify", outcome.data]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    feeds = {
+        row["about_feed"] for one in outcome.dialect.demo for row in compared.rows("status", one)
+    }
+    gaps = sum(
+        len(compared.gaps(feed, ticker)) for feed in feeds - {""} for ticker in outcome.dialect.demo
+    )
+    assert f"{gaps} gaps are announced in the status feed" in done.stdout + done.stderr
+    assert f"{outcome.data}: whole and unchanged" in done.stdout
