@@ -45,6 +45,11 @@ class Journal:
         """What the faults did: kind, frame, and the text that was sent instead of the frame's."""
         self._write({"event": "fault"} | one for one in touched)
 
+    def unheard(self, numbers: list[int]) -> None:
+        """Frames that go to nobody: no client is connected, or has asked for them."""
+        if numbers:
+            self._write([{"event": "unheard", "frames": numbers}])
+
     def _write(self, lines: Iterable[dict[str, Any]]) -> None:
         text = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
         if text:

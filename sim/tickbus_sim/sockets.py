@@ -281,6 +281,10 @@ class Lobby:
         ]
         self._on_change(frozenset().union(*heard.values()), joined, by)
 
+    def has_listener(self, topic_id: int) -> bool:
+        """Whether somebody gets the frames of a topic now."""
+        return bool(self._targets[topic_id])
+
     def deliver(
         self, texts: Sequence[bytes], topic_ids: Sequence[int], received_ns: Sequence[int]
     ) -> None:

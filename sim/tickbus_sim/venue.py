@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,9 +163,10 @@ class Venue(ABC):
     def settle(self, ticket: int, symbol: str, *, reached: bool) -> None:
         """Whether a snapshot reached whoever asked."""
 
-    def _note_faults(self, faults: Faults) -> None:
-        """What the faults have just done is about to be sent."""
-        faults.take_touched()  # the end line tells it
+    def _note(self, numbers: Sequence[int], topic_ids: Sequence[int]) -> None:
+        """Frames of these numbers and topics are about to be sent, as the faults left them."""
+        if self._faults is not None:
+            self._faults.take_touched()  # the end line tells it
 
     def _subscribed(
         self, audience: frozenset[Topic], joined: frozenset[Topic], by: Connection | None
@@ -206,13 +207,15 @@ class Venue(ABC):
         self, texts: list[bytes], topic_ids: list[int], received_ns: list[int], number: int
     ) -> None:
         """Puts frames on the sockets, through the faults if there are any."""
+        numbers: Sequence[int] = range(number, number + len(texts))
         if self._faults is not None:
-            columns = enumerate(zip(texts, topic_ids, received_ns, strict=True), start=number)
-            frames = self._faults.apply(Frame(n, *column) for n, column in columns)
-            self._note_faults(self._faults)
+            columns = zip(numbers, texts, topic_ids, received_ns, strict=True)
+            frames = self._faults.apply(Frame(*column) for column in columns)
+            numbers = [frame.number for frame in frames]
             texts = [frame.text for frame in frames]
             topic_ids = [frame.topic_id for frame in frames]
             received_ns = [frame.received_ns for frame in frames]
+        self._note(numbers, topic_ids)
         # A book that is pushed holds all these frames: it comes behind the last of them.
         self._is_sending = True
         try:

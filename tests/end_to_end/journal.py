@@ -14,6 +14,8 @@ from tests.end_to_end.oracle import text
 Line = dict[str, Any]
 Side = dict[str, str]
 BID, ASK = 1, -1
+ON_THE_WAY = 250
+"""Frames that may be on their way when a connection breaks."""
 
 
 class Journal:
@@ -28,14 +30,26 @@ class Journal:
         """by kind and ticker, in order"""
         self.kind_of: dict[int, str] = {}
         """by frame, the kind of event that it tells of"""
+        self.unheard: set[int] = set()
+        """frames that went to nobody, or were on their way when the connections broke"""
         for text_line in path.read_bytes().splitlines():
             line = json.loads(text_line)
             if line["event"] == "fault":
                 self.faults[line["kind"]].append(line)
                 self.touched[line["frame"]].add(line["kind"])
                 continue
+            if line["event"] == "unheard":
+                self.unheard.update(line["frames"])
+                continue
             self.events[line["event"], line["ticker"]].append(line)
             self.kind_of |= dict.fromkeys(line.get("frames", ()), line["event"])
+
+        for cut in self.faults["disconnect"]:
+            self.unheard.update(range(cut["frame"] - ON_THE_WAY, cut["frame"]))
+
+    def was_heard(self, event: Line) -> bool:
+        """Whether a frame of the event was sent to somebody who was there to receive it."""
+        return any(frame not in self.unheard for frame in event["frames"])
 
     def was(self, event: Line, kinds: frozenset[str]) -> bool:
         """Whether a fault of these kinds touched a frame of the event."""

@@ -24,16 +24,12 @@ from tests.end_to_end.oracle import SNAPSHOT_FIRST, text
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
-Span = tuple[int, int]
 
-CONNECTED, DISCONNECTED, GAP = 1, 2, 3
+DISCONNECTED, GAP = 2, 3
 TIME_INFERRED = 1
 LOST = frozenset({"drop", "silence", "corrupt", "nan"})
 """Faults after which the content of a frame never came."""
 REORDERED = frozenset({"reorder"})
-AROUND_US = 1_000_000
-"""Venue time before a break whose frames may be on their way, and in which a new connection has
-subscribed to everything."""
 
 
 class Comparison:
@@ -70,6 +66,12 @@ class Comparison:
         """Feeds of single events that the venue has."""
         known = " ".join(self._dialect.feeds.values()).split()
         return [feed for feed in ("trade", "bbo", "liquidation") if feed in known]
+
+    @property
+    def gap_count(self) -> int:
+        """Gap rows of all feeds and tickers."""
+        rows = (row for ticker in self._dialect.demo for row in self.rows("status", ticker))
+        return sum(row["kind"] == GAP for row in rows)
 
     # ------------------------------------------------------------ single events
 
@@ -140,14 +142,14 @@ class Comparison:
         return False
 
     def _is_open(self, feed: str, ticker: str, event: Line) -> bool:
-        """Nothing of the feed has come since a connection broke: its gap has no other side yet."""
+        """A connection broke and nothing of the feed has come since: its gap has no end yet."""
         rows = self.rows(feed, ticker)
-        last_us = rows[-1]["timestamp"] if rows else 0
-        return any(
-            start <= event["time_ms"] * 1000 <= end
-            for start, end in self.breaks(ticker)
-            if last_us <= end
+        last = rows[-1]["seq_id"] if rows else 0
+        broke = any(
+            row["kind"] == DISCONNECTED and row["seq_id"] > last
+            for row in self.rows("status", ticker)
         )
+        return broke and not self.journal.was_heard(event)
 
     def _cannot_be_told(self, feed: str, event: Line) -> bool:
         """Its frame is gone and no number could tell, or it came behind a later quote."""
@@ -156,30 +158,13 @@ class Comparison:
         counted = feed == "trade" and self.counts_trades
         return not counted and self.journal.was(event, LOST)
 
-    def breaks(self, ticker: str) -> list[Span]:
-        """Venue times between which connections were broken, as the dataset tells them."""
-        found: list[Span] = []
-        books = iter(self.rows("l2", ticker))
-        statuses = [row for row in self.rows("status", ticker) if row["kind"] != GAP]
-        for kind, run in groupby(statuses, lambda row: row["kind"]):
-            several = list(run)
-            if kind == DISCONNECTED:
-                start_us = min(row["timestamp"] for row in several)
-            elif kind == CONNECTED and several[0] is not statuses[0]:
-                back = several[-1]["seq_id"]
-                known_us = next(row["timestamp"] for row in books if row["seq_id"] > back)
-                found.append((start_us - AROUND_US, known_us + AROUND_US))
-        return found
-
     def lost_without_a_fault(self, feed: str, ticker: str) -> list[str]:
-        """One line for each event that is no row, though its frame came while we were connected."""
-        breaks = self.breaks(ticker)
-        found = []
-        for event in self.missing(feed, ticker):
-            was_cut = any(start <= event["time_ms"] * 1000 <= end for start, end in breaks)
-            if not was_cut and not self.journal.was(event, LOST | REORDERED):
-                found.append(self._shown(event))
-        return found
+        """One line for each event that is no row, though its frame came as it was."""
+        return [
+            self._shown(event)
+            for event in self.missing(feed, ticker)
+            if self.journal.was_heard(event) and not self.journal.was(event, LOST | REORDERED)
+        ]
 
     def needless_gaps(self, ticker: str) -> list[Row]:
         """Gaps of counted trades in which nothing is missing and nothing came late."""
