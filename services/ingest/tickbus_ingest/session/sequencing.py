@@ -53,13 +53,14 @@ class Sequencer:
         self._continuity = Continuity(drop_equal=rules.drops_equal)
         self._early_since_s: float | None = None
         self._taken: tuple[int, int, bytes] | None = None
-        """the last update, where the venue gives no numbers"""
+        """the last update of this book, where the venue gives no numbers"""
 
     def begin(self, moment: Moment, line: int) -> None:
         """The book begins anew with what `line` brought."""
         self._continuity.snapshot(moment.update_id)
         self._arbiter.lead(self._ticker, line)
         self.early = None
+        self._taken = None
         self.is_interrupted = False
 
     def stop(self) -> None:
