@@ -31,8 +31,8 @@ from tickbus_sim.dialect import Dialect
 from tests.processes import ServiceProcess, stored
 from tests.sim.conftest import RunningVenue
 
-SPEED = 8.0
-RATE = 250
+SPEED = 10.0
+RATE = 160
 """Frames in a second of the venue's time."""
 PAST_MS = 600_000
 """The market opens so long ago: however fast it plays, its times are not ahead of the clock."""
@@ -100,12 +100,19 @@ class Outcome:
     """the venue's last line"""
 
 
-def run(dialect: Dialect, faults: list[Fault], folder: Path, *, seed: int) -> Outcome:
-    """Run until each fault is over and every book has gone on behind it, then to the end."""
-    return asyncio.run(_run(dialect, faults, folder, seed))
+def run(
+    dialect: Dialect, faults: list[Fault], folder: Path, *, seed: int, **settings: str
+) -> Outcome:
+    """Run until each fault is over and every book has gone on behind it, then to the end.
+
+    `settings`: environment variables of the services, beside those that make the run.
+    """
+    return asyncio.run(_run(dialect, faults, folder, seed, settings))
 
 
-async def _run(dialect: Dialect, faults: list[Fault], folder: Path, seed: int) -> Outcome:
+async def _run(
+    dialect: Dialect, faults: list[Fault], folder: Path, seed: int, more: dict[str, str]
+) -> Outcome:
     start_ms = time.time_ns() // 1_000_000 - PAST_MS
     journal = folder / "journal.jsonl"
     server = EmbeddedServer(folder / "bus")
@@ -120,7 +127,7 @@ async def _run(dialect: Dialect, faults: list[Fault], folder: Path, seed: int) -
     try:
         settings = Settings(ingest=IngestSettings(exchange=dialect.exchange.token))
         await ensure(bus.jetstream(), settings, settings.of_shard)
-        environment = _environment(dialect.exchange, venue)
+        environment = _environment(dialect.exchange, venue) | more
         data = folder / "data"
         services += [
             ServiceProcess(name, server, data, environment) for name in ("ingest", "writer")

@@ -7,9 +7,13 @@ is the journal of the simulated venue.
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from tickbus.cli.dispatch import main
+from tickbus_ingest import exchanges
+from tickbus_ingest.venue.contract import TradeIds
+from tickbus_sim.dialect import Dialect
 
 from tests.end_to_end import faulty
 from tests.end_to_end.faulty import KINDS, Outcome
@@ -20,6 +24,12 @@ pytestmark = [pytest.mark.connected, pytest.mark.timeout(180)]
 
 EVENTS_OF = {"trade": {"trade"}, "l2": {"change"}, "bbo": {"quote", "statistics"}}
 SEED = 1
+
+
+def has_no_words(dialect: Dialect) -> bool:
+    """Whether a venue neither counts its trades nor has heartbeats of its own."""
+    venue = exchanges.load(dialect.exchange.token)
+    return venue.trade_ids is TradeIds.UNIQUE and not venue.silence_s
 
 
 @pytest.fixture(scope="module", params=faulty.VENUES, ids=lambda dialect: dialect.exchange.token)
@@ -123,3 +133,26 @@ def test_verify_finds_nothing_and_counts_the_gaps(
     assert (code, err) == (0, "")
     assert f"{compared.gap_count} gaps are announced in the status feed" in out.splitlines()
     assert out.splitlines()[-1] == f"{outcome.data}: whole and unchanged"
+
+
+@pytest.mark.parametrize("dialect", [one for one in faulty.VENUES if has_no_words(one)][:1])
+def test_a_connection_that_is_silent_for_too_long_is_given_up_and_its_silence_is_a_gap(
+    dialect: Dialect, tmp_path: Path
+) -> None:
+    """Nothing but that tells what is missing where the venue does not count."""
+    silence = {"kind": "silence", "at": 3.0, "length_s": 3.0 * faulty.SPEED}
+    outcome = faulty.run(dialect, [silence], tmp_path, seed=SEED, TICKBUS_INGEST__SILENCE_S="1")
+    compared = Comparison(dialect, outcome.data, Journal(outcome.journal))
+    for ticker in dialect.demo:
+        reasons = [row["reason"] for row in compared.rows("status", ticker)]
+        assert any("silent" in reason for reason in reasons)
+        for feed in ("trade", "bbo"):
+            untold = [
+                event
+                for event in compared.missing(feed, ticker)
+                if not compared.is_told(feed, ticker, event)
+            ]
+            assert compared.missing(feed, ticker)
+            assert untold == []
+        assert compared.wrong_books(ticker) == []
+        assert compared.changes_lost_in_silence(ticker) == []

@@ -120,7 +120,7 @@ class Comparison:
         return [
             self._shown(event)
             for event in self.missing(feed, ticker)
-            if not self._is_told(feed, ticker, event)
+            if not self.is_told(feed, ticker, event)
             and not self._is_open(feed, ticker, event)
             and not self._cannot_be_told(feed, event)
         ]
@@ -129,7 +129,8 @@ class Comparison:
         kinds = {kind for frame in event["frames"] for kind in self.journal.touched[frame]}
         return f"{event} {sorted(kinds)}"
 
-    def _is_told(self, feed: str, ticker: str, event: Line) -> bool:
+    def is_told(self, feed: str, ticker: str, event: Line) -> bool:
+        """Whether a gap row says that the event is missing."""
         number = event.get("update_id")
         if feed == "trade" and self.counts_trades:
             number = event["number"]
