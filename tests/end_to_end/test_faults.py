@@ -58,7 +58,8 @@ def test_the_fault_happens(outcome: Outcome, compared: Comparison, kind: str) ->
     for feed, events in EVENTS_OF.items():
         assert events & set(told), f"no frame of {feed} was touched"
     if {kind} & LOST:
-        touched = [one for one in journal.events["trade", ticker] if journal.was(one, LOST)]
+        kinds = frozenset({kind})
+        touched = [one for one in journal.events["trade", ticker] if journal.was(one, kinds)]
         assert touched
         assert all(one in compared.missing("trade", ticker) for one in touched)
 
