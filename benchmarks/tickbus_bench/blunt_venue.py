@@ -1,7 +1,8 @@
 """A venue that costs next to nothing: a capture's frames as ready WebSocket bytes.
 
-Frames up to the snapshots, then the snapshots over REST, then the rest as fast as it is taken, then
-close code 4900. Each connection gets what it subscribed to.
+Frames up to the snapshots, then the snapshots over REST and the first update of each book, then
+the rest as fast as it is taken, then close code 4900. Each connection gets what it subscribed to.
+Before the rest all is quiet; a line of JSON says when it begins, in wall-clock ns.
 https://www.rfc-editor.org/rfc/rfc6455#section-5.2
 """
 
@@ -14,6 +15,7 @@ import json
 import re
 import struct
 import sys
+import time
 from pathlib import Path
 
 from tickbus_bench import capture
@@ -23,6 +25,11 @@ END_OF_INPUT = 4900
 PIECE_BYTES = 1 << 18
 SUBSCRIBED_WAIT_S = 0.5
 """A client that has subscribed to nothing more for so long has subscribed to all it wants."""
+QUIET_S = 0.3
+"""From the last snapshot sent until the line is written: all books are taken in by then."""
+NOTICE_S = 0.05
+"""From the line to the frames: whoever measures looks at ingest's CPU time meanwhile."""
+_SYMBOL = re.compile(r"symbol=(\w+)")
 _STREAM = re.compile(rb'"stream":"([^"]+)"')
 
 
@@ -60,20 +67,29 @@ class BluntVenue:
     def __init__(self, path: Path) -> None:
         self.bodies: dict[str, bytes] = {}
         self.before: list[tuple[str, bytes]] = []
+        self.joining: list[tuple[str, bytes]] = []
         self.after: list[tuple[str, bytes]] = []
         lines = capture.lines(path)
         last = max(n for n, line in enumerate(lines) if capture.is_book(line))
+        waiting = {
+            f"{found[1].lower()}@depth"
+            for line in lines
+            if capture.is_book(line) and (found := _SYMBOL.search(line.url))
+        }
         for n, line in enumerate(lines):
             if capture.is_book(line):
-                symbol = re.search(r"symbol=(\w+)", line.url)
+                symbol = _SYMBOL.search(line.url)
                 assert symbol
                 self.bodies[symbol[1]] = line.data.encode()
             elif line.dir == "in":
                 frame = line.data.encode()
                 stream = _STREAM.search(frame)
                 name = family(stream[1].decode()) if stream else ""
-                (self.after if n > last else self.before).append((name, encoded(frame)))
-        self.frames = len(self.before) + len(self.after)
+                part = self.before if n <= last else self.joining if waiting else self.after
+                part.append((name, encoded(frame)))
+                if n > last:
+                    waiting.discard(name)
+        self.frames = len(self.after)
         self.tickers = sorted(self.bodies)
         self.begin()
 
@@ -82,7 +98,7 @@ class BluntVenue:
         self.subscribed: dict[asyncio.StreamWriter, set[str]] = {}
         self.changed_s = 0.0
         self.missing = set(self.bodies)
-        self.fetched = asyncio.Event()
+        self.fetched, self.plays = asyncio.Event(), asyncio.Event()
 
     async def websocket(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Handshake, wait for the subscriptions of all connections, send."""
@@ -99,10 +115,12 @@ class BluntVenue:
         own = self.subscribed[writer] = set()
         listening = asyncio.create_task(self._listen(reader, writer, own))
         await self._all_subscribed(own)
-        for part in (self.before, self.after):
+        for part in (self.before, self.joining, self.after):
+            if part is self.joining:
+                await self.fetched.wait()
             data = b"".join(frame for stream, frame in part if not stream or stream in own)
             if part is self.after:
-                await self.fetched.wait()
+                await self.plays.wait()
                 data += encoded(struct.pack("!H", END_OF_INPUT), opcode=8)
             for start in range(0, len(data), PIECE_BYTES):
                 writer.write(data[start : start + PIECE_BYTES])
@@ -150,7 +168,14 @@ class BluntVenue:
                 self.missing.discard(symbol[1].decode())
                 if not self.missing:
                     self.fetched.set()
+                    self.playing = asyncio.create_task(self._play())
         writer.close()
+
+    async def _play(self) -> None:
+        await asyncio.sleep(QUIET_S)
+        print(json.dumps({"begins_ns": time.time_ns() + int(NOTICE_S * 1e9)}), flush=True)
+        await asyncio.sleep(NOTICE_S)
+        self.plays.set()
 
     def _instruments(self) -> bytes:
         return json.dumps(

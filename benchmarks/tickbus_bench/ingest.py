@@ -2,9 +2,9 @@
 
 A real capture over a real loopback socket into a real nats-server: parsed, book kept, NEW told
 from UPDATE, encoded, stored, acked. Each run is a process of its own, pinned to one core where
-there are several; venue and server have the others, and streams are made anew. Timed by the
-process itself, from the first frame taken to the last answer; without the recorder of raw frames,
-and with it (`_raw`), which compresses on the same core.
+there are several; venue and server have the others, and streams are made anew. Timed from the
+moment when the venue sends on behind the snapshots to the last answer of JetStream; without the
+recorder of raw frames, and with it (`_raw`), which compresses on the same core.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
 from tickbus.log.connection import connect
 from tickbus_runtime.bus import streams
 from tickbus_runtime.local.nats_server import EmbeddedServer
@@ -34,6 +36,7 @@ PEER = "cryptofeed"
 TARGETS = {"picows": 200_000, "websockets": 110_000}
 
 
+RUN_MAX_S = 60.0
 FEEDS = "trade,l2,bbo"
 
 
@@ -56,9 +59,9 @@ async def runs(
     path: Path, client: str, count: int, settings: dict[str, str]
 ) -> list[dict[str, Any]]:
     """frames, seconds and cpu_s of so many runs over one capture."""
-    with tempfile.TemporaryDirectory(prefix="tickbus-bench-") as folder, _venue(path) as facts:
+    with tempfile.TemporaryDirectory(prefix="tickbus-bench-") as folder, _venue(path) as venue:
         async with _server(Path(folder)) as server:
-            return [await _run(server, path, facts, client, settings) for _ in range(count)]
+            return [await _run(server, path, venue, client, settings) for _ in range(count)]
 
 
 def target(
@@ -83,16 +86,33 @@ def target(
     )
 
 
+class _Venue:
+    """The venue's process, and what it says."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.facts = self.said()
+
+    def said(self) -> dict[str, Any]:
+        """Its next line; nothing when it has ended."""
+        assert self._process.stdout is not None
+        line: dict[str, Any] = json.loads(self._process.stdout.readline() or "{}")
+        return line
+
+    def end(self) -> None:
+        """Stop serving."""
+        self._process.terminate()
+
+
 @contextmanager
-def _venue(path: Path) -> Iterator[dict[str, Any]]:
+def _venue(path: Path) -> Iterator[_Venue]:
     process = subprocess.Popen(
         [sys.executable, "-m", "tickbus_bench.blunt_venue", str(path)],
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None
     try:
-        yield json.loads(process.stdout.readline())
+        yield _Venue(process)
     finally:
         process.terminate()
         process.communicate()
@@ -111,12 +131,12 @@ async def _server(folder: Path) -> AsyncIterator[EmbeddedServer]:
 async def _run(
     server: EmbeddedServer,
     path: Path,
-    facts: dict[str, Any],
+    venue: _Venue,
     client: str,
     settings: dict[str, str],
 ) -> dict[str, Any]:
     """frames, seconds and cpu_s of one run."""
-    exchange = path.parent.name
+    exchange, facts = path.parent.name, venue.facts
     await _new_streams(server, Settings(ingest=IngestSettings(exchange=exchange)))
     with tempfile.TemporaryDirectory(prefix="tickbus-bench-") as folder:
         password = Path(folder) / "password"
@@ -139,7 +159,7 @@ async def _run(
             **settings,
         }
         environment = os.environ | {f"TICKBUS_{name}": value for name, value in values.items()}
-        return await asyncio.to_thread(_timed, environment, facts["frames"])
+        return await asyncio.to_thread(_timed, environment, venue)
 
 
 async def _new_streams(server: EmbeddedServer, settings: Settings) -> None:
@@ -152,14 +172,39 @@ async def _new_streams(server: EmbeddedServer, settings: Settings) -> None:
     await bus.close()
 
 
-def _timed(environment: dict[str, str], frames: int) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-c", _PINNED], env=environment, capture_output=True, text=True, timeout=60
+def _timed(environment: dict[str, str], venue: _Venue) -> dict[str, Any]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PINNED], env=environment, stderr=subprocess.PIPE, text=True
     )
-    ends = [json.loads(line) for line in done.stderr.splitlines() if '"event":"ends"' in line]
-    if done.returncode or not ends:
-        raise Fatal(f"ingest failed while it was measured: {done.stderr.strip()[-500:]}")
-    return {"frames": frames, "seconds": ends[0]["seconds"], "cpu_s": ends[0]["cpu_s"]}
+    log: list[str] = []
+    begun = threading.Event()
+
+    def take() -> None:
+        assert process.stderr is not None
+        log.extend(process.stderr)
+        if not begun.is_set():
+            venue.end()  # ingest has failed: nobody waits for the venue's line
+
+    reading, timer = threading.Thread(target=take), threading.Timer(RUN_MAX_S, process.kill)
+    reading.start()
+    timer.start()
+    try:
+        begins_ns = venue.said().get("begins_ns", 0)
+        begun.set()
+        times = psutil.Process(process.pid).cpu_times()
+        process.wait()
+    finally:
+        timer.cancel()
+        process.kill()
+        reading.join()
+    ends = [json.loads(line) for line in log if '"event":"ends"' in line]
+    if process.returncode or not ends:
+        raise Fatal(f"ingest failed while it was measured: {''.join(log).strip()[-500:]}")
+    return {
+        "frames": venue.facts["frames"],
+        "seconds": (ends[0]["stored_ns"] - begins_ns) / 1e9,
+        "cpu_s": ends[0]["cpu_s"] - times.user - times.system,
+    }
 
 
 _PINNED = """

@@ -75,7 +75,7 @@ class _Publisher:
     def body(self, data: bytes, ticker: str, received_ns: int) -> None:
         self.flush(received_ns)
         out = Flush()
-        self.session.notice(Body(Get("", ticker=ticker), data, received_ns, received_ns), out)
+        self.session.notice(Body(Get("", book_of=ticker), data, received_ns, received_ns), out)
         self._store(out, received_ns)
 
     def clock(self, received_ns: int) -> None:

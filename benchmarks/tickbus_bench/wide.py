@@ -2,7 +2,8 @@
 
 The frames are those of the capture, each given to one of 500 tickers drawn by a power law: the
 first ten make half of them. So the mix of trades, quotes and book updates, and the size of a book,
-are a real market's; ids are made to follow each other. Full flushes, then with `linger_ms=5`.
+are a real market's; ids are made to follow each other. Every book has had its snapshot and its
+first update when the clock starts. Full flushes, then with `linger_ms=5`.
 """
 
 from __future__ import annotations
@@ -25,8 +26,6 @@ EXPONENT = 1.08
 """Activity falls with rank to this power: ten of 500 tickers then make half of the frames."""
 PEER = "cryptofeed"
 TARGETS = {"ingest.wide": (100_000, 0), "ingest.wide_linger": (160_000, 5)}
-LINGER_FLUSH = 8_192
-"""Frames of a flush at most where one lingers: what comes meanwhile is to go out together."""
 
 
 def measure(path: Path, quick: bool) -> list[Target]:
@@ -43,8 +42,6 @@ async def _measure(path: Path, quick: bool, share: float, peer: str) -> list[Tar
     found = []
     for name, (target, linger_ms) in TARGETS.items():
         settings = {"INGEST__LINGER_MS": str(linger_ms)}
-        if linger_ms:
-            settings["INGEST__FLUSH_FRAMES_MAX"] = str(LINGER_FLUSH)
         results = await ingest.runs(path, "picows", 3 if quick else 5, settings)
         notes = {"tickers": TICKERS, "share_of_first_ten": share, "linger_ms": linger_ms}
         found.append(ingest.target(name, target, results, peer, notes))
@@ -78,7 +75,9 @@ def _lines(source: Path, names: list[str], weights: list[float]) -> Iterator[dic
             "data": body.data,
         }
     frames = [line for line in lines if line.dir == "in"]
+    first = next(line for line in frames if "@depth" in line.data[:60])
     picks = random.Random(1).choices(names, weights, k=len(frames))
+    frames, picks = [first] * len(names) + frames, names + picks
     for line, name in zip(frames, picks, strict=True):
         frame = line.data.encode().replace(of_one, name.encode())
         frame = frame.replace(of_one.lower(), name.lower().encode())

@@ -55,6 +55,37 @@ def test_a_wrong_ticker_is_named_with_the_nearest(captures: Path, tmp_path: Path
     assert "SUSHIUSDT" in said
 
 
+def test_feeds_that_a_capture_does_not_hold_are_named_with_those_that_it_does(
+    captures: Path, tmp_path: Path
+) -> None:
+    capture = captures / "frames" / "binance_usdm/cryptofeed_20210722.jsonl.gz"
+    data = str(tmp_path / "d")
+    said = mistake(
+        "up", "--capture", str(capture), "--data", data,
+        environment={"TICKBUS_INGEST__FEEDS": "trade"},
+    )  # fmt: skip
+    assert "no trade to give; it has trade:aggregate, l2, bbo" in said
+
+
+def test_feeds_and_tickers_of_the_environment_are_not_replaced_by_those_of_the_capture(
+    up: Any, captures: Path
+) -> None:
+    capture = captures / "frames" / "binance_usdm/cryptofeed_20210722.jsonl.gz"
+    result = up(
+        "--capture", str(capture), "--speed", "max",
+        environment={
+            "TICKBUS_INGEST__FEEDS": "bbo,trade",
+            "TICKBUS_INGEST__TICKERS": "SUSHIUSDT,CTKUSDT",
+        },
+    )  # fmt: skip
+    found = result.finish()
+    assert found["rows"]["bbo"] > 0
+    assert not {"trade", "l2"} & set(found["rows"])
+    assert "no trade to give" in result.said
+    names = {path.name for path in result.data.glob("feed=bbo/*/symbol=*")}
+    assert names == {"symbol=SUSHIUSDT", "symbol=CTKUSDT"}
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written(captures: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)

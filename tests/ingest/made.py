@@ -115,7 +115,7 @@ class Pulling(Made):
     """A book is asked for over REST."""
 
     def snapshot_request(self, ticker: str, levels: int) -> Get | None:
-        return Get("/book", ticker=ticker)
+        return Get("/book", book_of=ticker)
 
     def parse_snapshot(self, body: bytes, ticker: str, rows: Rows) -> None:
         for _, name, ms, own, bids, asks, _ in decoded(_EVENTS, body):

@@ -1,7 +1,8 @@
 """A venue with a protocol of a few words, for tests of what is the same at every venue.
 
 Frames are JSON objects of one key: `{"trade": 7}`, `{"book": 3}` (a whole book), `{"ok": 1}` (an
-answer), `{"refused": "a word"}`, `{"ask": "x"}` (wants `x` back), `{"closing": 1}`, `{"hole": 1}`.
+answer), `{"refused": "a word"}`, `{"never": "l2.A"}` (that stream is refused for good),
+`{"ask": "x"}` (wants `x` back), `{"closing": 1}`, `{"hole": 1}`.
 """
 
 from __future__ import annotations
@@ -97,6 +98,8 @@ class PlainVenue(Venue):
                 rows.control("ok", answer=True)
             case "refused":
                 rows.control(value, error=True, answer=True)
+            case "never":
+                rows.control("unknown", error=True, fatal=True, answer=True, stream=value)
             case "ask":
                 rows.control("ask")
                 rows.reply(value.encode())
@@ -110,10 +113,10 @@ class PlainVenue(Venue):
     def polls(self) -> list[Poll]:
         if "derivative" not in self.wanted:
             return []
-        return [Poll(Get(f"/interest/{ticker}", ticker=ticker), 0.05) for ticker in self.tickers]
+        return [Poll(Get(f"/interest/{ticker}"), 0.05) for ticker in self.tickers]
 
     def parse_poll(self, body: bytes, get: Get, rows: Rows) -> None:
-        rows.derivative(get.ticker, T0_US, open_interest=float(body))
+        rows.derivative(get.path.rpartition("/")[2], T0_US, open_interest=float(body))
 
 
 def plain(

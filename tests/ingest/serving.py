@@ -13,7 +13,7 @@ from tickbus_ingest.lines.dialer import Dialer
 from tickbus_ingest.lines.limits import Limits
 from tickbus_ingest.lines.lines import Lines
 from tickbus_ingest.session.session import Session
-from tickbus_ingest.session.tables import Flush
+from tickbus_ingest.session.tables import Flush, StatusRow
 from tickbus_ingest.venue.contract import (
     Venue,
 )
@@ -21,6 +21,7 @@ from tickbus_ingest.wire.buffer import Buffer
 from tickbus_ingest.wire.intake import Intake
 from tickbus_ingest.wire.socket import Socket, connect
 from tickbus_runtime.telemetry.metrics import Telemetry
+from tickbus_schemas.messages import StatusKind
 from websockets.asyncio.server import ServerConnection, serve
 
 from tests.ingest.plain_venue import plain
@@ -97,6 +98,7 @@ class Driven:
         self.session = Session(self.venue)
         self.notices: list[Any] = []
         self.errors: list[str] = []
+        self.statuses: list[StatusRow] = []
 
     async def run(self) -> None:
         """Until the venue says that its input has ended."""
@@ -122,8 +124,10 @@ class Driven:
                 self.notices.append(notice)
                 self.session.notice(notice, out)
         self.errors += out.errors
+        self.statuses += [one for one in out.statuses if one.kind is not StatusKind.CONNECTED]
         self.lines.reply(out.replies)
         self.lines.answered(out.answers)
+        self.lines.give_up(out.refused_streams)
         self.lines.replace(out.closing_lines | out.broken_lines)
 
     def kinds(self) -> list[type]:

@@ -113,10 +113,10 @@ def test_a_snapshot_older_than_the_first_waiting_update_is_fetched_again() -> No
 
 def test_a_snapshot_that_failed_is_asked_for_again_later_each_time() -> None:
     script = Transcript().say(depth(91, 99, 90, 0), depth(100, 110, 99, 10))
-    script.notice(Failed(Get("", ticker="BTCUSDT"), "HTTP 500")).wait(0.3)
+    script.notice(Failed(Get("", book_of="BTCUSDT"), "HTTP 500")).wait(0.3)
     assert script.wanted == ["BTCUSDT"]
     assert script.wait(0.3).wanted == ["BTCUSDT"] * 2
-    script.notice(Failed(Get("", ticker="BTCUSDT"), "HTTP 500")).wait(0.5)
+    script.notice(Failed(Get("", book_of="BTCUSDT"), "HTTP 500")).wait(0.5)
     assert len(script.wanted) == 2
     assert len(script.wait(0.5).wanted) == 3
 

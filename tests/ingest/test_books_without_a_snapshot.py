@@ -29,8 +29,8 @@ def test_updates_that_never_get_a_book_are_a_gap_at_the_end() -> None:
 def test_a_venue_that_refuses_the_book_for_good_is_a_gap_and_trades_go_on() -> None:
     player = play(PULLED, tickers=["A"])
     player.say(frames(update(1, 2, 1), update(2, 3, 2), trade(1, 2)))
-    player.notice(Failed(Get("", ticker="A"), "HTTP 451", for_good=True))
-    player.notice(Failed(Get("", ticker="A"), "HTTP 451", for_good=True))
+    player.notice(Failed(Get("", book_of="A"), "HTTP 451", for_good=True))
+    player.notice(Failed(Get("", book_of="A"), "HTTP 451", for_good=True))
     player.say(frames(update(3, 4, 3), trade(2, 3)))
     (gap,) = player.statuses(StatusKind.GAP)
     assert "451" in gap["reason"]

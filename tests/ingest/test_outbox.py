@@ -13,6 +13,7 @@ from tickbus_ingest.venue.contract import (
 )
 from tickbus_ingest.wire.buffer import Buffer
 from tickbus_ingest.wire.socket import END_OF_INPUT
+from tickbus_schemas.messages import StatusKind
 from websockets.asyncio.server import ServerConnection
 
 from tests.ingest.plain_venue import PlainVenue, plain
@@ -172,6 +173,32 @@ async def test_a_book_is_asked_for_anew_once_at_a_time_and_by_itself() -> None:
         driven.lines.renew_books([1])
         await running
     assert got[6:] == ['{"unsubscribe": "l2.B"}', '{"subscribe": "l2.B"}']
+
+
+async def test_a_stream_that_the_venue_will_never_give_is_said_and_not_asked_for_again() -> None:
+    got: list[str] = []
+
+    async def send(connection: ServerConnection) -> None:
+        async for frame in connection:
+            got.append(str(frame))
+            await connection.send('{"never":"l2.B"}' if "l2.B" in str(frame) else '{"ok":1}')
+            if "l2.A" in str(frame) and len(got) > 4:
+                await connection.close(END_OF_INPUT)
+
+    async with server(send) as url, asyncio.timeout(20):
+        driven = Driven(url, "websockets", venue=plain("A", "B", feeds=("trade", "l2")))
+        running = asyncio.create_task(driven.run())
+        await until(lambda: driven.statuses)
+        (connection,) = driven.dialer.connections.values()
+        await until(lambda: not connection.answers.waits_for(""))
+        streams = {stream.name: stream for stream in driven.lines.streams}
+        assert driven.lines.is_refused(streams["l2.B"])
+        assert not driven.lines.is_refused(streams["l2.A"])
+        driven.lines.renew_books([1, 0])
+        await running
+    assert got[4:] == ['{"unsubscribe": "l2.A"}', '{"subscribe": "l2.A"}']
+    (said,) = [one for one in driven.statuses if one.kind is StatusKind.NOTICE]
+    assert (said.ticker, said.reason) == (1, "the venue refuses l2.B: unknown")
 
 
 @CLIENTS

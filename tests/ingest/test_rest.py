@@ -131,10 +131,10 @@ async def test_a_refusal_that_will_not_change_is_told_from_one_that_may(
 
     buffer = Buffer(9, 99)
     async with fetching(answer) as fetcher:
-        assert not await fetcher.begin(Get("/depth", ticker="A"), buffer)
+        assert not await fetcher.begin(Get("/depth", book_of="A"), buffer)
     (failed,) = taken(buffer)
     assert isinstance(failed, Failed)
-    assert (failed.get.ticker, failed.for_good) == ("A", for_good)
+    assert (failed.get.book_of, failed.for_good) == ("A", for_good)
     assert f"HTTP {status} no" in failed.reason
 
 
@@ -142,7 +142,7 @@ async def test_a_body_is_a_packet_with_its_request() -> None:
     async def answer(request: web.Request) -> web.Response:
         return web.Response(body=b"book")
 
-    buffer, get = Buffer(9, 99), Get("/depth", ticker="A")
+    buffer, get = Buffer(9, 99), Get("/depth", book_of="A")
     async with fetching(answer) as fetcher:
         assert await fetcher.begin(get, buffer)
         url = fetcher.rest.urls[0] + "/depth"
@@ -222,7 +222,7 @@ async def test_polled_bodies_come_again_and_again_but_one_at_a_time() -> None:
         await asyncio.gather(running, return_exceptions=True)
     assert asked.count("/interest/B") == 1
     bodies = [one for one in taken(buffer) if isinstance(one, Body)]
-    assert {one.get.ticker for one in bodies} == {"A"}
+    assert {one.get.path for one in bodies} == {"/interest/A"}
     assert len(bodies) >= 5
 
 

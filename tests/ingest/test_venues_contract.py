@@ -305,7 +305,7 @@ def test_requests_name_a_path_a_host_and_a_weight(token: str) -> None:
         for levels in (0, 1, 10, 100, 1000, 100_000):
             get = venue.snapshot_request(ticker, levels)
             if get is not None:
-                assert get.ticker == ticker
+                assert get.book_of == ticker
                 gets.append(get)
     for get in gets:
         assert isinstance(get, Get)

@@ -111,7 +111,7 @@ class Transcript:
     def answer(self, body: bytes, ticker: str = "BTCUSDT") -> Transcript:
         """A snapshot arrives."""
         self.received_ns += 1_000_000
-        return self.notice(Body(Get("", ticker=ticker), body, self.received_ns, 0))
+        return self.notice(Body(Get("", book_of=ticker), body, self.received_ns, 0))
 
     def notice(self, notice: BufferNotice) -> Transcript:
         out = Flush()

@@ -42,6 +42,18 @@ def test_the_environment_stands_above_the_file_and_the_command_line_above_both(
     assert settings.ingest.raw is False
 
 
+def test_what_the_venue_offers_stands_in_the_place_of_a_default_and_below_all_else(
+    tmp_path: Path,
+) -> None:
+    config = write(tmp_path, '[ingest]\nfeeds = ["trade"]\n')
+    offers = {"ingest.feeds": ["l2", "bbo"], "ingest.tickers": ["A", "B"]}
+    settings = load(config, {}, offers=offers)
+    assert settings.ingest.feeds == ["trade"]
+    assert settings.ingest.tickers == ["A", "B"]
+    settings = load(None, {"TICKBUS_INGEST__TICKERS": "B"}, offers=offers)
+    assert settings.ingest.tickers == ["B"]
+
+
 def test_the_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
     config = write(tmp_path, 'shard = "binance_usdm_2"\n')
     assert load(None, {"TICKBUS_CONFIG": str(config)}).of_shard.md == "MD_BINANCE_USDM_2"

@@ -35,7 +35,7 @@ def test_arguments_stand_above_everything_else() -> None:
         arguments("--exchange", "binance_spot", "--tickers", "BTCUSDT, ETHUSDT", "--data", "d",
                   "--set", "ingest.linger_ms=5", "--set", "book.intervals=1s,1m")
     )  # fmt: skip
-    settings = plan.settings(plan.overrides)
+    settings = plan.settings(plan.overrides, {})
     assert settings.ingest.tickers == ["BTCUSDT", "ETHUSDT"]
     assert settings.of_shard.md == "MD_BINANCE_SPOT"
     assert settings.ingest.linger_ms == 5

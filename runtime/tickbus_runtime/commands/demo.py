@@ -102,7 +102,7 @@ def _plan(args: argparse.Namespace, data: Path, endpoint: str) -> Plan:
         "telemetry.trace_every": TRACE_EVERY,
     }
     return Plan(
-        settings=lambda values: load(overrides=values),
+        settings=lambda values, offers: load(overrides=values, offers=offers),
         config=None,
         embedded=True,
         nats_port=0,

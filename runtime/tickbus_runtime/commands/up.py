@@ -82,7 +82,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
     settings = load(args.config, overrides=overrides)
     overrides["data_dir"] = str(Path(settings.data_dir).absolute())
     return Plan(
-        settings=lambda values: load(args.config, overrides=values),
+        settings=lambda values, offers: load(args.config, overrides=values, offers=offers),
         config=args.config,
         embedded=settings.nats.url == NatsSettings().url,
         nats_port=args.nats_port,

@@ -65,8 +65,8 @@ CLOCKS_DIFFER_US = 60_000_000
 class Plan(NamedTuple):
     """What to run."""
 
-    settings: Callable[[Overrides], Settings]
-    """the settings, with these values as overrides"""
+    settings: Callable[[Overrides, Overrides], Settings]
+    """the settings, with these values as overrides, and those in the place of defaults"""
     config: str | None
     """settings file, for the services too"""
     embedded: bool
@@ -86,7 +86,7 @@ class Stack:
 
     def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
         self.plan = plan
-        self.settings = plan.settings(plan.overrides)
+        self.settings = plan.settings(plan.overrides, {})
         self.say = say
         self.folder = DataFolder(Path(self.settings.data_dir))
         self.supervisor = Supervisor(say)
@@ -94,6 +94,8 @@ class Stack:
         self.began_s = time.monotonic()
         self.ready_s = 0.0
         self._overrides = dict(plan.overrides)
+        self._offers: dict[str, Any] = {}
+        """what the simulated venue has"""
         self._nc: Connection | None = None
         self._instrument_lists = 0
         self._left_out: dict[str, int] = {}
@@ -110,7 +112,8 @@ class Stack:
         if self.plan.venue:  # reads its capture while the server starts
             starting.append(self._start_venue())
         await asyncio.gather(*starting)
-        self.settings = self.plan.settings(self._overrides)
+        self.settings = self.plan.settings(self._overrides, self._offers)
+        self._take_offers()
         if not self.settings.ingest.tickers:
             raise Fatal("no tickers: name them with --tickers BTCUSDT,ETHUSDT (or * for all)")
         await self._connect()
@@ -264,11 +267,13 @@ class Stack:
 
         await self.supervisor.start(venue_program(self.plan.venue, self.folder.path, printed))
         facts = await self.watch(asyncio.wait_for(ready, READY_WITHIN_S))
-        # What the user asked for overrides the offer of the venue: fewer tickers, or a mistake.
-        self._overrides = {
-            "ingest.exchange": facts["exchange"],
+        # What the user asked for goes before it: fewer tickers, or a mistake.
+        self._offers = {
             "ingest.tickers": list(facts["tickers"]),
             "ingest.feeds": list(facts["feeds"]),
+        }
+        self._overrides = {
+            "ingest.exchange": facts["exchange"],
             **self._overrides,
             "ingest.ws_url": facts["ws"],
             "ingest.rest_url": facts["rest"],
@@ -280,6 +285,18 @@ class Stack:
         self._last_us = (facts.get("last_ns") or 0) // 1000
         self.say(f"venue {facts['exchange']} at {facts['ws']}: {', '.join(facts['tickers'])}")
         self._say_left_out(facts)
+
+    def _take_offers(self) -> None:
+        """The services get what the settings chose; Fatal when the venue has nothing of it."""
+        ingest = self.settings.ingest
+        self._overrides |= {"ingest.tickers": ingest.tickers, "ingest.feeds": ingest.feeds}
+        offered = self._offers.get("ingest.feeds", ingest.feeds)
+        missing = ", ".join(feed for feed in ingest.feeds if feed not in offered)
+        if missing:
+            said = f"the venue has no {missing} to give; it has {', '.join(offered)}"
+            if not set(ingest.feeds) & set(offered):
+                raise Fatal(f"{said}: name some of these in ingest.feeds, or none for all")
+            self.say(said)
 
     def _say_left_out(self, facts: Mapping[str, Any]) -> None:
         """Name what a capture holds and nobody reads; Fatal when that is all of it."""

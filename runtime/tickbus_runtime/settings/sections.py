@@ -79,7 +79,7 @@ class IngestSettings(Section, frozen=True, kw_only=True):
     instruments_refresh_s: Annotated[
         Seconds, Meta(description="ask for the venue's list of instruments this often")
     ] = 3600.0
-    flush_frames_max: Annotated[Count, Meta(description="frames in one flush at most")] = 2048
+    flush_frames_max: Annotated[Count, Meta(description="frames in one flush at most")] = 8192
     buffer_frames: Annotated[Count, Meta(description="frames that may wait for the bus")] = 200_000
     buffer_bytes: Annotated[Count, Meta(description="their bytes")] = 256 * MiB
     snapshot_interval_s: Annotated[

@@ -51,15 +51,18 @@ def load(
     config: Path | str | None = None,
     environ: Mapping[str, str] | None = None,
     overrides: Overrides | None = None,
+    offers: Overrides | None = None,
 ) -> Settings:
     """Settings from the defaults, `config` (or TICKBUS_CONFIG), the environment and `overrides`.
 
-    Fatal with one line for each mistake: an unreadable file, unknown keys, wrong values.
+    `offers`: what stands in the place of a default; everything else goes before it. Fatal with one line for each mistake: an unreadable file, unknown keys, wrong values.
     """
     environ = os.environ if environ is None else environ
     config = config or environ.get("TICKBUS_CONFIG") or None
     given: dict[str, Given] = {}
     mistakes: list[str] = []
+    for key, value in (offers or {}).items():
+        given[key] = Given(value, "the venue")
     if config is not None:
         _take_file(Path(config), given)
     _take_environment(environ, given, mistakes)

@@ -39,6 +39,8 @@ from tickbus_ingest.wire.socket import choose_client
 
 TICK_S = 0.1
 LOOK_S = 1.0
+YOUNG_MAX = 100_000
+"""Objects of one flush are fewer: they are gone when it is, and the collector need not look."""
 SWITCH_S = 0.0005
 """The recorder's thread gives the interpreter back after this time; 5 ms is Python's own."""
 LAST_BODIES_S = 5.0
@@ -141,7 +143,7 @@ class Ingest:
         try:
             while not ended.done():
                 await self._buffer.arrived.wait()
-                if self._settings.linger_ms:
+                if self._settings.linger_ms and not self._flusher.is_full:
                     await asyncio.sleep(self._settings.linger_ms / 1000)
                 await self._flush()
             if running.done():
@@ -153,6 +155,7 @@ class Ingest:
             await _cancelled(running, ended, *beside)
             await self._lines.close()
             self._timer.cancel()
+            await self._flusher.abandon()
             await owner.close()
 
     async def _begin(self, listed: Listed) -> Owner:
@@ -165,6 +168,7 @@ class Ingest:
         self._list_instruments(listed)
         sys.setswitchinterval(SWITCH_S)
         gc.freeze()  # what is loaded by now stays; the collector need not look at it again
+        gc.set_threshold(YOUNG_MAX, *gc.get_threshold()[1:])
         ctx.log.info(
             "begins",
             epoch=owner.epoch,
@@ -202,7 +206,7 @@ class Ingest:
     # ---------------------------------------------------------------- flush
 
     async def _flush(self, *, final: bool = False, last_call: bool = False) -> None:
-        """Read what has arrived; do what the session wishes; publish.
+        """Read what has arrived; do what the session wishes; have it published.
 
         In this order: a venue that waits for its answer must not wait for the bus.
         """
@@ -215,6 +219,7 @@ class Ingest:
         lines = self._lines
         lines.reply(flush.replies)
         lines.answered(flush.answers)
+        lines.give_up(flush.refused_streams)
         lines.replace(flush.closing_lines | flush.broken_lines)
         lines.renew_books(flush.subscriptions_wanted)
         for ticker in flush.snapshots_wanted:
@@ -229,7 +234,11 @@ class Ingest:
         if now_s < self._next_look_s:
             return
         self._next_look_s = now_s + LOOK_S
-        silent = self._watch.silent(self._session.heard, now_s)
+        silent = [
+            stream
+            for stream in self._watch.silent(self._session.heard, now_s)
+            if not self._lines.is_refused(stream)
+        ]
         if silent:
             names = [stream.name for stream in silent]
             self._ctx.log.warning(
@@ -249,6 +258,7 @@ class Ingest:
         while self._buffer:
             await self._flush()
         await self._flush(final=True)
+        await self._flusher.stored()
         self._accounts.show(self._session, self._buffer, self._recorder)
         self._ctx.log.info("ends", packets=self._session.packets, **self._accounts.work())
 

@@ -104,7 +104,7 @@ class Player:
     def pull(self, body: bytes, ticker: str = "A") -> Flush:
         """The book of a ticker comes over REST."""
         self.received_ns += 1_000_000
-        return self.notice(Body(Get("", ticker=ticker), body, self.received_ns, 0))
+        return self.notice(Body(Get("", book_of=ticker), body, self.received_ns, 0))
 
     def notice(self, *notices: BufferNotice) -> Flush:
         """Something happens between two frames."""

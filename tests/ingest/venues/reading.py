@@ -25,7 +25,7 @@ def opened(venue: Venue, story: Story) -> dict[int, Line]:
 def get_of(venue: Venue, step: Step) -> Get:
     """The request that the body of a step answers."""
     if step.snapshot_of is not None:
-        return Get("", ticker=step.snapshot_of)
+        return Get("", book_of=step.snapshot_of)
     polls = {poll.get.path: poll.get for poll in venue.polls()}
     assert step.poll in polls, f"no poll of {step.poll}: the venue polls {', '.join(polls)}"
     return polls[step.poll]
@@ -62,7 +62,7 @@ class Reader:
                 lambda rows: self.venue.parse_poll(data, get, rows), self.received_us
             )
         return self.decoder.body(
-            lambda rows: self.venue.parse_snapshot(data, get.ticker, rows), self.received_us
+            lambda rows: self.venue.parse_snapshot(data, get.book_of, rows), self.received_us
         )
 
     def step(self, step: Step) -> Decoded | None:

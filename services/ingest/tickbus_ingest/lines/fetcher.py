@@ -100,7 +100,7 @@ class Fetcher:
             facts = self._troubles.again(what, time.monotonic())
             if facts is not None:
                 self._log.warning(
-                    "a REST request fails", ticker=request.ticker, why=str(error), **facts
+                    "a REST request fails", path=request.path, why=str(error), **facts
                 )
             buffer.notice(Failed(request, str(error), isinstance(error, Denied)))
             return False

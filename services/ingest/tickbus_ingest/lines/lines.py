@@ -38,6 +38,7 @@ class Lines:
             for _ in range(per_route)
         ]
         self._l2_of = _streams_of_books(self.routes)
+        self._refused: set[str] = set()
 
     @property
     def streams(self) -> list[Stream]:
@@ -75,6 +76,14 @@ class Lines:
             if connection is not None:
                 connection.answers.came()
 
+    def give_up(self, names: Iterable[str]) -> None:
+        """The venue will never give these streams: they are asked for at a new connection only."""
+        self._refused.update(names)
+
+    def is_refused(self, stream: Stream) -> bool:
+        """Whether asking for it again is no use."""
+        return stream.name in self._refused
+
     def replace(self, numbers: Iterable[int]) -> None:
         """These lines are to be opened anew, before the old ones are closed."""
         for number in numbers:
@@ -89,7 +98,7 @@ class Lines:
             ticker = venue.tickers[number]
             for stream in self._l2_of.get(ticker, ()):
                 connection = self._carrying(stream)
-                if connection is None or _is_asked(connection, ticker):
+                if connection is None or self.is_refused(stream) or _is_asked(connection, ticker):
                     continue  # who connects asks for it by itself
                 connection.outbox.request(venue.unsubscribe([stream]), ticker)
                 connection.outbox.request(venue.subscribe([stream]), ticker)

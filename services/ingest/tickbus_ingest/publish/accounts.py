@@ -45,14 +45,12 @@ class Accounts:
         self._fates: Counter[str] = Counter(dict.fromkeys(FATES, 0))
         self._channels: set[str] = set()
         self._reasons: Counter[str] = Counter()
-        self._began = (0, 0.0)
         self._stored_ns = 0
 
     def received(self, frames: Frames) -> None:
         """Frames were taken from the buffer."""
         if not self._received:
             self._status["first_frame_ns"] = time.time_ns()
-            self._began = (time.monotonic_ns(), time.process_time())
         self._received += len(frames.data)
         self._telemetry.count("frames", len(frames.data), source="websocket")
         self._telemetry.count("frame_bytes", frames.size, source="websocket")
@@ -121,12 +119,9 @@ class Accounts:
             self._wire.observe_many(wire_us)
 
     def work(self) -> dict[str, float]:
-        """Packets' seconds from the first received to the last stored, and their CPU seconds."""
-        began_ns, began_cpu_s = self._began
-        return {
-            "seconds": max(self._stored_ns - began_ns, 0) / 1e9 if began_ns else 0.0,
-            "cpu_s": time.process_time() - began_cpu_s if began_ns else 0.0,
-        }
+        """Wall-clock ns when the last packet was stored, and CPU seconds of the process so far."""
+        ago_ns = time.monotonic_ns() - self._stored_ns if self._stored_ns else 0
+        return {"stored_ns": time.time_ns() - ago_ns, "cpu_s": time.process_time()}
 
     def show(self, session: Session, buffer: Buffer, recorder: Recorder | None) -> None:
         """Gauges and the sum; between two flushes, so that it comes out even."""

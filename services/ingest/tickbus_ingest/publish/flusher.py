@@ -1,10 +1,12 @@
 """The flusher: buffer -> session -> messages -> JetStream, in natural batches.
 
-While one flush waits for its answers arrivals gather; the next flush takes all of them.
+While one flush waits for its answers arrivals gather; the next flush takes all of them. When a full
+flush has gathered already, it is read meanwhile, and sent when the answers are there.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 
@@ -32,18 +34,19 @@ ERRORS_MAX = 1_000
 class Reading:
     """What one flush took out of the buffer, read."""
 
+    traces: PacketTraces
     flush: Flush = field(default_factory=Flush)
     arrived_ns: list[int] = field(default_factory=list)
     """monotonic times of its packets"""
     taken_ns: int = 0
-    read_ns: int = 0
+    parsed_ns: int = 0
     offset_ns: int = 0
     """wall clock minus monotonic clock"""
     final: bool = False
 
 
 class Flusher:
-    """Reads what has arrived, and publishes it. One flush at a time."""
+    """Reads what has arrived, and publishes it. One flush at a time is on its way to the bus."""
 
     def __init__(
         self,
@@ -57,11 +60,11 @@ class Flusher:
         self._ctx, self._session, self._buffer = ctx, session, buffer
         self._owner, self._accounts, self._recorder = owner, accounts, recorder
         self._settings = ctx.settings.ingest
-        self._traces = PacketTraces(ctx.tracing, owner.epoch)
         self._listed: tuple[list[Instrument], int] | None = None
         self._refused_books: dict[int, str] = {}
         self._said: set[str] = set()
         self._next_tick_s = self._next_clock_s = 0.0
+        self._storing: asyncio.Task[None] | None = None
 
     def list_instruments(self, instruments: list[Instrument], received_ns: int) -> None:
         """The venue's list as it is now; the next flush tells what has changed."""
@@ -76,7 +79,8 @@ class Flusher:
         `last_call`: the input has ended, and books without a snapshot ask for it once more.
         `final`: nothing more will come.
         """
-        reading = Reading(taken_ns=time.monotonic_ns(), final=final)
+        traces = PacketTraces(self._ctx.tracing, self._owner.epoch)
+        reading = Reading(traces, taken_ns=time.monotonic_ns(), final=final)
         reading.offset_ns = time.time_ns() - reading.taken_ns
         flush = reading.flush
         for ticker, reason in self._refused_books.items():
@@ -97,7 +101,6 @@ class Flusher:
         for one in self._accounts.read(flush):
             self._ctx.log.warning("a frame is refused", why=one.reason)
         self._say_errors(flush)
-        reading.read_ns = time.monotonic_ns()
         return reading
 
     def _gather(self, reading: Reading) -> None:
@@ -109,7 +112,7 @@ class Flusher:
             if frames.data:
                 if self._settings.capture_times:
                     strip_times(frames)
-                self._traces.begin(
+                reading.traces.begin(
                     self._session.packets + 1, frames.monotonic_ns, reading.offset_ns
                 )
                 self._session.receive(frames, flush)
@@ -142,17 +145,48 @@ class Flusher:
     # -------------------------------------------------------------- publish
 
     async def publish(self, reading: Reading) -> None:
-        """Store what was read; it is safe when this returns."""
+        """Send what was read; it is safe when this returns, or at the next call of `stored`.
+
+        Returns early when a full flush waits to be read.
+        """
         messages = self._owner.messages.of(reading.flush)
         self._add_clock(messages, reading.final)
         if not messages and not reading.flush.refused and not reading.arrived_ns:
             return  # time has passed, and that was all
-        parsed_ns = time.monotonic_ns()
-        self._refused_books |= await self._owner.store(messages, self._traces.headers)
-        await self._owner.bury(reading.flush.refused)
+        reading.parsed_ns = time.monotonic_ns()
+        await self.stored()
+        self._storing = asyncio.create_task(self._store(reading, messages))
+        if self.is_full:
+            await asyncio.sleep(0)  # it is sent now, and answered while we read
+        else:
+            await self.stored()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the buffer holds as much as one flush takes."""
+        return len(self._buffer) >= self._settings.flush_frames_max
+
+    async def stored(self) -> None:
+        """Wait until everything that was published is safe."""
+        if self._storing is not None:
+            storing, self._storing = self._storing, None
+            await storing
+
+    async def abandon(self) -> None:
+        """Wait no longer for what is on its way: it is stored or not."""
+        if self._storing is not None:
+            self._storing.cancel()
+            await asyncio.gather(self._storing, return_exceptions=True)
+
+    async def _store(self, reading: Reading, messages: list[Numbered]) -> None:
+        flush, traces = reading.flush, reading.traces
+        self._refused_books |= await self._owner.store(messages, traces.headers)
+        await self._owner.bury(flush.refused)
         stored_ns, offset_ns = time.monotonic_ns(), reading.offset_ns
-        self._traces.end(reading.taken_ns + offset_ns, parsed_ns + offset_ns, stored_ns + offset_ns)
-        self._accounts.stored(reading.flush, reading.arrived_ns, parsed_ns, stored_ns)
+        traces.end(
+            reading.taken_ns + offset_ns, reading.parsed_ns + offset_ns, stored_ns + offset_ns
+        )
+        self._accounts.stored(flush, reading.arrived_ns, reading.parsed_ns, stored_ns)
 
     def _add_clock(self, messages: list[Numbered], final: bool) -> None:
         now_s = time.monotonic()

@@ -1,4 +1,4 @@
-"""Traces of sampled packets: begun when a flush is taken, ended when its messages are stored."""
+"""Traces of sampled packets: begun when a flush is read, ended when its messages are stored."""
 
 from __future__ import annotations
 
@@ -57,4 +57,3 @@ class PacketTraces:
             one.trace.span("parse", taken_ns, parsed_ns)
             one.trace.span("publish", parsed_ns, stored_ns)
             one.trace.end(stored_ns)
-        self._open.clear()

@@ -36,12 +36,12 @@ class Bodies:
     def take(self, body: buffer.Body, packet: int, out: Flush) -> tuple[Decoded, Arrived] | None:
         """Take a body as this packet; the rows of one that answers a poll."""
         received_us = body.received_ns // 1000
-        ticker = self._venue.index.get(body.get.ticker)
+        ticker = self._venue.index.get(body.get.book_of)
         is_book = ticker is not None
 
         def parse(rows: Rows) -> None:
             if is_book:
-                self._venue.parse_snapshot(body.data, body.get.ticker, rows)
+                self._venue.parse_snapshot(body.data, body.get.book_of, rows)
             else:
                 self._venue.parse_poll(body.data, body.get, rows)
 
@@ -63,7 +63,7 @@ class Bodies:
 
     def failed(self, notice: buffer.Failed, out: Flush) -> None:
         """A request brought no body."""
-        ticker = self._venue.index.get(notice.get.ticker)
+        ticker = self._venue.index.get(notice.get.book_of)
         if ticker is not None:
             self._books[ticker].failed(notice.reason, for_good=notice.for_good, out=out)
 

@@ -65,6 +65,19 @@ class Connections:
         self._lose(self.line(number), reason, received_us, packet, out)
         out.broken_lines.add(number)
 
+    def refused(
+        self, number: int, stream: str, text: str, received_us: int, packet: int, out: Flush
+    ) -> None:
+        """The venue will never give this stream: whoever waits for its tickers is told."""
+        for one in self.line(number).route.streams:
+            if one.name == stream:
+                out.refused_streams.append(stream)
+                index = self._venue.index
+                tickers = [index[one.ticker]] if one.ticker in index else range(len(self._books))
+                reason = f"the venue refuses {stream}: {text}"
+                kind = StatusKind.NOTICE
+                self._announce(tickers, kind, reason, received_us, packet, number, out)
+
     def overflow(self, notice: buffer.Overflow, packet: int, out: Flush) -> None:
         """Frames of any connection were dropped: what they said of any ticker is lost."""
         out.counts["buffer_overflows", ""] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tickbus_ingest.session.arrived import Arrived
+from tickbus_ingest.session.connections import Connections
 from tickbus_ingest.session.decoding import Decoded
 from tickbus_ingest.session.tables import Flush, Refused
 from tickbus_ingest.venue.rows import Control
@@ -14,7 +15,9 @@ ERRORS_MAX = 20
 """Texts of refusals that one flush keeps."""
 
 
-def take_control(decoded: Decoded, batch: Frames, arrived: Arrived, out: Flush) -> None:
+def take_control(
+    decoded: Decoded, batch: Frames, arrived: Arrived, connections: Connections, out: Flush
+) -> None:
     """Everything that is no row."""
     if decoded.long_decimals:
         out.counts["long_decimals", ""] += decoded.long_decimals
@@ -24,7 +27,12 @@ def take_control(decoded: Decoded, batch: Frames, arrived: Arrived, out: Flush) 
         out.fates["refused", ""] += 1
     out.replies += [(batch.line[frame], reply) for frame, reply in decoded.replies]
     for control in decoded.controls:
-        _take_one(control, batch.line[control.frame], out)
+        line = batch.line[control.frame]
+        _take_one(control, line, out)
+        if control.fatal:
+            packet = int(arrived.packet_id[control.frame])
+            received_us = int(arrived.received_us[control.frame])
+            connections.refused(line, control.stream, control.text, received_us, packet, out)
     _tell_fates(decoded, len(batch), out)
 
 

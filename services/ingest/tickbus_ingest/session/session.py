@@ -76,14 +76,15 @@ class Session:
         first = self.packets + 1
         self.packets += count
         received_us = np.array(batch.received_ns, np.int64) // 1000
-        lines = [self._connections.line(number) for number in batch.line]
+        known = {number: self._connections.line(number) for number in set(batch.line)}
+        lines = [known[number] for number in batch.line]
         decoded = self._decoder.frames(batch.data, lines, received_us, batch.size)
         arrived = Arrived(
             received_us,
             np.arange(first, first + count, dtype=np.int64),
             np.array(batch.line, np.int32),
         )
-        take_control(decoded, batch, arrived, out)
+        take_control(decoded, batch, arrived, self._connections, out)
         if decoded.losses:
             self._take_around_losses(decoded, arrived, out)
         else:

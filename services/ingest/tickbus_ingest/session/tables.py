@@ -281,6 +281,8 @@ class Flush:
     """(line, refused, text): what the venue answered to requests"""
     errors: list[str] = field(default_factory=list)
     """what the venue refused"""
+    refused_streams: list[str] = field(default_factory=list)
+    """names of streams that the venue will never give: asking again is no use"""
     closing_lines: set[int] = field(default_factory=set)
     """lines that the venue will close soon"""
     broken_lines: set[int] = field(default_factory=set)

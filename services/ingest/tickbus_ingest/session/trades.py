@@ -50,8 +50,8 @@ class TradePolicy:
         self._wait_us = wait_us
         self.last_number: I64 = np.full(tickers, ABSENT, np.int64)
         self.last_us: I64 = np.full(tickers, ABSENT, np.int64)
-        self._slot: I32 = np.full(tickers, -1, np.int32)
-        self._recent: I64 = np.empty((0, RECENT, 2), np.int64)
+        # Zeros of calloc: the room of a ticker without trades takes no memory.
+        self._recent: I64 = np.zeros((tickers, RECENT, 2), np.int64)
         self._filled: I64 = np.zeros(tickers, np.int64)
         self._stored: I64 = np.full(tickers, ABSENT, np.int64)
         """numbers up to this one were stored by a predecessor"""
@@ -156,14 +156,12 @@ class TradePolicy:
 
     def _judge(self, table: Table, out: Flush) -> None:
         columns = table.columns
-        if (self._slot[table.ticker] < 0).any():
-            self._make_room(table.ticker)
         verdict = np.empty(len(table), np.int8)
         before = np.empty((len(table), 2), np.int64)
         odd = judge_trades(
             self._mode, table.ticker, columns["number"], columns["timestamp"], columns["side"],
-            columns["price"], columns["qty"], self.last_number, self.last_us, self._slot,
-            self._recent, self._filled, self._stored, self._stored_us, verdict, before,
+            columns["price"], columns["qty"], self.last_number, self.last_us, self._recent,
+            self._filled, self._stored, self._stored_us, verdict, before,
         )  # fmt: skip
         if odd:
             self._say(table, verdict, before, out)
@@ -174,13 +172,6 @@ class TradePolicy:
             self._interrupted[table.ticker] = False
         if len(table):
             out.publish(self._feed, table)
-
-    def _make_room(self, ticker: I32) -> None:
-        fresh = np.unique(ticker[self._slot[ticker] < 0])
-        first = len(self._recent)
-        self._slot[fresh] = np.arange(first, first + len(fresh), dtype=np.int32)
-        room = np.zeros((len(fresh), RECENT, 2), np.int64)
-        self._recent = np.concatenate((self._recent, room))
 
     def _say_interrupted(self, table: Table, last_us: I64, out: Flush) -> None:
         """Ids that do not count cannot tell what was lost: the times on both sides do.

@@ -139,11 +139,12 @@ class Compression(Enum):
 
 
 class Get(msgspec.Struct, frozen=True):
-    """A REST request: path below the REST address, weight in the venue's budget, what it is for."""
+    """A REST request: path below the REST address, weight in the venue's budget."""
 
     path: str
     weight: int = 1
-    ticker: str = ""
+    book_of: str = ""
+    """the ticker whose book the body is; everything else that is asked for has none"""
     host: int = 0
     """index into `Venue.rest_urls`"""
     body: bytes = b""

@@ -46,12 +46,12 @@ def holes(ticker: I32, number: I64, last_number: I64, interrupted: Bool, waits: 
 @kernel
 def judge_trades(
     mode: int, ticker: I32, number: I64, timestamp: I64, side: I8, price: F64, qty: F64,
-    last_number: I64, last_us: I64, slot: I32, recent: I64, filled: I64, stored: I64,
+    last_number: I64, last_us: I64, recent: I64, filled: I64, stored: I64,
     stored_us: I64, verdict: I8, before: I64,
 ) -> int:  # fmt: skip
     """A verdict for each trade, in order; how many are not FRESH.
 
-    recent [slots, RECENT, 2]: number and content of the last trades published of each ticker,
+    recent [tickers, RECENT, 2]: number and content of the last trades published of each ticker,
     `filled` [tickers] of them ever. stored [tickers]: the last number of a predecessor; where ids
     do not count, a trade up to the time stored_us is its. before [out]: last number and time before
     each trade.
@@ -64,7 +64,7 @@ def judge_trades(
         last, was_us = last_number[t], last_us[t]
         before[n, 0], before[n, 1] = last, was_us
         content = _mix(price_bits[n], qty_bits[n], time, side[n])
-        ring = recent[slot[t]]
+        ring = recent[t]
         found = FRESH
         if mode == UNIQUE:
             found = REPEAT if time <= stored_us[t] else _seen(ring, filled[t], own, content)
