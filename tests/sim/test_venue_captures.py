@@ -34,6 +34,10 @@ BOOKS = [  # capture, book frames, of them from the first on in a book that is w
     ("hyperliquid/inline_hft_fork_testnet", 2, 2),
     ("bybit/xrpusdt_ob500_20241201", 50, 50),
     ("bybit/fastmm_testnet_btcusdt_20260913", 19, 19),
+    ("deribit/vike_btc_perpetual_20261004", 5, 5),
+    ("deribit/vike_btc_usdc_perpetual_20261004", 4, 4),
+    ("deribit/vike_btc_usdc_spot_20261004", 4, 4),
+    ("deribit/cryptofeed_options_20210722_dev", 36, 36),
 ]
 
 
