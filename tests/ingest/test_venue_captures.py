@@ -1,6 +1,7 @@
 """Captures of the venues with pushed books through the session, against the independent answers.
 
-One row of CAPTURES a capture: a venue is added by rows, not by code. Frames come in the order and
+One row of CAPTURES a capture: a venue is added by rows, not by code. A new venue has its rows in
+`venues/<token>/captures.json`, so that it changes no file of others. Frames come in the order and
 at the times of the recording. What Binance sent is in `test_captures`.
 """
 
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from tickbus.book.orderbook import OrderBook
@@ -38,6 +40,7 @@ from tickbus_schemas.messages import (
 
 from tests.ingest import wire
 from tests.ingest.test_captures import answers, text
+from tests.ingest.venues import vectors
 from tests.ingest.wire import Transcript, table, trade_ids
 
 KINDS: dict[str, type[Message]] = {
@@ -72,6 +75,25 @@ class Capture:
 
     def __str__(self) -> str:
         return self.name
+
+
+class Rows(msgspec.Struct, forbid_unknown_fields=True):
+    """A venue's captures.json."""
+
+    captures: list[msgspec.Raw]
+    """rows of CAPTURES, without the venue"""
+    single: dict[str, dict[str, int]] = {}
+    """rows of SINGLE: capture of single frames -> what becomes of them"""
+
+
+def rows_of_venues() -> dict[str, Rows]:
+    """The rows of each venue that has a file of them."""
+    files = {token: vectors.FOLDER / token / "captures.json" for token in vectors.tokens()}
+    return {
+        token: msgspec.json.decode(file.read_bytes(), type=Rows)
+        for token, file in files.items()
+        if file.exists()
+    }
 
 
 CAPTURES = (
@@ -117,6 +139,11 @@ CAPTURES = (
     Capture(
         "bybit/inline_airates_liquidations", "bybit_linear", ("ICPUSDT", "MARSCOINUSDT"),
         {"rows": 2},
+    ),
+    *(
+        Capture(venue=token, **msgspec.json.decode(row))
+        for token, rows in rows_of_venues().items()
+        for row in rows.captures
     ),
 )  # fmt: skip
 each_capture = pytest.mark.parametrize("capture", CAPTURES, ids=str)
@@ -415,13 +442,18 @@ SINGLE: dict[tuple[str, str], dict[str, int]] = {
         # made by hand: no venue's frame
         "refused: type 'delta' of the best quotes, which are always whole": 1,
     },
+    **{
+        (token, name): found
+        for token, rows in rows_of_venues().items()
+        for name, found in rows.single.items()
+    },
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("token", "name"), SINGLE)
 def test_every_single_frame_is_read_or_says_why_not(captures: Path, token: str, name: str) -> None:
     lines = frames(captures, name)
-    named = r'"(?:instId|s|symbol)"\s*:\s*"([^"]+)"'
+    named = r'"(?:instId|s|symbol|instrument_name)"\s*:\s*"([^"]+)"'
     tickers = sorted({one for line in lines for one in re.findall(named, line["data"])})
     trades = "trade:aggregate" if "trade:aggregate" in load(token).feeds else "trade"
     found = Counter[str]()

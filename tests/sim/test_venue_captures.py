@@ -17,6 +17,7 @@ from tickbus_schemas.exchanges import Exchange
 from tickbus_sim.book import CaptureBooks, Levels
 from tickbus_sim.capture import Capture, read_capture
 from tickbus_sim.dialect import CONTROL, Topic
+from tickbus_sim.instruments import listings
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -33,6 +34,10 @@ BOOKS = [  # capture, book frames, of them from the first on in a book that is w
     ("hyperliquid/inline_hft_fork_testnet", 2, 2),
     ("bybit/xrpusdt_ob500_20241201", 50, 50),
     ("bybit/fastmm_testnet_btcusdt_20260913", 19, 19),
+    ("deribit/vike_btc_perpetual_20261004", 5, 5),
+    ("deribit/vike_btc_usdc_perpetual_20261004", 4, 4),
+    ("deribit/vike_btc_usdc_spot_20261004", 4, 4),
+    ("deribit/cryptofeed_options_20210722_dev", 36, 36),
 ]
 
 
@@ -93,6 +98,25 @@ def test_a_book_of_ours_reads_back_as_the_same_book(
     assert (event.last_id, event.event_ms) == (book.last_id, book.event_ms)
     assert (list(event.bids), list(event.asks)) == tuple(map(list, book.top(0)))
     assert dialect.holds(book, event)
+
+
+@pytest.mark.parametrize(("name", "frames", "whole"), BOOKS)
+def test_no_level_of_the_oracle_is_finer_than_the_steps_that_a_capture_is_listed_with(
+    captures: Path, name: str, frames: int, whole: int
+) -> None:
+    listed = {one.ticker: one for one in listings(_capture(captures, name))}
+    finest: dict[str, tuple[int, int]] = {}
+    for book in _expected(captures, name):
+        for price, qty in (*book["bids"], *book["asks"]):
+            known = finest.get(book["ticker"], (0, 0))
+            finest[book["ticker"]] = max(known[0], _digits(price)), max(known[1], _digits(qty))
+    for ticker, (price_decimals, qty_decimals) in finest.items():
+        assert price_decimals <= listed[ticker].price_decimals, ticker
+        assert qty_decimals <= listed[ticker].qty_decimals, ticker
+
+
+def _digits(text: str) -> int:
+    return len(text.partition(".")[2])
 
 
 def _connections(capture: Capture) -> list[tuple[str, list[Any]]]:
