@@ -90,8 +90,6 @@ class Venue(contract.Venue):
         self._derivatives = self.index.keys() - spot
         self._streams = list(self._every_stream())
         self._places = {stream.name: n for n, stream in enumerate(self._streams)}
-        self._routes = self.split("/ws/api/v2", self._streams)
-        self._first = {route.streams[0].name for route in self._routes}
         # A channel's first word and number of words: there are others of whole markets, or grouped.
         acts: dict[tuple[str, int], tuple[Any, Callable[[Any, Rows], None], set[str]]] = {
             ("trades", 3): (list[wire.Trade], self._trades, {"trade", "liquidation"}),
@@ -120,7 +118,7 @@ class Venue(contract.Venue):
     # -------------------------------------------------------- subscriptions
 
     def routes(self) -> list[Route]:
-        return self._routes
+        return self.split("/ws/api/v2", self._streams)
 
     def _every_stream(self) -> Iterator[Stream]:
         """Spot has no funding, no open interest and no liquidations."""
@@ -138,14 +136,12 @@ class Venue(contract.Venue):
                 if feeds := tuple(feed for feed in carried if feed in wanted):
                     yield Stream(channel.format(ticker), ticker, feeds)
 
-    def subscribe(self, streams: Sequence[Stream]) -> list[Request]:
-        """The answer names the channels that were taken: its id tells which were asked for.
+    def greet(self) -> list[Request]:
+        return [_request(HEARTBEAT_ID, "set_heartbeat", {"interval": HEARTBEAT_S})]
 
-        A connection's first request asks for heartbeats.
-        """
+    def subscribe(self, streams: Sequence[Stream]) -> list[Request]:
+        """The answer names the channels that were taken: its id tells which were asked for."""
         requests = []
-        if streams and streams[0].name in self._first:
-            requests.append(_request(HEARTBEAT_ID, "set_heartbeat", {"interval": HEARTBEAT_S}))
         for some in self._runs(streams):
             first = self._places[some[0].name]
             names = {"channels": [one.name for one in some]}
