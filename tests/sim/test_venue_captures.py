@@ -21,29 +21,24 @@ from tickbus_sim.instruments import listings
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.ingest.venues import vectors
 from tests.sim.conftest import RunningVenue
 
 StartVenue = Callable[..., RunningVenue]
 REQUESTS = Path(__file__).with_name("requests")
 BOOKS = [  # capture, book frames, of them from the first on in a book that is whole
-    ("okx/cryptofeed_20220513_dev", 191, 191),
-    ("okx/tickvault_btcusdt_books_20260824", 7, 7),
-    ("kraken/v2_btcusd_book10_20260719_head", 562, 562),
-    ("kraken/v2_btcusd_book10_20260720_with_gap", 58, 41),
-    ("kraken/v2_tickvault_20260824", 4, 4),
-    ("hyperliquid/inline_hft_fork_testnet", 2, 2),
-    ("bybit/xrpusdt_ob500_20241201", 50, 50),
-    ("bybit/fastmm_testnet_btcusdt_20260913", 19, 19),
-    ("deribit/vike_btc_perpetual_20261004", 5, 5),
-    ("deribit/vike_btc_usdc_perpetual_20261004", 4, 4),
-    ("deribit/vike_btc_usdc_spot_20261004", 4, 4),
-    ("deribit/cryptofeed_options_20210722_dev", 36, 36),
+    (name, frames, whole)
+    for held in vectors.captures_of_venues().values()
+    for name, (frames, whole) in held.folds.items()
 ]
 
 
 def _capture(captures: Path, name: str) -> Capture:
     # Frames alone do not tell one market of Bybit from the others.
     exchange = Exchange.BYBIT_LINEAR if name.startswith("bybit/") else None
+    for token, held in vectors.captures_of_venues().items():
+        if name in held.folds:
+            exchange = Exchange[token.upper()]
     return read_capture([captures / "frames" / f"{name}.jsonl.gz"], exchange)
 
 
