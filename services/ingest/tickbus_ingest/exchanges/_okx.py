@@ -6,6 +6,7 @@ https://www.okx.com/docs-v5/en/#public-data-websocket
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from math import nan
 from typing import Annotated, Any, Literal
@@ -181,7 +182,15 @@ DATA: Mapping[str, msgspec.json.Decoder[Any]] = {
     "liquidation-orders": json_decoder(list[Liquidation]),
 }
 """By channel."""
+_ABOUT = re.compile(r"channel:\s*([\w-]+)\s*,\s*inst(?:Id|Type):\s*([^\s,]+)")
+"""The subscription that the text of an error is about."""
 BOOKS, LISTED = json_decoder(list[WholeBook]), json_decoder(list[Listed | list[str]])
+
+
+def stream_of(text: str) -> str:
+    """The name of the stream that an error is about."""
+    about = _ABOUT.search(text)
+    return f"{about[1]}:{about[2]}" if about else ""
 
 
 def data_of(body: bytes) -> Raw:
@@ -207,6 +216,13 @@ _STATUS = {
     "post_only": InstrumentStatus.PRE_LAUNCH,
     "preopen": InstrumentStatus.PRE_LAUNCH,
 }
+
+
+def carries(channel: str, one: Instrument) -> bool:
+    """Whether a channel carries this kind of instrument."""
+    if channel == "funding-rate":
+        return one.kind is InstrumentKind.PERPETUAL
+    return one.kind is not InstrumentKind.SPOT or channel not in ("mark-price", "open-interest")
 
 
 def instrument_of(row: Listed) -> Instrument:
