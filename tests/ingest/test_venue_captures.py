@@ -1,7 +1,7 @@
 """Captures of the venues with pushed books through the session, against the independent answers.
 
-One row of CAPTURES a capture: a venue is added by rows, not by code. Frames come in the order and
-at the times of the recording. What Binance sent is in `test_captures`.
+What each holds stands in `venues/<token>/captures.json`: a venue is added by rows, not by code.
+Frames come in the order and at the times of the recording. What Binance sent is in `test_captures`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,8 @@ from tickbus_schemas.messages import (
 
 from tests.ingest import wire
 from tests.ingest.test_captures import answers, text
+from tests.ingest.venues import vectors
+from tests.ingest.venues.vectors import Capture
 from tests.ingest.wire import Transcript, table, trade_ids
 
 KINDS: dict[str, type[Message]] = {
@@ -53,72 +54,7 @@ KINDS: dict[str, type[Message]] = {
 FEEDS = tuple(KINDS)
 
 
-@dataclass(frozen=True)
-class Capture:
-    """A recording and what it holds."""
-
-    name: str
-    venue: str
-    tickers: tuple[str, ...]
-    fates: dict[str, int]
-    """frames by what became of them; `rows` are those that gave one, once or again"""
-    feeds: tuple[str, ...] = FEEDS
-    books: dict[str, str] = field(default_factory=dict)
-    """ticker -> the name of its book in the answers"""
-    quotes: str = ""
-    """name of the best quotes of the first ticker in the answers"""
-    refused: str = ""
-    """what each refusal says"""
-
-    def __str__(self) -> str:
-        return self.name
-
-
-CAPTURES = (
-    Capture(
-        "okx/tickvault_btcusdt_books_20260824", "okx", ("BTC-USDT",),
-        {"rows": 7, "control": 1}, books={"BTC-USDT": "books:BTC-USDT"},
-    ),
-    Capture(
-        # Books before seqId: there is nothing to follow them by, so none is built.
-        "okx/cryptofeed_20220513_dev", "okx", ("BTC-USDT", "UNI-USD-SWAP", "BTC-USD-220527"),
-        {"rows": 96, "control": 12, "refused": 191}, refused="seqId",
-        feeds=("trade:aggregate", "l2", "bbo", "ticker"),
-    ),
-    Capture(
-        # Updates without their snapshot: they wait.
-        "okx/fastmm_md_excerpt_20260926", "okx", ("BTC-USDT-SWAP",),
-        {"rows": 7, "control": 3, "waiting": 2},
-        feeds=("trade:aggregate", "l2", "bbo"),
-    ),
-    Capture(
-        "okx/fastmm_perp_mark_funding_oi_20260930", "okx", ("BTC-USDT-SWAP", "ETH-USDT-SWAP"),
-        {"rows": 22, "control": 8},
-    ),
-    Capture("okx/inline_airates_liquidations", "okx", ("CNPY-USDT-SWAP",), {"rows": 1}),
-    Capture(
-        "bybit/xrpusdt_ob500_20241201", "bybit_linear", ("XRPUSDT",), {"rows": 50},
-        books={"XRPUSDT": "orderbook.500.XRPUSDT"},
-    ),
-    Capture(
-        "bybit/fastmm_testnet_btcusdt_20260913", "bybit_linear", ("BTCUSDT",),
-        {"rows": 40, "control": 3}, books={"BTCUSDT": "orderbook.50.BTCUSDT"},
-        quotes="orderbook.1.BTCUSDT",
-    ),
-    Capture(
-        "bybit/tickvault_spot_btcusdt_ob50_20260824", "bybit_spot", ("BTCUSDT",),
-        {"rows": 9, "control": 1}, books={"BTCUSDT": "orderbook.50.BTCUSDT"},
-        feeds=("trade", "l2", "bbo", "ticker"),
-    ),
-    Capture(
-        "bybit/fastmm_tickers_20260930", "bybit_linear", ("BTCUSDT",),
-        {"rows": 5, "ignored": 3}, feeds=("ticker", "derivative"),
-    ),
-    Capture(
-        "bybit/inline_airates_liquidations", "bybit_linear", ("ICPUSDT", "MARSCOINUSDT"),
-        {"rows": 2},
-    ),
-)  # fmt: skip
+CAPTURES = [one for held in vectors.captures_of_venues().values() for one in held.captures]
 each_capture = pytest.mark.parametrize("capture", CAPTURES, ids=str)
 with_books = pytest.mark.parametrize("capture", [one for one in CAPTURES if one.books], ids=str)
 
@@ -391,37 +327,17 @@ def test_liquidations_have_the_side_of_the_order(captures: Path) -> None:
 # --------------------------------------------------------------- single frames
 
 NEITHER = "refused: neither data of a channel nor an event"
-SINGLE: dict[tuple[str, str], dict[str, int]] = {
-    ("okx", "okx/inline_crypto_msg_parser"): {
-        "trade": 6, "derivative": 2, "bbo": 6, "ticker": 6, "ignored": 17,
-        NEITHER: 13,  # bodies of REST requests, and frames of the API before this one
-    },
-    ("okx", "okx/inline_gocryptotrader"): {
-        "bbo": 1, "derivative": 4, "trade": 1, "liquidation": 1, "ticker": 1, "ignored": 40,
-        "refused: Object missing required field `seqId` - at `$[0]`": 2,  # of 2022
-    },
-    ("okx", "okx/inline_nautilus"): {
-        "bbo": 1, "l2": 2, "derivative": 1, "ticker": 1, "trade": 1, "ignored": 2,
-        "refused: Expected `object`, got `array`": 1,  # a REST body's data
-    },
-    ("bybit_linear", "bybit/inline_gocryptotrader"): {
-        "l2": 2, "trade": 1, "ignored": 5,
-        "refused: neither data of a topic nor an answer": 1,
-        # made by hand: matched a year after it was sent
-        "refused: venue time 1728966699481000 us is not between 2009 and tomorrow": 2,
-    },
-    ("bybit_linear", "bybit/inline_nautilus"): {
-        "bbo": 1, "ticker": 2, "ignored": 2, "control": 2,
-        # made by hand: no venue's frame
-        "refused: type 'delta' of the best quotes, which are always whole": 1,
-    },
-}  # fmt: skip
+SINGLE = {
+    (token, name): found
+    for token, held in vectors.captures_of_venues().items()
+    for name, found in held.single.items()
+}
 
 
 @pytest.mark.parametrize(("token", "name"), SINGLE)
 def test_every_single_frame_is_read_or_says_why_not(captures: Path, token: str, name: str) -> None:
     lines = frames(captures, name)
-    named = r'"(?:instId|s|symbol)"\s*:\s*"([^"]+)"'
+    named = r'"(?:instId|s|symbol|instrument_name)"\s*:\s*"([^"]+)"'
     tickers = sorted({one for line in lines for one in re.findall(named, line["data"])})
     trades = "trade:aggregate" if "trade:aggregate" in load(token).feeds else "trade"
     found = Counter[str]()

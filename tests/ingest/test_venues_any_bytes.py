@@ -105,8 +105,11 @@ def _rows(player: Player) -> dict[tuple[str, str], list[str]]:
     """What was published, but for what tells when it came."""
     found: dict[tuple[str, str], list[str]] = {}
     for feed, rows in player.published.items():
+        when = {"packet_id", "rcv_timestamp"}
+        if feed == "status":  # of a ticker without an event it is the receive time
+            when.add("timestamp")
         for row in rows:
-            kept = {k: v for k, v in row.items() if k not in ("packet_id", "rcv_timestamp")}
+            kept = {k: v for k, v in row.items() if k not in when}
             found.setdefault((feed, row["ticker"]), []).append(repr(kept))
     return found
 

@@ -271,6 +271,10 @@ class Venue(ABC):
         `split` spreads the streams of one path over connections that the limits allow.
         """
 
+    def greet(self) -> list[Request]:
+        """Frames that every connection sends before it subscribes, e.g. to have heartbeats."""
+        return []
+
     @abstractmethod
     def subscribe(self, streams: Sequence[Stream]) -> list[Request]:
         """Frames that subscribe to these streams; also sent when a silent one is asked for anew."""
