@@ -20,7 +20,7 @@ from tickbus.book.orderbook import OrderBook
 from tickbus_ingest.exchanges import load
 from tickbus_ingest.session.book_rules import State
 from tickbus_ingest.session.tables import Flush
-from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.instruments import Instrument, understood
 from tickbus_ingest.wire.buffer import Frames
 from tickbus_schemas.messages import (
     BboBatch,
@@ -369,7 +369,7 @@ def test_the_instruments_of_okx_are_those_listed(captures: Path) -> None:
     path = captures / "frames" / "okx" / "cryptofeed_instruments.jsonl.gz"
     bodies = {line["url"]: line["data"].encode() for line in wire.recorded(path)}
     listed = [row for body in bodies.values() for row in json.loads(body)["data"]]
-    found = load("okx").parse_instruments(list(bodies.values()))
+    found = understood(load("okx").parse_instruments(list(bodies.values())))
     assert [one.ticker for one in found] == [row["instId"] for row in listed]
     assert Counter(one.kind for one in found) == {
         InstrumentKind.SPOT: 513,
@@ -392,7 +392,7 @@ def test_the_instruments_of_bybit_are_those_listed(captures: Path) -> None:
     path = captures / "frames" / "bybit" / "market_forge_instruments.jsonl.gz"
     (line,) = wire.recorded(path)
     venue, body = load("bybit_linear"), line["data"].encode()
-    (found,) = venue.parse_instruments([body])
+    (found,) = understood(venue.parse_instruments([body]))
     assert (found.ticker, found.base, found.settle) == ("BTCUSDT", "BTC", "USDT")
     assert (found.tick_size, found.lot_size, found.min_qty) == (0.1, 0.001, 0.001)
     assert found.kind is InstrumentKind.PERPETUAL

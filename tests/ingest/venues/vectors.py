@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 from tickbus_ingest.exchanges import load
 from tickbus_ingest.venue.contract import Venue
-from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.instruments import Instrument, understood
 
 FOLDER = Path(__file__).parent
 Row = dict[str, Any]
@@ -133,7 +133,9 @@ def story(file: str) -> Story:
     steps = list(_steps(FOLDER / file))
     if steps and steps[0].setup:
         setup = steps.pop(0).setup or setup
-    return Story(token, name, setup, steps, load(token).parse_instruments(listed(token)[0]))
+    return Story(
+        token, name, setup, steps, understood(load(token).parse_instruments(listed(token)[0]))
+    )
 
 
 def _steps(path: Path) -> Iterator[Step]:

@@ -19,7 +19,7 @@ from tickbus_schemas.messages import (
     TradeFlag,
 )
 
-from tickbus_ingest.exchanges._binance_instruments import SYMBOLS, Symbol, instrument_of
+from tickbus_ingest.exchanges._binance_instruments import SYMBOL, SYMBOLS, Symbol, instrument_of
 from tickbus_ingest.exchanges._binance_wire import (
     BARE,
     BOOK,
@@ -37,7 +37,7 @@ from tickbus_ingest.exchanges._binance_wire import (
     TradeEvent,
 )
 from tickbus_ingest.venue.contract import Get, Line, Request, Stream, TradeIds, Venue
-from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.instruments import Instrument, Unread, each_of
 from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.venue.wire_types import decoded
 
@@ -220,12 +220,9 @@ class Binance(Venue):
         return Get(f"{self.rest_root}/depth?symbol={quote(ticker)}&limit={levels}", weight, ticker)
 
     @classmethod
-    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
-        return [
-            instrument_of(one, cls.contract_of(one))
-            for body in bodies
-            for one in decoded(SYMBOLS, body).symbols
-        ]
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument | Unread]:
+        rows = (row for body in bodies for row in decoded(SYMBOLS, body).symbols)
+        return each_of(rows, SYMBOL, lambda one: instrument_of(one, cls.contract_of(one)))
 
     @classmethod
     def contract_of(cls, symbol: Symbol) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from math import nan
 from typing import Any
 
 import msgspec
-from msgspec import field
+from msgspec import Raw, field
 from tickbus_schemas.messages import ABSENT, InstrumentKind, InstrumentStatus
 
 from tickbus_ingest.venue.instruments import Instrument, step_of
@@ -37,10 +37,10 @@ class Symbol(msgspec.Struct, rename="camel"):
 
 
 class Symbols(msgspec.Struct):
-    symbols: list[Symbol]
+    symbols: list[Raw]
 
 
-SYMBOLS = json_decoder(Symbols)
+SYMBOLS, SYMBOL = json_decoder(Symbols), json_decoder(Symbol)
 _WORDS = {
     InstrumentStatus.TRADING: "TRADING",
     InstrumentStatus.PRE_LAUNCH: "PENDING_TRADING",

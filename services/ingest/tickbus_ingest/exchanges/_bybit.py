@@ -22,7 +22,7 @@ from tickbus_schemas.messages import (
     TradeFlag,
 )
 
-from tickbus_ingest.exchanges._bybit_instruments import Listed, instrument_of, page_of
+from tickbus_ingest.exchanges._bybit_instruments import ROW, Listed, instrument_of, page_of
 from tickbus_ingest.exchanges._bybit_wire import (
     BOOK,
     FRAME,
@@ -51,7 +51,7 @@ from tickbus_ingest.venue.contract import (
     Venue,
     What,
 )
-from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.instruments import Instrument, Unread, each_of
 from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.venue.wire_types import (
     decoded,
@@ -223,12 +223,9 @@ class Bybit(Venue):
         return [Get(f"{first}&cursor={quote(cursor, safe='')}")] if cursor else []
 
     @classmethod
-    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
-        return [
-            instrument_of(row, cls.contract_of(row))
-            for body in bodies
-            for row in page_of(body).rows
-        ]
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument | Unread]:
+        rows = (row for body in bodies for row in page_of(body).rows)
+        return each_of(rows, ROW, lambda row: instrument_of(row, cls.contract_of(row)))
 
     @classmethod
     def contract_of(cls, row: Listed) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Listed(msgspec.Struct, rename="camel"):
 
 
 class Page(msgspec.Struct, rename="camel"):
-    rows: list[Listed] = field(name="list", default_factory=list)
+    rows: list[Raw] = field(name="list", default_factory=list)
     next_page_cursor: str = ""
 
 
@@ -55,7 +55,7 @@ class Body(msgspec.Struct, rename="camel"):
     result: Raw | UnsetType = UNSET
 
 
-BODY, PAGE = json_decoder(Body), json_decoder(Page)
+BODY, PAGE, ROW = json_decoder(Body), json_decoder(Page), json_decoder(Listed)
 _STATUS = {
     "Trading": InstrumentStatus.TRADING,
     "PreLaunch": InstrumentStatus.PRE_LAUNCH,

@@ -20,7 +20,7 @@ from tickbus_schemas.messages import (
     TradeFlag,
 )
 
-from tickbus_ingest.venue.instruments import Instrument, step_of
+from tickbus_ingest.venue.instruments import Instrument, Unread, each_of, step_of
 from tickbus_ingest.venue.wire_types import Id, Time, decoded, json_decoder, us_of
 
 
@@ -174,19 +174,20 @@ class Listed(msgspec.Struct):
 class Body(msgspec.Struct):
     """A REST answer."""
 
-    result: list[Listed] | UnsetType = UNSET
+    result: list[Raw] | UnsetType = UNSET
     error: Error | None = None
 
 
-FRAME, NAMES, BODY = json_decoder(Frame), json_decoder(list[str]), json_decoder(Body)
+FRAME, NAMES = json_decoder(Frame), json_decoder(list[str])
+BODY, ROW = json_decoder(Body), json_decoder(Listed)
 
 
-def instruments(body: bytes) -> list[Instrument]:
+def instruments(body: bytes) -> list[Instrument | Unread]:
     """The instruments in a body; Reject with the venue's reason."""
     found: Body = decoded(BODY, body)
     if found.result is UNSET:
         raise Reject(str(found.error or "no list of instruments"))
-    return [_instrument(row, kind) for row in found.result if (kind := _kind(row)) is not None]
+    return each_of(found.result, ROW, _instrument)
 
 
 def _kind(row: Listed) -> InstrumentKind | None:
@@ -210,12 +211,15 @@ _CLOSED = {
 """States of what cannot be traded now; the others (inactive, locked, halted) may end again."""
 
 
-def _instrument(row: Listed, kind: InstrumentKind) -> Instrument:
+def _instrument(row: Listed) -> Instrument | None:
     """Amounts are USD (futures quoted in USD) or coins, whatever a contract is worth.
 
     The documents name a smallest amount and no step. Amounts of derivatives are multiples of it;
     those of spot are finer, so their step is not known.
     """
+    kind = _kind(row)
+    if kind is None:
+        return None
     is_spot, settles = kind is InstrumentKind.SPOT, row.settlement_currency
     expires = kind in (InstrumentKind.FUTURE, InstrumentKind.OPTION)
     inverse = row.kind == "future" and row.quote_currency == "USD"

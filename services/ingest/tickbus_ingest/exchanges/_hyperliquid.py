@@ -115,11 +115,12 @@ class Asset(msgspec.Struct, rename="camel"):
 
 
 class Meta(msgspec.Struct):
-    universe: list[Asset]
+    universe: list[Raw]
 
 
 Event = Books | Trades | Quotes | Contexts | Pong | Error | Answer
-EVENTS, OTHER, META = json_decoder(Event), json_decoder(Other), json_decoder(Meta)
+EVENTS, OTHER = json_decoder(Event), json_decoder(Other)
+META, ASSET = json_decoder(Meta), json_decoder(Asset)
 OURS = {kind.__struct_config__.tag for kind in Event.__args__}
 
 

@@ -184,13 +184,19 @@ DATA: Mapping[str, msgspec.json.Decoder[Any]] = {
 """By channel."""
 _ABOUT = re.compile(r"channel:\s*([\w-]+)\s*,\s*inst(?:Id|Type):\s*([^\s,]+)")
 """The subscription that the text of an error is about."""
-BOOKS, LISTED = json_decoder(list[WholeBook]), json_decoder(list[Listed | list[str]])
+BOOKS, ROWS = json_decoder(list[WholeBook]), json_decoder(list[Raw])
+ROW, INDEXES = json_decoder(Listed), json_decoder(list[str])
 
 
 def stream_of(text: str) -> str:
     """The name of the stream that an error is about."""
     about = _ABOUT.search(text)
     return f"{about[1]}:{about[2]}" if about else ""
+
+
+def indexes(row: Raw) -> list[str]:
+    """The indexes of options that a row is the list of; none for an instrument."""
+    return decoded(INDEXES, row) if bytes(row).startswith(b"[") else []
 
 
 def data_of(body: bytes) -> Raw:

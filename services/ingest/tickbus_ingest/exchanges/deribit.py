@@ -34,7 +34,7 @@ from tickbus_ingest.venue.contract import (
     UpdateIds,
     What,
 )
-from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.instruments import Instrument, Unread
 from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.venue.wire_types import decoded, json_decoder
 
@@ -112,7 +112,7 @@ class Venue(contract.Venue):
         return [Get(f"{path}{kind}") for kind in ("future", "option", "spot")]
 
     @classmethod
-    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument | Unread]:
         return [one for body in bodies for one in wire.instruments(body)]
 
     # -------------------------------------------------------- subscriptions

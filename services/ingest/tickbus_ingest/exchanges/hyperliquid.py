@@ -31,7 +31,7 @@ from tickbus_ingest.venue.contract import (
     UpdateIds,
     What,
 )
-from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.instruments import Instrument, Unread, each_of
 from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.venue.wire_types import decoded
 
@@ -99,10 +99,9 @@ class Venue(contract.Venue):
         return [Get("/info", weight=20, body=b'{"type":"meta"}')]
 
     @classmethod
-    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
-        return [
-            wire.instrument_of(one) for body in bodies for one in decoded(wire.META, body).universe
-        ]
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument | Unread]:
+        rows = (row for body in bodies for row in decoded(wire.META, body).universe)
+        return each_of(rows, wire.ASSET, wire.instrument_of)
 
     # -------------------------------------------------------- subscriptions
 

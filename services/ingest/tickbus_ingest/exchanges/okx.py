@@ -40,7 +40,7 @@ from tickbus_ingest.venue.contract import (
     UpdateIds,
     What,
 )
-from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.instruments import Instrument, Unread, each_of
 from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.venue.wire_types import decoded, known, us_of
 
@@ -276,15 +276,15 @@ class Venue(contract.Venue):
         """Options are listed by their index only."""
         return [
             Get(f"/api/v5/public/instruments?instType=OPTION&uly={quote(index, safe='')}", 2)
-            for row in decoded(wire.LISTED, wire.data_of(body))
-            if isinstance(row, list)
-            for index in row
+            for row in decoded(wire.ROWS, wire.data_of(body))
+            for index in wire.indexes(row)
         ]
 
     @classmethod
-    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
-        rows = (row for body in bodies for row in decoded(wire.LISTED, wire.data_of(body)))
-        return [wire.instrument_of(row) for row in rows if isinstance(row, wire.Listed)]
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument | Unread]:
+        rows = (row for body in bodies for row in decoded(wire.ROWS, wire.data_of(body)))
+        listed = (row for row in rows if not wire.indexes(row))
+        return each_of(listed, wire.ROW, wire.instrument_of)
 
 
 _NOTHING = (0.0, 0.0)
