@@ -22,6 +22,7 @@ from tickbus_sim.market import SECOND, Market
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.sim.bare import bare
 from tests.sim.conftest import RunningVenue
 from tests.sim.test_dialects import DIALECTS, REQUESTS
 
@@ -110,7 +111,7 @@ async def test_a_client_receives_what_the_journal_tells(
         topic = dialect.topic_of(text)
         assert topic is not None
         if topic != CONTROL:
-            sent.setdefault(topic.family, []).append(text)
+            sent.setdefault(topic.family, []).append(bare(dialect, text))
     frames = sent.pop(dialect.book_family)
     books = [book for text in frames if (book := dialect.read_book(text)) is not None]
     if dialect.books is Books.PUSHED:
@@ -124,7 +125,7 @@ async def test_a_client_receives_what_the_journal_tells(
             continue
         for family, text in market.written(event):
             if text:
-                told.setdefault(family, []).append(text)
+                told.setdefault(family, []).append(bare(dialect, text))
     assert told == sent
     assert len(changes) == len(books) > 20
     if dialect.books is not Books.WHOLE:
@@ -188,7 +189,7 @@ async def test_a_subscription_in_the_middle_of_a_capture_begins_with_a_whole_boo
         await _subscribe(one, connection)
         # The recorded book is the first; nothing of ours before it.
         assert (await _first_book(one, dialect, symbol)).whole
-        while _bytes(await one.recv()) != last:
+        while bare(dialect, _bytes(await one.recv())) != bare(dialect, last):
             pass
         await _subscribe(other, connection)
         pushed = await _first_book(other, dialect, symbol)
