@@ -3,7 +3,7 @@
 https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-overview
 `sequence_num` counts all messages of a connection, whatever their channel; nothing counts those of
 a product. A subscription to level2 begins with the whole book, which of BTC-USD has more than 4 MiB
-(https://github.com/ccxt/ccxt/issues/23597): `ingest.max_frame_bytes` must have room for it.
+(https://github.com/ccxt/ccxt/issues/23597).
 """
 
 from __future__ import annotations

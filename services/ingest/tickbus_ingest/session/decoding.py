@@ -18,7 +18,7 @@ from tickbus_schemas.messages import ABSENT
 from tickbus_ingest.session.levels import LevelColumns, read_levels
 from tickbus_ingest.session.sanity import insane, negative_levels
 from tickbus_ingest.session.tables import I64, Array, Bool
-from tickbus_ingest.venue.contract import Line, TradeIds, Venue
+from tickbus_ingest.venue.contract import Line, TradeIds, UpdateIds, Venue
 from tickbus_ingest.venue.rows import DERIVATIVE_VALUES, TICKER_VALUES, Control, Rows
 from tickbus_ingest.venue.wire_types import MS_MAX
 
@@ -91,13 +91,40 @@ class FrameDecoder:
     def frames(
         self, data: Sequence[bytes], lines: Sequence[Line], received_us: I64, size: int
     ) -> Decoded:
-        """What these frames hold; `lines`: which connection each came over."""
-        rows = Rows(self._venue.index)
+        """What these frames hold; `lines`: which connection each came over.
+
+        Of a refused frame nothing is kept: where connections count, its number neither. The frames
+        behind it were read with what it left in the line's memory, so all are read once more
+        without it.
+        """
         refused: dict[int, str] = {}
+        counted = self._venue.update_ids is UpdateIds.PER_CONNECTION
+        before = [(line, dict(line.memory)) for line in set(lines if counted else ())]
+        while True:
+            known = len(refused)
+            rows = self._read(data, lines, size, refused)
+            decoded = self._columns(rows, dict(refused), received_us)
+            refused = decoded.refused
+            if len(refused) == known or all(line.memory == memory for line, memory in before):
+                break
+            for line, memory in before:
+                line.memory.clear()
+                line.memory.update(memory)
+        if data and _LONG.search(data[0]):
+            decoded.long_decimals += 1
+        return decoded
+
+    def _read(
+        self, data: Sequence[bytes], lines: Sequence[Line], size: int, refused: dict[int, str]
+    ) -> Rows:
+        """The rows of all frames but the refused ones, among which it enters others."""
+        rows = Rows(self._venue.index)
         read = self._venue.read
         largest = self._max_frame_bytes
         check = size > largest
         for n, frame in enumerate(data):
+            if n in refused:
+                continue
             rows.frame = n
             try:
                 if check and len(frame) > largest:
@@ -109,10 +136,7 @@ class FrameDecoder:
             except Exception as error:  # a venue's file must not end the service
                 rows.undo()
                 refused[n] = f"the venue's file failed: {type(error).__name__}: {error}"[:200]
-        decoded = self._columns(rows, refused, received_us)
-        if data and _LONG.search(data[0]):
-            decoded.long_decimals += 1
-        return decoded
+        return rows
 
     def body(self, parse: Callable[[Rows], None], received_us: int) -> Decoded:
         """What a REST body holds; refused as frame 0."""

@@ -40,7 +40,7 @@ class Session:
         self,
         venue: Venue,
         *,
-        max_frame_bytes: int = 4 * 2**20,
+        max_frame_bytes: int = 16 * 2**20,
         rule: SnapshotRule | None = None,
         wait_us: int = WAIT_US,
     ) -> None:
