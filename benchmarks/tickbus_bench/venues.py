@@ -15,6 +15,7 @@ import numpy as np
 from tickbus_ingest import exchanges
 from tickbus_ingest.session.decoding import FrameDecoder
 from tickbus_ingest.venue.contract import Line, Venue
+from tickbus_ingest.venue.instruments import understood
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
 from tickbus_sim import dialects
@@ -74,7 +75,9 @@ def _venue(token: str, dialect: Dialect, market: Market) -> Venue:
         resource = dialect.resource(path, fields, request.body) or Resource("instruments")
         bodies.append(dialect.write_instruments(listed, START_MS, resource))
     tickers = set(dialect.demo)
-    instruments = [one for one in kind.parse_instruments(bodies) if one.ticker in tickers]
+    instruments = [
+        one for one in understood(kind.parse_instruments(bodies)) if one.ticker in tickers
+    ]
     return kind(instruments, [feed for feed in kind.feeds if ":" not in feed])
 
 

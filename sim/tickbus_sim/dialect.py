@@ -215,7 +215,10 @@ class Dialect(ABC):
         """Whose a frame is; CONTROL for what is no data; None when it does not tell."""
 
     def on_wire(self, line: Line, text: bytes, topic: Topic) -> bytes:
-        """A frame as this connection gets it."""
+        """A frame as this connection gets it, in its order; also asked of one that gets lost.
+
+        Answers, heartbeats and greetings do not come here: they have the line at hand.
+        """
         return text
 
     @abstractmethod

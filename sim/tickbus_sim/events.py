@@ -49,6 +49,8 @@ class Trade:
     qty: str
     sells: bool
     time_ms: int
+    is_liquidation: bool = False
+    """the taker's order was forced; a Liquidation follows"""
 
 
 @dataclass(frozen=True)

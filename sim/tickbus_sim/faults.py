@@ -10,7 +10,7 @@ import re
 import tomllib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,6 +76,7 @@ class Frame:
     text: bytes
     topic_id: int
     received_ns: int
+    is_lost: bool = False  # on its way: whoever counts what a connection is sent counts it, too
 
 
 def read_schedule(source: str) -> Schedule:
@@ -163,7 +164,11 @@ class Faults:
         return None
 
     def apply(self, frames: Iterable[Frame]) -> list[Frame]:
-        """What becomes of frames; kept back are those that wait for others to be reordered with."""
+        """What arrives of frames; kept back are those that wait for others to be reordered with."""
+        return [frame for frame in self.pass_on(frames) if not frame.is_lost]
+
+    def pass_on(self, frames: Iterable[Frame]) -> list[Frame]:
+        """What becomes of frames, the lost ones in their places among those that arrive."""
         outcome: list[Frame] = []
         for frame in frames:
             passing = [frame]
@@ -227,7 +232,7 @@ class Faults:
             if frame.received_ns >= armed.end_ns:
                 armed.left = 0
                 return [frame]
-        if not armed.left or not self._matches(fault, frame):
+        if not armed.left or frame.is_lost or not self._matches(fault, frame):
             return [frame]
         if fault.kind != "silence":
             armed.left -= 1
@@ -254,7 +259,7 @@ class Faults:
             case "oversize":
                 return [_with_text(frame, padded(frame.text, fault.size_bytes)), frame]
             case _:  # drop, silence
-                return []
+                return [replace(frame, is_lost=True)]
 
     def _shuffled(self, armed: _Armed) -> list[Frame]:
         window, armed.window = armed.window, []
@@ -293,4 +298,4 @@ def padded(text: bytes, size_bytes: int) -> bytes:
 
 
 def _with_text(frame: Frame, text: bytes) -> Frame:
-    return Frame(frame.number, text, frame.topic_id, frame.received_ns)
+    return replace(frame, text=text)

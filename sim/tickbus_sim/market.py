@@ -288,6 +288,7 @@ class _Ticker:
         if trades and self._rng.random() < _LIQUIDATED:
             last = events[-1]
             assert isinstance(last, Trade)
+            events[-1] = replace(last, is_liquidation=True)
             events.append(Liquidation(last.ticker, last.price, last.qty, last.sells, last.time_ms))
         if ladder.best() != before:
             events.append(self._quote(time_ns))

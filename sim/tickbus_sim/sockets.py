@@ -35,6 +35,11 @@ _FRAME_MAX = 1 << 20  # of what clients send
 _TURN = b"turn"
 """Payload of the ping that ends a connection's turn; the venue's own pings carry a time."""
 
+
+class Lost(bytes):
+    """A frame that gets lost on its way: it has its turn on the connection, and is not sent."""
+
+
 _headers: dict[int, bytes] = {}
 
 
@@ -293,16 +298,17 @@ class Lobby:
         for connection in listeners:
             assert isinstance(connection.line, Line)
             line, on_wire, topics = connection.line, self.dialect.on_wire, self._topics
-            connection.texts += [
-                on_wire(line, text, topics[topic_id])
-                for text, topic_id in zip(texts, topic_ids, strict=True)
-            ]
-            connection.received_ns += received_ns
+            for text, topic_id, time_ns in zip(texts, topic_ids, received_ns, strict=True):
+                wire_text = on_wire(line, text, topics[topic_id])
+                if type(text) is not Lost:
+                    connection.texts.append(wire_text)
+                    connection.received_ns.append(time_ns)
             connection.flush()
+        arriving = sum(type(text) is not Lost for text in texts)
         if listeners:
-            self.sent += len(texts)
+            self.sent += arriving
         else:
-            self.unsubscribed += len(texts)
+            self.unsubscribed += arriving
 
     async def deliver_in_order(
         self, texts: Sequence[bytes], topic_ids: Sequence[int], received_ns: Sequence[int]

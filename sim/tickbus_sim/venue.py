@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tickbus_sim.dialect import Books, Dialect, Listing, Resource, Topic
+from tickbus_sim.dialect import Books, Dialect, Line, Listing, Resource, Topic
 from tickbus_sim.faults import Faults, Frame
 from tickbus_sim.pace import SECOND, Wait
 from tickbus_sim.rest import RestBody, RestServer
-from tickbus_sim.sockets import END_OF_INPUT, Connection, Lobby
+from tickbus_sim.sockets import END_OF_INPUT, Connection, Lobby, Lost
 
 _LINGER_S = 1.0  # REST outlives the last client by this
 _VANISHED_LINGER_S = 10.0  # and by this when it left without a word: it may have been killed
@@ -185,8 +185,10 @@ class Venue(ABC):
         owed, self._owed = self._owed, []
         for symbol, client in owed:
             book = self.first_book(symbol)
-            if book is not None:
-                client.say(*book)
+            if book is not None and isinstance(client.line, Line):
+                text, received_ns = book
+                topic = Topic(symbol, self.dialect.book_family)
+                client.say(self.dialect.on_wire(client.line, text, topic), received_ns)
 
     async def _wait(self, wait: Wait) -> None:
         """Sleeps until the wait is over or an input has changed something."""
@@ -210,9 +212,9 @@ class Venue(ABC):
         numbers: Sequence[int] = range(number, number + len(texts))
         if self._faults is not None:
             columns = zip(numbers, texts, topic_ids, received_ns, strict=True)
-            frames = self._faults.apply(Frame(*column) for column in columns)
+            frames = self._faults.pass_on(Frame(*column) for column in columns)
             numbers = [frame.number for frame in frames]
-            texts = [frame.text for frame in frames]
+            texts = [Lost(frame.text) if frame.is_lost else frame.text for frame in frames]
             topic_ids = [frame.topic_id for frame in frames]
             received_ns = [frame.received_ns for frame in frames]
         self._note(numbers, topic_ids)

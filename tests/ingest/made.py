@@ -1,7 +1,8 @@
 """Venues made for tests: each a combination of properties that some real venue has.
 
 A frame is a JSON array of events, `[kind, ...]`; the functions below write them. No event of a
-made venue needs more than its properties say.
+made venue needs more than its properties say. They have rows only: what a venue answers to requests
+and asks for is that of `plain_venue.py`.
 """
 
 from __future__ import annotations

@@ -141,6 +141,19 @@ def test_a_hole_in_the_connections_count_breaks_all_that_it_carries() -> None:
     assert player.accounted() == player.frames
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_a_message_that_is_refused_is_a_hole_in_the_connections_count(together: bool) -> None:
+    player = play(PER_CONNECTION)
+    player.say([frame(count(1), book(None, 1, BIDS))])
+    refused = frame(count(2), update(None, None, 2, [(100, -5)]))
+    following = frame(count(3), update(None, None, 3, [(101, 6)]))
+    for frames_ in [[refused, following]] if together else [[refused], [following]]:
+        player.say(frames_)
+    assert player.refused == ["the size of a price level is below 0"]
+    assert player.links("A") == [(ABSENT, 1)], "the book lacks what was refused"
+    assert player.broken == {0}
+
+
 def test_a_new_connection_counts_from_anywhere() -> None:
     player = play(PER_CONNECTION)
     player.say([frame(count(900), book(None, 1, BIDS))])

@@ -205,6 +205,13 @@ def test_sizes_that_are_no_double_leave_updates_unproved_and_counted() -> None:
     assert gaps(script) == [("l2", 3, 4)]
 
 
+def test_a_time_without_a_zone_is_refused_with_the_reason() -> None:
+    script, market = kraken()
+    script.say(market.update(1, {"1000.0": "5.00000000"}).replace(b'Z"', b'"'))
+    assert script.refused == ["time 2024-08-08T23:54:15.001000 has no zone"]
+    assert len(links(script)) == 1
+
+
 def test_a_broken_connection_is_a_gap_by_time_and_our_numbers_go_on() -> None:
     script, market = kraken()
     script.say(market.update(1, {"1000.0": "5.00000000"}))

@@ -9,6 +9,7 @@ import pytest
 from tickbus_ingest.venue.contract import (
     Keepalive,
     Limit,
+    Request,
     What,
 )
 from tickbus_ingest.wire.buffer import Buffer
@@ -173,6 +174,24 @@ async def test_a_book_is_asked_for_anew_once_at_a_time_and_by_itself() -> None:
         driven.lines.renew_books([1])
         await running
     assert got[6:] == ['{"unsubscribe": "l2.B"}', '{"subscribe": "l2.B"}']
+
+
+async def test_a_connection_greets_before_it_subscribes_and_so_does_the_next_one() -> None:
+    got: list[str] = []
+
+    class Polite(PlainVenue):
+        def greet(self) -> list[Request]:
+            return [Request(b'{"hello": 1}')]
+
+    async def send(connection: ServerConnection) -> None:
+        for _ in range(2):
+            got.append(str(await connection.recv()))
+            await connection.send('{"ok":1}')
+        await connection.close(END_OF_INPUT if len(got) > 2 else 1001)
+
+    async with server(send) as url, asyncio.timeout(20):
+        await Driven(url, "websockets", venue=plain(kind=Polite)).run()
+    assert got == ['{"hello": 1}', '{"subscribe": "trade.A"}'] * 2
 
 
 async def test_a_stream_that_the_venue_will_never_give_is_said_and_not_asked_for_again() -> None:

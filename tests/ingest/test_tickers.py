@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tickbus_ingest.lines.tickers import carried, chosen
-from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.instruments import Instrument, Unread
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.messages import InstrumentStatus
 
@@ -57,3 +57,9 @@ def test_a_ticker_that_no_subject_can_carry_is_left_out_and_said_in_one_line() -
     assert "and 18 more" in said
     assert len(said.splitlines()) == 1
     assert carried(LISTED) == (LISTED, "")
+
+
+def test_a_row_that_is_not_understood_is_named_and_leaves_the_others() -> None:
+    good, said = carried([Unread('{"odd":1}', "no symbol"), *LISTED])
+    assert good == LISTED
+    assert said == "left out of the venue's list: '{\"odd\":1}' (no symbol)"

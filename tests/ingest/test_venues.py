@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from tickbus_ingest.exchanges import load, names
 from tickbus_ingest.session.book_rules import State
 from tickbus_ingest.session.decoding import Decoded
 from tickbus_ingest.venue.contract import Snapshots
+from tickbus_ingest.venue.instruments import understood
 from tickbus_schemas.messages import InstrumentStatus, StatusKind
 from tickbus_sim import dialects
 
@@ -51,7 +53,9 @@ def test_a_venue_can_be_played_on_this_machine(token: str) -> None:
 @each_venue
 def test_the_instruments_are_those_in_the_venues_list(token: str) -> None:
     bodies, expected = vectors.listed(token)
-    found = [msgspec.structs.asdict(one) for one in load(token).parse_instruments(bodies)]
+    found = [
+        msgspec.structs.asdict(one) for one in understood(load(token).parse_instruments(bodies))
+    ]
     assert [one["ticker"] for one in found] == [one["ticker"] for one in expected]
     for own, wanted in zip(found, expected, strict=True):
         wrong = comparing.differences(wanted, own, "", all_of_it=True)
@@ -59,18 +63,49 @@ def test_the_instruments_are_those_in_the_venues_list(token: str) -> None:
 
 
 @each_venue
+def test_an_odd_row_of_the_list_is_named_and_hides_no_other(token: str) -> None:
+    bodies, _ = vectors.listed(token)
+    kind = load(token)
+    all_of_them = {one.ticker for one in understood(kind.parse_instruments(bodies))}
+    named = 0
+    for n, body in enumerate(bodies):
+        for odd in _with_an_odd_row(msgspec.json.decode(body)):
+            changed = [*bodies[:n], msgspec.json.encode(odd), *bodies[n + 1 :]]
+            found = kind.parse_instruments(changed)
+            kept = {one.ticker for one in understood(found)}
+            assert len(all_of_them - kept) <= 1, f"{token}: {all_of_them - kept} are hidden"
+            named += len(found) - len(kept)
+    assert named, f"{token}: no row of its lists was odd"
+
+
+def _with_an_odd_row(value: Any) -> Iterator[Any]:
+    """The body again and again, each time with another of its rows replaced."""
+    items = list(value.items() if isinstance(value, dict) else enumerate(value))
+    holds_rows = len(items) > 1 and all(isinstance(one, dict) for _, one in items)
+    for key, one in items:
+        if not isinstance(one, dict | list):
+            continue
+        for changed in [*_with_an_odd_row(one), *([{"odd": [one]}] if holds_rows else [])]:
+            copy = value.copy()
+            copy[key] = changed
+            yield copy
+
+
+@each_venue
 def test_an_instrument_says_what_its_prices_and_quantities_mean(token: str) -> None:
     bodies, expected = vectors.listed(token)
-    # Where digits are counted instead of ticks, instruments.json says so: `"tick_size": null`.
+    # What no document of the venue tells is null in instruments.json: a tick that depends on the
+    # price, a step of quantities that is named nowhere.
     without_tick = {row["ticker"] for row in expected if row.get("tick_size", 0) is None}
-    found = load(token).parse_instruments(bodies)
+    without_lot = {row["ticker"] for row in expected if row.get("lot_size", 0) is None}
+    found = understood(load(token).parse_instruments(bodies))
     trading = [one for one in found if one.status is InstrumentStatus.TRADING]
     assert trading, f"{token}: instruments.json needs one that is traded now"
     for one in trading:
         assert one.tick_size > 0 or one.ticker in without_tick, one
-        assert one.lot_size > 0, one
+        assert one.lot_size > 0 or one.ticker in without_lot, one
         assert 0 <= one.price_precision <= 18, one
-        assert 0 <= one.qty_precision <= 18, one
+        assert 0 <= one.qty_precision <= 18 or one.ticker in without_lot, one
         assert one.contract_size > 0, one
         assert one.base, one
         assert one.quote, one
@@ -304,7 +339,10 @@ def test_a_snapshot_in_the_middle_replaces_the_book_without_a_gap(file: str) -> 
 
 def _assert_replaces(player: Player, ticker: str, step: Step) -> None:
     book = player.session.books[player.venue.index[ticker]]
+    # Where a connection counts its messages, the number of this one has gone by.
+    player.count_anew(step.line)
     player.step(step)
+    player.count_anew(step.line)
     rows = [
         row
         for row in (step.rows or {})["l2"]

@@ -25,6 +25,7 @@ from tickbus_ingest.venue.contract import (
     Venue,
     What,
 )
+from tickbus_ingest.venue.instruments import understood
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.feeds import FEEDS
@@ -40,7 +41,7 @@ NOT_OF_SPOT = {"derivative", "liquidation"}
 
 def venue_of(token: str, tickers: int, feeds: Sequence[str]) -> Venue:
     """A venue with so many tickers, made after those that its list holds."""
-    listed = load(token).parse_instruments(vectors.listed(token)[0])
+    listed = understood(load(token).parse_instruments(vectors.listed(token)[0]))
     return load(token)(
         [
             msgspec.structs.replace(
@@ -321,7 +322,7 @@ def test_requests_name_a_path_a_host_and_a_weight(token: str) -> None:
     "ticker", ["A&limit=5", "A B", "A/../B", "币安人生USDT", "A%26", 'a"b', "A?b#c"]
 )
 def test_a_strange_ticker_stays_one_value_of_a_request(token: str, ticker: str) -> None:
-    listed = load(token).parse_instruments(vectors.listed(token)[0])[:1]
+    listed = understood(load(token).parse_instruments(vectors.listed(token)[0]))[:1]
     feeds = tuple(one for one in load(token).feeds if ":" not in one)
     plain, strange = (
         load(token)([msgspec.structs.replace(listed[0], ticker=name)], feeds)

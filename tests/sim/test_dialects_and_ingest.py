@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tickbus_ingest import exchanges
 from tickbus_ingest.venue import contract
-from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.instruments import Instrument, understood
 from tickbus_ingest.venue.rows import Rows
 from tickbus_sim import dialects, events
 from tickbus_sim.dialect import Books, Dialect, Line, Listing, Topic, split_url
@@ -36,7 +36,7 @@ def _instruments(dialect: Dialect, market: Market) -> list[Instrument]:
         assert resource is not None
         assert resource.kind == "instruments"
         bodies.append(dialect.write_instruments(listed, START_MS, resource))
-    return venue.parse_instruments(bodies)
+    return understood(venue.parse_instruments(bodies))
 
 
 def _venue(dialect: Dialect, market: Market) -> contract.Venue:

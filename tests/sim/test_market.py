@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tickbus_sim.dialect import Dialect
+from tickbus_sim.events import Liquidation, Trade
 from tickbus_sim.market import SECOND, Market, MarketFrame
 
 from tests.sim.recordings import SPOT, USDM
@@ -127,6 +128,23 @@ def test_trades_take_the_best_price_and_are_numbered_without_holes() -> None:
         elif channel == "bookTicker":
             quote, is_first = data, True
     assert taken > 50
+
+
+def test_a_liquidation_follows_its_trade_which_says_so() -> None:
+    market = _market()
+    market.advance(60 * SECOND)
+    events = market.take_events()
+
+    forced = [one for one in events if isinstance(one, Trade) and one.is_liquidation]
+    followed = [(before, one) for before, one in pairwise(events) if isinstance(one, Liquidation)]
+    assert len(forced) > 5
+    assert [before for before, _ in followed] == forced
+    for trade, liquidation in followed:
+        assert isinstance(trade, Trade)
+        assert (trade.ticker, trade.price, trade.qty) == (
+            liquidation.ticker, liquidation.price, liquidation.qty,
+        )  # fmt: skip
+        assert trade.sells is liquidation.sells
 
 
 def test_venue_times_never_go_back_and_depth_comes_each_100_ms() -> None:

@@ -88,7 +88,7 @@ class IngestSettings(Section, frozen=True, kw_only=True):
     snapshot_limit: Annotated[
         CountOrOff, Meta(description="levels a side asked of the venue; 0: its most")
     ] = 0
-    max_frame_bytes: Annotated[Count, Meta(description="a longer frame is refused")] = 4 * MiB
+    max_frame_bytes: Annotated[Count, Meta(description="a longer frame is refused")] = 16 * MiB
     raw: Annotated[bool, Meta(description="keep frames as received under <data_dir>/_raw")] = True
     raw_rotate_s: Annotated[Seconds, Meta(description="a new raw file after this time")] = 3600.0
     raw_rotate_bytes: Annotated[Count, Meta(description="or after this many bytes of text")] = GiB

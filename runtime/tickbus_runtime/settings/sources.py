@@ -55,7 +55,8 @@ def load(
 ) -> Settings:
     """Settings from the defaults, `config` (or TICKBUS_CONFIG), the environment and `overrides`.
 
-    `offers`: what stands in the place of a default; everything else goes before it. Fatal with one line for each mistake: an unreadable file, unknown keys, wrong values.
+    `offers`: what stands in the place of a default; everything else goes before it. Fatal with one
+    line for each mistake: an unreadable file, unknown keys, wrong values.
     """
     environ = os.environ if environ is None else environ
     config = config or environ.get("TICKBUS_CONFIG") or None

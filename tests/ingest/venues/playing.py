@@ -125,6 +125,10 @@ class Player:
             Connected(self._lines[line], self.received_ns),
         )
 
+    def count_anew(self, line: int = 0) -> None:
+        """The venue's file forgets what it counted on a line: any number may come next."""
+        self.venue.connected(self._lines[line])
+
     def wait(self, seconds: float, *, settle: bool = False) -> None:
         """Time passes, seen by a tick now and one then."""
         flushes = [Flush(), Flush()]

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 from tickbus_ingest.exchanges import load
 from tickbus_ingest.venue.contract import Venue
-from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.instruments import Instrument, understood
 
 FOLDER = Path(__file__).parent
 Row = dict[str, Any]
@@ -133,7 +133,9 @@ def story(file: str) -> Story:
     steps = list(_steps(FOLDER / file))
     if steps and steps[0].setup:
         setup = steps.pop(0).setup or setup
-    return Story(token, name, setup, steps, load(token).parse_instruments(listed(token)[0]))
+    return Story(
+        token, name, setup, steps, understood(load(token).parse_instruments(listed(token)[0]))
+    )
 
 
 def _steps(path: Path) -> Iterator[Step]:
@@ -150,3 +152,47 @@ def wire_text(value: Raw) -> bytes:
     """What goes over the wire: the text in a JSON string, any other JSON value as it stands."""
     text = bytes(value).strip()
     return str(msgspec.json.decode(text)).encode() if text.startswith(b'"') else text
+
+
+class Capture(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A recording, and what it holds."""
+
+    name: str
+    tickers: tuple[str, ...]
+    fates: dict[str, int]
+    """frames by what became of them; `rows` are those that gave one, once or again"""
+    feeds: tuple[str, ...] = ("trade", "l2", "bbo", "ticker", "derivative", "liquidation")
+    books: dict[str, str] = {}
+    """ticker -> the name of its book in the answers"""
+    quotes: str = ""
+    """name of the best quotes of the first ticker in the answers"""
+    refused: str = ""
+    """what each refusal says"""
+    venue: str = ""
+    """the token of its folder"""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Captures(msgspec.Struct, forbid_unknown_fields=True):
+    """A venue's captures.json: see README.md."""
+
+    captures: list[Capture] = []
+    single: dict[str, dict[str, int]] = {}
+    """capture of single frames -> what becomes of them"""
+    folds: dict[str, tuple[int, int]] = {}
+    """capture -> frames of books, and how many of them from the first on leave a whole book"""
+    notes: dict[str, str] = {}
+    """capture -> why it is so"""
+
+
+def captures_of_venues() -> dict[str, Captures]:
+    """Of each venue that has such a file."""
+    found = {}
+    for token in tokens():
+        file = FOLDER / token / "captures.json"
+        if file.exists():
+            held = found[token] = msgspec.json.decode(file.read_bytes(), type=Captures)
+            held.captures = [msgspec.structs.replace(one, venue=token) for one in held.captures]
+    return found

@@ -1,4 +1,4 @@
-"""What Binance's markets share: wire types, frames, books. Each market's file says what differs.
+"""What Binance's markets share: subscriptions, frames, books. Each market's file says what differs.
 
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams
@@ -7,210 +7,44 @@ https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import nan
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType, field
+from msgspec import UNSET, Raw, UnsetType
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import (
     ABSENT,
-    InstrumentKind,
-    InstrumentStatus,
     Side,
     TradeFlag,
 )
 
+from tickbus_ingest.exchanges._binance_instruments import SYMBOL, SYMBOLS, Symbol, instrument_of
+from tickbus_ingest.exchanges._binance_wire import (
+    BARE,
+    BOOK,
+    COMBINED,
+    ENVELOPE,
+    EVENT_NAMES,
+    FAMILY_OF,
+    LIST,
+    AggTradeEvent,
+    DepthEvent,
+    ForceOrderEvent,
+    MarkPriceEvent,
+    QuoteEvent,
+    TickerEvent,
+    TradeEvent,
+)
 from tickbus_ingest.venue.contract import Get, Line, Request, Stream, TradeIds, Venue
-from tickbus_ingest.venue.instruments import Instrument, step_of
+from tickbus_ingest.venue.instruments import Instrument, Unread, each_of
 from tickbus_ingest.venue.rows import Rows
-from tickbus_ingest.venue.wire_types import Id, Time, decoded, json_decoder, us_of
+from tickbus_ingest.venue.wire_types import decoded
 
 # Trades that no order book saw; the venue's own feed for others leaves them out.
 # https://github.com/tardis-dev/tardis-node (mappers/binance.ts), field X undocumented
 OFF_BOOK = frozenset({"INSURANCE_FUND", "ADL", "NA"})
 SUBSCRIBE_MAX = 100  # names in one frame: a frame stays small, and few frames stay in the limits
-
-
-class Event(msgspec.Struct, tag_field="e"):
-    """Any event; `E` is when the venue sent it."""
-
-    s: str
-    E: Time
-
-
-class TradeEvent(Event, tag="trade"):
-    T: Time
-    t: Id
-    p: float
-    q: float
-    m: bool
-    X: str = "MARKET"
-
-
-class AggTradeEvent(Event, tag="aggTrade"):
-    T: Time
-    a: Id
-    p: float
-    q: float
-    m: bool
-
-
-class DepthEvent(Event, tag="depthUpdate"):
-    U: Id
-    u: Id
-    b: Raw
-    a: Raw
-    T: int = 0
-    pu: Id | UnsetType = UNSET
-
-
-class QuoteEvent(Event, tag="bookTicker"):
-    u: Id
-    b: float
-    B: float
-    a: float
-    A: float
-    T: int = 0
-
-
-class TickerEvent(Event, tag="24hrTicker"):
-    p: float
-    c: float
-    Q: float
-    o: float
-    h: float
-    low: float = field(name="l")
-    v: float
-    q: float
-    n: int
-
-
-class MarkPriceEvent(Event, tag="markPriceUpdate"):
-    """`r` and `T` are empty where there is no funding: delivery contracts."""
-
-    p: float
-    i: float | UnsetType = UNSET
-    P: float | UnsetType = UNSET
-    r: float | Literal[""] = ""
-    T: int = 0
-
-
-class ForcedOrder(msgspec.Struct):
-    s: str
-    S: str
-    q: float
-    p: float
-    ap: float
-    z: float
-    T: Time
-
-
-class ForceOrderEvent(msgspec.Struct, tag_field="e", tag="forceOrder"):
-    """The latest liquidation of a symbol within a second: a sample of them."""
-
-    E: Time
-    o: ForcedOrder
-
-
-class SpotQuote(msgspec.Struct):
-    """Spot's bookTicker carries neither a time nor the name of its event."""
-
-    u: Id
-    s: str
-    b: float
-    B: float
-    a: float
-    A: float
-
-
-Events = (
-    TradeEvent | AggTradeEvent | DepthEvent | QuoteEvent | TickerEvent | MarkPriceEvent
-    | ForceOrderEvent
-)  # fmt: skip
-
-
-class Combined(msgspec.Struct):
-    """A frame of a combined stream."""
-
-    stream: str
-    data: Events
-
-
-class CombinedQuote(msgspec.Struct):
-    stream: str
-    data: SpotQuote
-
-
-class Envelope(msgspec.Struct):
-    """Any frame: combined stream, bare event, or answer to a request."""
-
-    stream: str | UnsetType = UNSET
-    data: Raw | UnsetType = UNSET
-    e: str | UnsetType = UNSET
-    result: Raw | UnsetType = UNSET
-    error: Raw | UnsetType = UNSET
-    code: Raw | UnsetType = UNSET
-    u: Raw | UnsetType = UNSET
-
-
-class Book(msgspec.Struct):
-    """A REST book; only futures send times."""
-
-    last_update_id: Id = field(name="lastUpdateId")
-    bids: Raw
-    asks: Raw
-    E: int = 0
-    T: int = 0
-
-
-class Filter(msgspec.Struct):
-    filter_type: str = field(name="filterType", default="")
-    tick_size: str = field(name="tickSize", default="")
-    step_size: str = field(name="stepSize", default="")
-    min_qty: float = field(name="minQty", default=nan)
-
-
-class Symbol(msgspec.Struct, rename="camel"):
-    symbol: str
-    status: str = ""
-    contract_status: str = ""
-    base_asset: str = ""
-    quote_asset: str = ""
-    margin_asset: str = ""
-    contract_type: str = ""
-    contract_size: float = nan
-    delivery_date: int = 0
-    filters: list[Filter] = []
-
-
-class Symbols(msgspec.Struct):
-    symbols: list[Symbol]
-
-
-COMBINED, BARE = json_decoder(Combined), json_decoder(Events)
-COMBINED_QUOTE, BARE_QUOTE = json_decoder(CombinedQuote), json_decoder(SpotQuote)
-ENVELOPE, BOOK, SYMBOLS = json_decoder(Envelope), json_decoder(Book), json_decoder(Symbols)
-LIST: msgspec.json.Decoder[list[Raw]] = msgspec.json.Decoder(list[Raw])
-
-FAMILY_OF: Mapping[type, str] = {
-    TradeEvent: "trade",
-    AggTradeEvent: "aggTrade",
-    DepthEvent: "depth",
-    QuoteEvent: "bookTicker",
-    TickerEvent: "ticker",
-    MarkPriceEvent: "markPrice",
-    ForceOrderEvent: "forceOrder",
-}
-_WORDS = {
-    InstrumentStatus.TRADING: "TRADING",
-    InstrumentStatus.PRE_LAUNCH: "PENDING_TRADING",
-    InstrumentStatus.HALTED: "HALT BREAK END_OF_DAY",
-    InstrumentStatus.SETTLING: "PRE_DELIVERING DELIVERING PRE_SETTLE SETTLING",
-    InstrumentStatus.DELISTED: "DELIVERED CLOSE",
-}
-_STATUS = {word: status for status, words in _WORDS.items() for word in words.split()}
 
 
 class Binance(Venue):
@@ -309,7 +143,7 @@ class Binance(Venue):
     def _read_bare(self, name: str | UnsetType, frame: bytes, rows: Rows) -> None:
         if name == "serverShutdown":
             rows.control("serverShutdown", closing=True)
-        elif isinstance(name, str) and name not in _EVENT_NAMES:
+        elif isinstance(name, str) and name not in EVENT_NAMES:
             rows.ignored(name)
         else:
             self._act(decoded(BARE, frame), rows)
@@ -386,36 +220,9 @@ class Binance(Venue):
         return Get(f"{self.rest_root}/depth?symbol={quote(ticker)}&limit={levels}", weight, ticker)
 
     @classmethod
-    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
-        return [cls.instrument_of(one) for body in bodies for one in decoded(SYMBOLS, body).symbols]
-
-    @classmethod
-    def instrument_of(cls, symbol: Symbol) -> Instrument:
-        """One row of exchangeInfo."""
-        steps = {one.filter_type: one for one in symbol.filters}
-        tick_size, price_precision = step_of(steps.get("PRICE_FILTER", Filter()).tick_size)
-        lots = steps.get("LOT_SIZE", Filter())
-        lot_size, qty_precision = step_of(lots.step_size)
-        word = symbol.status or symbol.contract_status
-        kind = _kind_of(symbol.contract_type)
-        return Instrument(
-            ticker=symbol.symbol,
-            kind=kind,
-            base=symbol.base_asset,
-            quote=symbol.quote_asset,
-            settle=symbol.margin_asset or symbol.quote_asset,
-            tick_size=tick_size,
-            lot_size=lot_size,
-            min_qty=lots.min_qty,
-            price_precision=price_precision,
-            qty_precision=qty_precision,
-            status=_STATUS.get(word, InstrumentStatus.UNKNOWN),
-            venue_status=word,
-            expiry_timestamp=us_of(symbol.delivery_date)
-            if kind is InstrumentKind.FUTURE
-            else ABSENT,
-            **cls.contract_of(symbol),
-        )
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument | Unread]:
+        rows = (row for body in bodies for row in decoded(SYMBOLS, body).symbols)
+        return each_of(rows, SYMBOL, lambda one: instrument_of(one, cls.contract_of(one)))
 
     @classmethod
     def contract_of(cls, symbol: Symbol) -> dict[str, Any]:
@@ -425,17 +232,6 @@ class Binance(Venue):
 
 SAMPLED = 2
 """Flag of a liquidation: the venue publishes only the latest of a second."""
-_EVENT_NAMES = frozenset(
-    (
-        "trade",
-        "aggTrade",
-        "depthUpdate",
-        "bookTicker",
-        "24hrTicker",
-        "markPriceUpdate",
-        "forceOrder",
-    )
-)
 
 
 def _channel(stream: str) -> str:
@@ -446,12 +242,6 @@ def _channel(stream: str) -> str:
 def _label(stream: str) -> str:
     """What an ignored stream is counted as."""
     return stream if stream[:1] == "!" else _channel(stream) or stream
-
-
-def _kind_of(contract_type: str) -> InstrumentKind:
-    if "PERPETUAL" in contract_type:
-        return InstrumentKind.PERPETUAL
-    return InstrumentKind.FUTURE if contract_type else InstrumentKind.SPOT
 
 
 def _ignoring(channel: str) -> Callable[[Any, Rows], None]:

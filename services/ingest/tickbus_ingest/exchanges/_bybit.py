@@ -10,21 +10,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from math import nan
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, UnsetType, field
+from msgspec import UNSET, Raw
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import (
     ABSENT,
-    InstrumentKind,
-    InstrumentStatus,
     LiquidationFlag,
     TradeFlag,
 )
 
+from tickbus_ingest.exchanges._bybit_instruments import ROW, Listed, instrument_of, page_of
+from tickbus_ingest.exchanges._bybit_wire import (
+    BOOK,
+    FRAME,
+    LIQUIDATIONS,
+    QUOTE,
+    TICKER,
+    TRADES,
+    Book,
+    Frame,
+    Quote,
+    Ticker,
+    tell_derivative,
+    tell_statistics,
+)
 from tickbus_ingest.venue.contract import (
     Get,
     Keepalive,
@@ -39,147 +51,15 @@ from tickbus_ingest.venue.contract import (
     Venue,
     What,
 )
-from tickbus_ingest.venue.instruments import Instrument, step_of
+from tickbus_ingest.venue.instruments import Instrument, Unread, each_of
 from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.venue.wire_types import (
-    Id,
-    Number,
-    Time,
     decoded,
-    json_decoder,
-    known,
-    us_of,
 )
 
 SUBSCRIBE_MAX = 100  # arguments in one frame; only spot has a limit (10)
-MS_PER_HOUR = 3_600_000
-HOURS_MAX = 8760
 BANNED_S = 600.0
 """After 403 the venue wants ten minutes without a request."""
-
-
-LaterTime = Annotated[int, Meta(ge=0, le=2**60)] | Literal[""]
-"""Milliseconds; 0 or empty where there is none."""
-
-
-class Frame(msgspec.Struct):
-    """Any frame: data of a topic, or an answer."""
-
-    topic: str = ""
-    ts: Time = 0
-    cts: int = 0
-    type: str = ""
-    data: Raw | UnsetType = UNSET
-    success: bool | UnsetType = UNSET
-    op: str = ""
-    ret_msg: str = ""
-
-
-class Trade(msgspec.Struct):
-    s: str
-    T: Time
-    S: Literal["Buy", "Sell"]
-    v: float
-    p: float
-    i: str
-    BT: bool = False
-    RPI: bool = False
-
-
-class Book(msgspec.Struct):
-    s: str
-    b: Raw
-    a: Raw
-    u: Id
-
-
-Best = list[Annotated[list[float], Meta(min_length=2)]]
-"""One level or none."""
-
-
-class Quote(msgspec.Struct):
-    s: str
-    b: Best
-    a: Best
-    u: Id
-
-
-class Ticker(msgspec.Struct, rename="camel"):
-    """A delta names what has changed; a contract that expires has empty texts for its funding."""
-
-    symbol: str
-    last_price: Number = ""
-    prev_price_24h: Number = field(name="prevPrice24h", default="")
-    high_price_24h: Number = field(name="highPrice24h", default="")
-    low_price_24h: Number = field(name="lowPrice24h", default="")
-    volume_24h: Number = field(name="volume24h", default="")
-    turnover_24h: Number = field(name="turnover24h", default="")
-    mark_price: Number = ""
-    index_price: Number = ""
-    predicted_delivery_price: Number = ""
-    funding_rate: Number = ""
-    next_funding_time: LaterTime = ""
-    funding_interval_hour: Number = ""
-    open_interest: Number = ""
-    open_interest_value: Number = ""
-
-
-class Liquidation(msgspec.Struct):
-    """`S` is the side of the position: Buy is a long one, which a sale closes."""
-
-    s: str
-    T: Time
-    S: Literal["Buy", "Sell"]
-    v: float
-    p: float
-
-
-class PriceFilter(msgspec.Struct, rename="camel"):
-    tick_size: str = ""
-
-
-class LotSizeFilter(msgspec.Struct, rename="camel"):
-    """Contracts have `qtyStep`, spot has `basePrecision`."""
-
-    qty_step: str = ""
-    base_precision: str = ""
-    min_order_qty: Number = ""
-
-
-class Listed(msgspec.Struct, rename="camel"):
-    symbol: str
-    status: str
-    price_filter: PriceFilter
-    lot_size_filter: LotSizeFilter
-    base_coin: str = ""
-    quote_coin: str = ""
-    settle_coin: str = ""
-    contract_type: str = ""
-    delivery_time: LaterTime = ""
-
-
-class Page(msgspec.Struct, rename="camel"):
-    rows: list[Listed] = field(name="list", default_factory=list)
-    next_page_cursor: str = ""
-
-
-class Body(msgspec.Struct, rename="camel"):
-    """A REST answer; all is well where `retCode` is 0."""
-
-    ret_code: int
-    ret_msg: str = ""
-    result: Raw | UnsetType = UNSET
-
-
-FRAME, BOOK, QUOTE = json_decoder(Frame), json_decoder(Book), json_decoder(Quote)
-TRADES, LIQUIDATIONS = json_decoder(list[Trade]), json_decoder(list[Liquidation])
-TICKER, BODY, PAGE = json_decoder(Ticker), json_decoder(Body), json_decoder(Page)
-_STATUS = {
-    "Trading": InstrumentStatus.TRADING,
-    "PreLaunch": InstrumentStatus.PRE_LAUNCH,
-    "Delivering": InstrumentStatus.SETTLING,
-    "Closed": InstrumentStatus.DELISTED,
-}
 _ABOUT = re.compile(r"(?:topic:\s*|:\[)([A-Za-z]+\.[^\s,\]]+)")
 """The topic that the text of an error names; the other topics of its request go on."""
 _NOTHING = (0.0, 0.0)
@@ -315,8 +195,8 @@ class Bybit(Venue):
 
     def _ticker(self, frame: Frame, data: Raw, rows: Rows) -> None:
         ticker: Ticker = decoded(TICKER, data)
-        told = self._tells_statistics and _tell_statistics(ticker, frame.ts, rows)
-        told |= self._tells_derivative and _tell_derivative(ticker, frame.ts, rows)
+        told = self._tells_statistics and tell_statistics(ticker, frame.ts, rows)
+        told |= self._tells_derivative and tell_derivative(ticker, frame.ts, rows)
         if not told:
             rows.ignored("tickers")  # what has changed is in no wanted feed: the best quotes
 
@@ -338,37 +218,14 @@ class Bybit(Venue):
     @classmethod
     def more_instruments_requests(cls, get: Get, body: bytes) -> list[Get]:
         """The next page."""
-        cursor = _page(body).next_page_cursor
+        cursor = page_of(body).next_page_cursor
         first = cls.instruments_requests()[0].path
         return [Get(f"{first}&cursor={quote(cursor, safe='')}")] if cursor else []
 
     @classmethod
-    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
-        return [cls.instrument_of(row) for body in bodies for row in _page(body).rows]
-
-    @classmethod
-    def instrument_of(cls, row: Listed) -> Instrument:
-        """One row of instruments-info."""
-        tick, price_digits = step_of(row.price_filter.tick_size)
-        lots = row.lot_size_filter
-        lot, qty_digits = step_of(lots.qty_step or lots.base_precision)
-        minimum = known(lots.min_order_qty)
-        return Instrument(
-            ticker=row.symbol,
-            kind=_kind_of(row.contract_type),
-            base=row.base_coin,
-            quote=row.quote_coin,
-            settle=row.settle_coin,
-            tick_size=tick,
-            lot_size=lot,
-            min_qty=nan if minimum is None else minimum,
-            price_precision=price_digits,
-            qty_precision=qty_digits,
-            status=_STATUS.get(row.status, InstrumentStatus.UNKNOWN),
-            venue_status=row.status,
-            expiry_timestamp=us_of(row.delivery_time) if row.delivery_time else ABSENT,
-            **cls.contract_of(row),
-        )
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument | Unread]:
+        rows = (row for body in bodies for row in page_of(body).rows)
+        return each_of(rows, ROW, lambda row: instrument_of(row, cls.contract_of(row)))
 
     @classmethod
     def contract_of(cls, row: Listed) -> dict[str, Any]:
@@ -378,57 +235,3 @@ class Bybit(Venue):
     def hold_s(self, status: int, headers: Mapping[str, str]) -> float | None:
         """https://bybit-exchange.github.io/docs/v5/rate-limit: 403 is "access too frequent"."""
         return BANNED_S if status == 403 else super().hold_s(status, headers)
-
-
-def _tell_statistics(ticker: Ticker, time: int, rows: Rows) -> bool:
-    """Whether the frame has something of the statistics of 24 h."""
-    values: dict[str, Any] = {
-        "last_price": known(ticker.last_price),
-        "open": known(ticker.prev_price_24h),
-        "high": known(ticker.high_price_24h),
-        "low": known(ticker.low_price_24h),
-        "volume": known(ticker.volume_24h),
-        "turnover": known(ticker.turnover_24h),
-    }
-    if all(value is None for value in values.values()):
-        return False
-    rows.ticker(ticker.symbol, time, **values)
-    return True
-
-
-def _tell_derivative(ticker: Ticker, time: int, rows: Rows) -> bool:
-    """Whether the frame has something of mark, index, funding and open interest."""
-    hours = known(ticker.funding_interval_hour)
-    if hours is not None and not 0 < hours <= HOURS_MAX:
-        raise Reject(f"fundingIntervalHour {hours} is not above 0 and at most {HOURS_MAX}")
-    values: dict[str, Any] = {
-        "mark_price": known(ticker.mark_price),
-        "index_price": known(ticker.index_price),
-        "last_price": known(ticker.last_price),
-        "settlement_price": known(ticker.predicted_delivery_price),
-        "funding_rate": known(ticker.funding_rate),
-        "open_interest": known(ticker.open_interest),
-        "open_interest_value": known(ticker.open_interest_value),
-    }
-    due = ticker.next_funding_time or None
-    if hours is None and due is None and all(value is None for value in values.values()):
-        return False
-    rows.derivative(
-        ticker.symbol, time, next_funding_us=due,
-        funding_interval_ms=None if hours is None else round(hours * MS_PER_HOUR), **values,
-    )  # fmt: skip
-    return True
-
-
-def _page(body: bytes) -> Page:
-    found: Body = decoded(BODY, body)
-    if found.ret_code or found.result is UNSET:
-        raise Reject(f"{found.ret_code} {found.ret_msg[:200]}")
-    page: Page = decoded(PAGE, found.result)
-    return page
-
-
-def _kind_of(contract_type: str) -> InstrumentKind:
-    if "Perpetual" in contract_type:
-        return InstrumentKind.PERPETUAL
-    return InstrumentKind.FUTURE if contract_type else InstrumentKind.SPOT

@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import ABSENT, InstrumentStatus
 
-from tickbus_ingest.venue.instruments import Instrument, last_place
+from tickbus_ingest.venue.instruments import Instrument, Unread, each_of, last_place
 from tickbus_ingest.venue.rows import NO_LEVELS
 from tickbus_ingest.venue.wire_types import Id, decoded, json_decoder
 
@@ -115,11 +115,12 @@ class Pair(msgspec.Struct):
 
 class Pairs(msgspec.Struct):
     error: list[str]
-    result: dict[str, Pair] = {}
+    result: dict[str, Raw] = {}
 
 
 Event = Books | Trades | Tickers | Status | Heartbeat
-EVENTS, OTHER, PAIRS = json_decoder(Event), json_decoder(Other), json_decoder(Pairs)
+EVENTS, OTHER = json_decoder(Event), json_decoder(Other)
+PAIRS, PAIR = json_decoder(Pairs), json_decoder(Pair)
 # REST and v1 keep names that v2 refuses (nautilus_trader issues 3509 and 3960).
 _NAMES = {"XBT": "BTC", "XDG": "DOGE"}
 # https://docs.kraken.com/exchange/api-reference/spot-websocket-v2/instrument
@@ -132,15 +133,17 @@ _WORDS = {
 _STATUS = {word: status for status, words in _WORDS.items() for word in words.split()}
 
 
-def instruments(body: bytes) -> list[Instrument]:
+def instruments(body: bytes) -> list[Instrument | Unread]:
     """The pairs in an answer of AssetPairs but for dark pools, which have no `wsname`."""
     pairs = decoded(PAIRS, body)
     if pairs.error:
         raise Reject(f"Kraken: {', '.join(pairs.error)[:200]}")
-    return [_instrument(pair) for pair in pairs.result.values() if "/" in pair.wsname]
+    return each_of(pairs.result.values(), PAIR, _instrument)
 
 
-def _instrument(pair: Pair) -> Instrument:
+def _instrument(pair: Pair) -> Instrument | None:
+    if "/" not in pair.wsname:
+        return None
     base, quote = (_NAMES.get(name, name) for name in pair.wsname.split("/", 1))
     return Instrument(
         ticker=f"{base}/{quote}",

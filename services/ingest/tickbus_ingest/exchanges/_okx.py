@@ -6,6 +6,7 @@ https://www.okx.com/docs-v5/en/#public-data-websocket
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from math import nan
 from typing import Annotated, Any, Literal
@@ -181,7 +182,21 @@ DATA: Mapping[str, msgspec.json.Decoder[Any]] = {
     "liquidation-orders": json_decoder(list[Liquidation]),
 }
 """By channel."""
-BOOKS, LISTED = json_decoder(list[WholeBook]), json_decoder(list[Listed | list[str]])
+_ABOUT = re.compile(r"channel:\s*([\w-]+)\s*,\s*inst(?:Id|Type):\s*([^\s,]+)")
+"""The subscription that the text of an error is about."""
+BOOKS, ROWS = json_decoder(list[WholeBook]), json_decoder(list[Raw])
+ROW, INDEXES = json_decoder(Listed), json_decoder(list[str])
+
+
+def stream_of(text: str) -> str:
+    """The name of the stream that an error is about."""
+    about = _ABOUT.search(text)
+    return f"{about[1]}:{about[2]}" if about else ""
+
+
+def indexes(row: Raw) -> list[str]:
+    """The indexes of options that a row is the list of; none for an instrument."""
+    return decoded(INDEXES, row) if bytes(row).startswith(b"[") else []
 
 
 def data_of(body: bytes) -> Raw:
@@ -207,6 +222,13 @@ _STATUS = {
     "post_only": InstrumentStatus.PRE_LAUNCH,
     "preopen": InstrumentStatus.PRE_LAUNCH,
 }
+
+
+def carries(channel: str, one: Instrument) -> bool:
+    """Whether a channel carries this kind of instrument."""
+    if channel == "funding-rate":
+        return one.kind is InstrumentKind.PERPETUAL
+    return one.kind is not InstrumentKind.SPOT or channel not in ("mark-price", "open-interest")
 
 
 def instrument_of(row: Listed) -> Instrument:

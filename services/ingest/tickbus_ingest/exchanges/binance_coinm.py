@@ -13,8 +13,9 @@ from typing import Any
 
 from tickbus_schemas.exchanges import Exchange
 
-from tickbus_ingest.exchanges._binance import Symbol, TickerEvent
 from tickbus_ingest.exchanges._binance_futures import Futures
+from tickbus_ingest.exchanges._binance_instruments import Symbol
+from tickbus_ingest.exchanges._binance_wire import TickerEvent
 from tickbus_ingest.venue.contract import Route
 from tickbus_ingest.venue.rows import Rows
 

@@ -14,12 +14,8 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 from tickbus_schemas.exchanges import Exchange
 
-from tickbus_ingest.exchanges._binance import (
-    BARE_QUOTE,
-    COMBINED_QUOTE,
-    Binance,
-    SpotQuote,
-)
+from tickbus_ingest.exchanges._binance import Binance
+from tickbus_ingest.exchanges._binance_wire import BARE_QUOTE, COMBINED_QUOTE, SpotQuote
 from tickbus_ingest.venue.contract import (
     Get,
     Limit,

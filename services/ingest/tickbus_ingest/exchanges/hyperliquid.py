@@ -8,14 +8,14 @@ and after 5 s at the latest. Nothing has a number: a message that is lost is not
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.exchanges import Exchange
-from tickbus_schemas.messages import InstrumentKind, InstrumentStatus, Side
+from tickbus_schemas.messages import Side
 
+from tickbus_ingest.exchanges import _hyperliquid as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
     Get,
@@ -31,120 +31,14 @@ from tickbus_ingest.venue.contract import (
     UpdateIds,
     What,
 )
-from tickbus_ingest.venue.instruments import Instrument, last_place
+from tickbus_ingest.venue.instruments import Instrument, Unread, each_of
 from tickbus_ingest.venue.rows import Rows
-from tickbus_ingest.venue.wire_types import Id, Time, decoded, json_decoder
+from tickbus_ingest.venue.wire_types import decoded
 
 FUNDING_MS = 3_600_000
 """Funding is paid every hour: hyperliquid-docs/trading/funding"""
-PRICE_DECIMALS = 6
-"""Of a perpetual's price at most, less its szDecimals (and five significant digits)."""
 SIDES = {"B": Side.BUY, "A": Side.SELL}
 """The taker's: it hit bids or asks. WsTrade.side"""
-
-
-class Level(msgspec.Struct):
-    px: float
-    sz: float
-
-
-class Book(msgspec.Struct):
-    coin: str
-    time: Time
-    levels: tuple[Raw, Raw]
-
-
-class Quote(msgspec.Struct):
-    """null stands for a side without orders."""
-
-    coin: str
-    time: Time
-    bbo: tuple[Level | None, Level | None]
-
-
-class Trade(msgspec.Struct):
-    """`tid` is a hash of the two orders: unique, and says nothing else."""
-
-    coin: str
-    side: Literal["B", "A"]
-    px: float
-    sz: float
-    time: Time
-    tid: Id
-
-
-class Context(msgspec.Struct, rename="camel"):
-    """Of a perpetual; spot pairs have another channel."""
-
-    funding: float | None = None
-    open_interest: float | None = None
-    prev_day_px: float | None = None
-    day_ntl_vlm: float | None = None
-    day_base_vlm: float | None = None
-    oracle_px: float | None = None
-    mark_px: float | None = None
-
-
-class AssetContext(msgspec.Struct):
-    coin: str
-    ctx: Context
-
-
-class Books(msgspec.Struct, tag_field="channel", tag="l2Book"):
-    data: Book
-
-
-class Trades(msgspec.Struct, tag_field="channel", tag="trades"):
-    data: list[Trade]
-
-
-class Quotes(msgspec.Struct, tag_field="channel", tag="bbo"):
-    data: Quote
-
-
-class Contexts(msgspec.Struct, tag_field="channel", tag="activeAssetCtx"):
-    data: AssetContext
-
-
-class Pong(msgspec.Struct, tag_field="channel", tag="pong"):
-    pass
-
-
-class Error(msgspec.Struct, tag_field="channel", tag="error"):
-    data: str
-
-
-class Subscription(msgspec.Struct):
-    type: str
-    coin: str = ""
-
-
-class Subscribed(msgspec.Struct):
-    method: str
-    subscription: Subscription
-
-
-class Answer(msgspec.Struct, tag_field="channel", tag="subscriptionResponse"):
-    data: Subscribed
-
-
-class Other(msgspec.Struct):
-    channel: str | UnsetType = UNSET
-
-
-class Asset(msgspec.Struct, rename="camel"):
-    name: str
-    sz_decimals: int
-    is_delisted: bool | None = None
-
-
-class Meta(msgspec.Struct):
-    universe: list[Asset]
-
-
-Event = Books | Trades | Quotes | Contexts | Pong | Error | Answer
-EVENTS, OTHER, META = json_decoder(Event), json_decoder(Other), json_decoder(Meta)
-OURS = {kind.__struct_config__.tag for kind in Event.__args__}
 CHANNELS = {
     "trades": ("trade",),
     "l2Book": ("l2",),
@@ -187,13 +81,13 @@ class Venue(contract.Venue):
         super().__init__(instruments, feeds)
         self._statistics, self._derivative = "ticker" in feeds, "derivative" in feeds
         acts: dict[type, tuple[bool, Callable[[Any, Rows], None]]] = {
-            Books: ("l2" in feeds, self._book),
-            Trades: ("trade" in feeds, self._trades),
-            Quotes: ("bbo" in feeds, self._quote),
-            Contexts: (self._statistics or self._derivative, self._context),
-            Pong: (True, self._pong),
-            Error: (True, self._error),
-            Answer: (True, self._answer),
+            wire.Books: ("l2" in feeds, self._book),
+            wire.Trades: ("trade" in feeds, self._trades),
+            wire.Quotes: ("bbo" in feeds, self._quote),
+            wire.Contexts: (self._statistics or self._derivative, self._context),
+            wire.Pong: (True, self._pong),
+            wire.Error: (True, self._error),
+            wire.Answer: (True, self._answer),
         }
         self._acts = {kind: act if wanted else _ignore for kind, (wanted, act) in acts.items()}
 
@@ -205,8 +99,9 @@ class Venue(contract.Venue):
         return [Get("/info", weight=20, body=b'{"type":"meta"}')]
 
     @classmethod
-    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
-        return [_instrument(one) for body in bodies for one in decoded(META, body).universe]
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument | Unread]:
+        rows = (row for body in bodies for row in decoded(wire.META, body).universe)
+        return each_of(rows, wire.ASSET, wire.instrument_of)
 
     # -------------------------------------------------------- subscriptions
 
@@ -229,31 +124,31 @@ class Venue(contract.Venue):
 
     def read(self, frame: bytes, line: Line, rows: Rows) -> None:
         try:
-            event = EVENTS.decode(frame)
+            event = wire.EVENTS.decode(frame)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            channel = decoded(OTHER, frame).channel
+            channel = decoded(wire.OTHER, frame).channel
             if not isinstance(channel, str):
                 raise Reject("a frame without a channel") from None
-            if channel in OURS:
-                decoded(EVENTS, frame)  # Reject says what is wrong
+            if channel in wire.OURS:
+                decoded(wire.EVENTS, frame)  # Reject says what is wrong
             rows.ignored(channel)
             return
         self._acts[type(event)](event, rows)
 
-    def _book(self, event: Books, rows: Rows) -> None:
+    def _book(self, event: wire.Books, rows: Rows) -> None:
         book = event.data
         rows.l2(book.coin, book.time, *book.levels, snapshot=True)
 
-    def _trades(self, event: Trades, rows: Rows) -> None:
+    def _trades(self, event: wire.Trades, rows: Rows) -> None:
         """The first frame of a subscription holds the latest trades before it."""
         for one in event.data:
             rows.trade(one.coin, one.time, one.tid, SIDES[one.side], one.px, one.sz)
 
-    def _quote(self, event: Quotes, rows: Rows) -> None:
+    def _quote(self, event: wire.Quotes, rows: Rows) -> None:
         bid, ask = (level or _NOTHING for level in event.data.bbo)
         rows.bbo(event.data.coin, event.data.time, bid.px, bid.sz, ask.px, ask.sz)
 
-    def _context(self, event: Contexts, rows: Rows) -> None:
+    def _context(self, event: wire.Contexts, rows: Rows) -> None:
         """Without a time. Open interest is in the base coin; `prevDayPx` is of 24 hours ago."""
         coin, context = event.data.coin, event.data.ctx
         if self._statistics:
@@ -268,19 +163,19 @@ class Venue(contract.Venue):
                 open_interest=context.open_interest,
             )  # fmt: skip
 
-    def _pong(self, event: Pong, rows: Rows) -> None:
+    def _pong(self, event: wire.Pong, rows: Rows) -> None:
         rows.control("pong")
 
-    def _error(self, event: Error, rows: Rows) -> None:
+    def _error(self, event: wire.Error, rows: Rows) -> None:
         """The text holds the request that it is about."""
         rows.control(event.data[:300], error=True, answer=True)
 
-    def _answer(self, event: Answer, rows: Rows) -> None:
+    def _answer(self, event: wire.Answer, rows: Rows) -> None:
         about = event.data.subscription
         rows.control(event.data.method, answer=True, stream=f"{about.type}:{about.coin}")
 
 
-_NOTHING = Level(0.0, 0.0)
+_NOTHING = wire.Level(0.0, 0.0)
 
 
 def _ignore(event: Any, rows: Rows) -> None:
@@ -291,21 +186,3 @@ def _request(method: str, stream: Stream) -> Request:
     channel = stream.name.partition(":")[0]
     frame = {"method": method, "subscription": {"type": channel, "coin": stream.ticker}}
     return Request(msgspec.json.encode(frame))
-
-
-def _instrument(asset: Asset) -> Instrument:
-    """No fixed tick: a price has five significant digits, or is whole; see PRICE_DECIMALS."""
-    return Instrument(
-        ticker=asset.name,
-        kind=InstrumentKind.PERPETUAL,
-        base=asset.name,
-        quote="USD",
-        settle="USDC",
-        lot_size=last_place(asset.sz_decimals),
-        contract_size=1.0,
-        contract_unit=asset.name,
-        price_precision=PRICE_DECIMALS - asset.sz_decimals,
-        qty_precision=asset.sz_decimals,
-        status=InstrumentStatus.DELISTED if asset.is_delisted else InstrumentStatus.TRADING,
-        venue_status="delisted" if asset.is_delisted else "listed",
-    )

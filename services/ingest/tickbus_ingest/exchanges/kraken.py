@@ -54,7 +54,7 @@ from tickbus_ingest.venue.contract import (
     UpdateIds,
     What,
 )
-from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.instruments import Instrument, Unread
 from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.venue.wire_types import decoded, us_of_datetime
 
@@ -119,7 +119,7 @@ class Venue(contract.Venue):
         return [Get("/0/public/AssetPairs")]
 
     @classmethod
-    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument | Unread]:
         return [one for body in bodies for one in instruments(body)]
 
     # -------------------------------------------------------- subscriptions

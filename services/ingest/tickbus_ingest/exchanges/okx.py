@@ -10,7 +10,6 @@ goes; where none comes, the book is asked for over REST.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -41,7 +40,7 @@ from tickbus_ingest.venue.contract import (
     UpdateIds,
     What,
 )
-from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.instruments import Instrument, Unread, each_of
 from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.venue.wire_types import decoded, known, us_of
 
@@ -56,8 +55,6 @@ UPGRADE = "64008"
 _FOR_GOOD = frozenset(
     f"{code}" for code in (60008, 60011, 60012, 60013, 60018, 60029, 60030, *range(64000, 64005))
 )
-_ABOUT = re.compile(r"channel:\s*([\w-]+)\s*,\s*inst(?:Id|Type):\s*([^\s,]+)")
-"""The subscription that the text of an error is about."""
 LIQUIDATION = LiquidationFlag.SAMPLED | LiquidationFlag.BANKRUPTCY_PRICE
 """One a second and contract at most; at the price at which the system takes the position over."""
 
@@ -146,7 +143,7 @@ class Venue(contract.Venue):
                     yield from (Stream(f"{channel}:{one}", "", carries) for one in self._by_index)
                 else:
                     for one in self.instruments.values():
-                        if _has(one, channel):
+                        if wire.carries(channel, one):
                             yield Stream(f"{channel}:{one.ticker}", one.ticker, carries)
 
     def subscribe(self, streams: Sequence[Stream]) -> list[Request]:
@@ -180,10 +177,9 @@ class Venue(contract.Venue):
         if event in ("subscribe", "unsubscribe"):
             rows.control(event, answer=True)
         elif event == "error":
-            about = _ABOUT.search(envelope.msg)
             rows.control(
                 f"{code} {envelope.msg}", error=True, answer=True, fatal=code in _FOR_GOOD,
-                stream=f"{about[1]}:{about[2]}" if about else "",
+                stream=wire.stream_of(envelope.msg),
             )  # fmt: skip
         elif event == "notice":
             rows.control(f"{code} {envelope.msg}", closing=code == UPGRADE)
@@ -280,25 +276,18 @@ class Venue(contract.Venue):
         """Options are listed by their index only."""
         return [
             Get(f"/api/v5/public/instruments?instType=OPTION&uly={quote(index, safe='')}", 2)
-            for row in decoded(wire.LISTED, wire.data_of(body))
-            if isinstance(row, list)
-            for index in row
+            for row in decoded(wire.ROWS, wire.data_of(body))
+            for index in wire.indexes(row)
         ]
 
     @classmethod
-    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
-        rows = (row for body in bodies for row in decoded(wire.LISTED, wire.data_of(body)))
-        return [wire.instrument_of(row) for row in rows if isinstance(row, wire.Listed)]
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument | Unread]:
+        rows = (row for body in bodies for row in decoded(wire.ROWS, wire.data_of(body)))
+        listed = (row for row in rows if not wire.indexes(row))
+        return each_of(listed, wire.ROW, wire.instrument_of)
 
 
 _NOTHING = (0.0, 0.0)
-
-
-def _has(one: Instrument, channel: str) -> bool:
-    """Whether a channel carries this kind of instrument."""
-    if channel == "funding-rate":
-        return one.kind is InstrumentKind.PERPETUAL
-    return one.kind is not InstrumentKind.SPOT or channel not in ("mark-price", "open-interest")
 
 
 def _requests(op: str, streams: Sequence[Stream]) -> list[Request]:

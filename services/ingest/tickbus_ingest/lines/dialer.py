@@ -115,7 +115,7 @@ class Dialer:
             self.log.warning("cannot connect to the venue", why=str(error), **facts)
 
     def _opened(self, line: Line, socket: Socket) -> Connection:
-        """Announce the line, then let its frames in and subscribe."""
+        """Announce the line, then let its frames in, greet and subscribe."""
         number, answers, venue = line.number, Answers(), self.venue
         outbox = Outbox(
             socket,
@@ -139,7 +139,7 @@ class Dialer:
         socket.intake.begin()
         if self.paused:
             socket.pause()
-        outbox.request(venue.subscribe(line.route.streams))
+        outbox.request([*venue.greet(), *venue.subscribe(line.route.streams)])
         connection.sending = asyncio.create_task(outbox.run())
         self._troubles.over(line.route.path)
         self.log.info("connected", line=number, streams=len(line.route.streams))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,13 +92,15 @@ class Listing:
             received_ns = answer.received_ns
             waiting += _sound(self._venue.more_instruments_requests, request, answer.data)
         instruments, odd = carried(_sound(self._venue.parse_instruments, bodies))
+        if odd and not instruments:
+            raise Reject(odd)
         if odd and odd != self._said:
             self._said = odd
             self._log.warning(odd)
         return Listed(instruments, received_ns)
 
 
-def _sound(function: Callable[..., list[Any]], *values: Any) -> list[Any]:
+def _sound(function: Callable[..., Sequence[Any]], *values: Any) -> Sequence[Any]:
     """What a function of the venue's file says; Reject when it fails."""
     try:
         return function(*values)

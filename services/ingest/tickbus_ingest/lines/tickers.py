@@ -9,7 +9,7 @@ from tickbus_schemas import subjects
 from tickbus_schemas.errors import Fatal, Reject
 from tickbus_schemas.messages import InstrumentStatus
 
-from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.instruments import Instrument, Unread
 
 ALL = "*"
 TRADED = (InstrumentStatus.TRADING, InstrumentStatus.UNKNOWN)
@@ -37,10 +37,13 @@ def chosen(wanted: Sequence[str], listed: Sequence[Instrument], exchange: str) -
     return [known[ticker] for ticker in wanted]
 
 
-def carried(listed: Sequence[Instrument]) -> tuple[list[Instrument], str]:
-    """The instruments whose tickers fit into a subject, and a line about the others, if any."""
+def carried(listed: Sequence[Instrument | Unread]) -> tuple[list[Instrument], str]:
+    """Instruments that can be taken, and a line about the rest: unread, or unfit for a subject."""
     good, odd = [], []
     for one in listed:
+        if isinstance(one, Unread):
+            odd.append(f"{one.ticker!r} ({one.why})")
+            continue
         try:
             subjects.escape(one.ticker)
         except Reject as error:

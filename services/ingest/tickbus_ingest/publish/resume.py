@@ -31,7 +31,7 @@ from tickbus_schemas.messages import (
     TradeBatch,
 )
 
-from tickbus_ingest.session.decoding import AHEAD_MAX_US, FIRST_SANE_US
+from tickbus_ingest.session.sanity import AHEAD_MAX_US, FIRST_SANE_US
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.venue import instruments
 from tickbus_ingest.venue.contract import TradeIds

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from tickbus_schemas.messages import L2Flag
 
-from tickbus_ingest.session.arrived import Arrived
+from tickbus_ingest.session.arrived import Arrived, l2_table_of
 from tickbus_ingest.session.books import TickerBook
 from tickbus_ingest.session.clock import VenueClock
-from tickbus_ingest.session.decoding import Decoded, FrameDecoder, l2_table_of
-from tickbus_ingest.session.kernels.batch import gather_levels
+from tickbus_ingest.session.decoding import Decoded, FrameDecoder
 from tickbus_ingest.session.tables import Flush, Refused
 from tickbus_ingest.venue.contract import Venue
 from tickbus_ingest.venue.rows import Rows
@@ -73,9 +72,7 @@ class Bodies:
             self._books[ticker].failed("the body holds no book", for_good=False, out=out)
             return
         order = np.zeros(1, np.int64)
-        table = l2_table_of(
-            decoded, order, arrived.received_us, arrived.packet_id, arrived.line, gather_levels
-        )
+        table = l2_table_of(decoded, order, arrived)
         if table.timestamp[0] == 0:
             table.timestamp[0] = self._clock.time_us(ticker, int(arrived.received_us[0]))
             table.flags[0] |= np.uint16(L2Flag.TIME_INFERRED)

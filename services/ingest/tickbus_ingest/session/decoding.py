@@ -16,13 +16,11 @@ from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import ABSENT
 
 from tickbus_ingest.session.levels import LevelColumns, read_levels
-from tickbus_ingest.session.tables import I32, I64, Array, Bool, L2Table, Table
-from tickbus_ingest.venue.contract import Line, TradeIds, Venue
+from tickbus_ingest.session.sanity import insane, negative_levels
+from tickbus_ingest.session.tables import I64, Array, Bool
+from tickbus_ingest.venue.contract import Line, TradeIds, UpdateIds, Venue
 from tickbus_ingest.venue.rows import DERIVATIVE_VALUES, TICKER_VALUES, Control, Rows
 from tickbus_ingest.venue.wire_types import MS_MAX
-
-FIRST_SANE_US = 1_230_768_000_000_000  # 2009-01-01: before it there was no market of ours
-AHEAD_MAX_US = 86_400_000_000  # a venue time further ahead of the receive time is a mistake
 
 _LONG = re.compile(rb"[1-9][0-9]{15}|[1-9][0-9]*\.[0-9]{15}")
 """A number with more digits than a double gives back, or nearly: looked for in a sample."""
@@ -56,16 +54,6 @@ _LAYOUTS: dict[str, tuple[tuple[str, Any], ...]] = {
     ),
 }  # fmt: skip
 """The tuples of `Rows` by feed, value by value; a trade's id comes last."""
-_FINITE = {
-    "trade": ("price", "qty"),
-    "bbo": ("bid_px", "bid_sz", "ask_px", "ask_sz"),
-    "liquidation": ("price", "qty"),
-}
-"""The values without which the event is none."""
-_WHOLE = ("trade_count", "next_funding_timestamp", "funding_interval_ms")
-WHOLE_MAX = 2**53
-"""Whole numbers of the feeds whose latest state counts are kept as doubles between messages."""
-_QUANTITIES = {"trade": ("qty",), "bbo": ("bid_sz", "ask_sz"), "liquidation": ("qty",)}
 
 
 @dataclass(slots=True)
@@ -103,13 +91,40 @@ class FrameDecoder:
     def frames(
         self, data: Sequence[bytes], lines: Sequence[Line], received_us: I64, size: int
     ) -> Decoded:
-        """What these frames hold; `lines`: which connection each came over."""
-        rows = Rows(self._venue.index)
+        """What these frames hold; `lines`: which connection each came over.
+
+        Of a refused frame nothing is kept: where connections count, its number neither. The frames
+        behind it were read with what it left in the line's memory, so all are read once more
+        without it.
+        """
         refused: dict[int, str] = {}
+        counted = self._venue.update_ids is UpdateIds.PER_CONNECTION
+        before = [(line, dict(line.memory)) for line in set(lines if counted else ())]
+        while True:
+            known = len(refused)
+            rows = self._read(data, lines, size, refused)
+            decoded = self._columns(rows, dict(refused), received_us)
+            refused = decoded.refused
+            if len(refused) == known or all(line.memory == memory for line, memory in before):
+                break
+            for line, memory in before:
+                line.memory.clear()
+                line.memory.update(memory)
+        if data and _LONG.search(data[0]):
+            decoded.long_decimals += 1
+        return decoded
+
+    def _read(
+        self, data: Sequence[bytes], lines: Sequence[Line], size: int, refused: dict[int, str]
+    ) -> Rows:
+        """The rows of all frames but the refused ones, among which it enters others."""
+        rows = Rows(self._venue.index)
         read = self._venue.read
         largest = self._max_frame_bytes
         check = size > largest
         for n, frame in enumerate(data):
+            if n in refused:
+                continue
             rows.frame = n
             try:
                 if check and len(frame) > largest:
@@ -121,10 +136,7 @@ class FrameDecoder:
             except Exception as error:  # a venue's file must not end the service
                 rows.undo()
                 refused[n] = f"the venue's file failed: {type(error).__name__}: {error}"[:200]
-        decoded = self._columns(rows, refused, received_us)
-        if data and _LONG.search(data[0]):
-            decoded.long_decimals += 1
-        return decoded
+        return rows
 
     def body(self, parse: Callable[[Rows], None], received_us: int) -> Decoded:
         """What a REST body holds; refused as frame 0."""
@@ -158,7 +170,7 @@ class FrameDecoder:
             if events:
                 columns, bad, last = _arrays(feed, events)
                 found.update(bad)
-                found.update(_insane(feed, columns, received_us))
+                found.update(insane(feed, columns, received_us))
                 decoded.tables[feed] = columns
                 if feed == "trade":
                     texts = last
@@ -170,7 +182,7 @@ class FrameDecoder:
             decoded.long_decimals += levels.long_decimals
             frames = decoded.tables["l2"]["frame"]
             found.update({int(frames[n]): why for n, why in levels.refused.items()})
-            found.update(_negative(levels, frames))
+            found.update(negative_levels(levels, frames))
         if found:
             _leave_out(decoded, found)
         _mark_first(decoded, len(received_us))
@@ -259,46 +271,6 @@ def _enter_forms(columns: dict[str, Array], rows: Rows) -> None:
             column[place] = getattr(form, name)
 
 
-def _insane(feed: str, columns: dict[str, Array], received_us: I64) -> dict[int, str]:
-    """Frames with an impossible time or number. A time of 0 was not sent."""
-    frames = columns["frame"]
-    latest = received_us[frames] + AHEAD_MAX_US
-    bad: dict[int, str] = {}
-    for name in ("timestamp", "event_us", "engine_timestamp"):
-        if name in columns:
-            time = columns[name]
-            wrong = ((time < FIRST_SANE_US) & (time != 0)) | (time > latest)
-            if wrong.any():
-                for n in np.flatnonzero(wrong).tolist():
-                    why = f"venue time {time[n]} us is not between 2009 and tomorrow"
-                    bad[int(frames[n])] = why
-    for name, column in columns.items():
-        if column.dtype == np.float64:
-            # NaN stands for a value that the venue did not send, where the event goes without it.
-            wrong = ~np.isfinite(column) if name in _FINITE.get(feed, ()) else np.isinf(column)
-            if wrong.any():
-                for n in np.flatnonzero(wrong).tolist():
-                    bad[int(frames[n])] = f"{name} is not a finite number"
-        elif name in _WHOLE:
-            wrong = (np.abs(column) > WHOLE_MAX) & (column != ABSENT)
-            if wrong.any():
-                for n in np.flatnonzero(wrong).tolist():
-                    bad[int(frames[n])] = f"{name} {column[n]} is out of range"
-    for name in _QUANTITIES.get(feed, ()):
-        negative = columns[name] < 0
-        if negative.any():
-            for n in np.flatnonzero(negative).tolist():
-                bad[int(frames[n])] = f"{name} is below 0"
-    return bad
-
-
-def _negative(levels: LevelColumns, frames: Array) -> dict[int, str]:
-    """Frames with a level whose size is below 0."""
-    wrong = np.flatnonzero(levels.qty < 0)
-    updates = np.searchsorted(levels.ends, wrong, side="right") - 1
-    return {int(frames[n]): "the size of a price level is below 0" for n in updates.tolist()}
-
-
 def _leave_out(decoded: Decoded, found: dict[int, str]) -> None:
     """Refuse these frames: nothing of them is kept."""
     decoded.refused |= found
@@ -349,59 +321,3 @@ def _mark_first(decoded: Decoded, frames: int) -> None:
         first[1:] &= own[1:] != own[:-1]
         seen[own] = True
         decoded.stands[feed] = first
-
-
-def table_of(decoded: Decoded, feed: str, order: I64, received_us: I64, packet_id: I64) -> Table:
-    """The rows of a feed in the order given, with what ingest knows of their packets."""
-    columns = decoded.tables[feed]
-    sorted_columns = {name: column[order] for name, column in columns.items()}
-    ticker, frame = sorted_columns.pop("ticker"), sorted_columns.pop("frame")
-    sorted_columns["rcv_timestamp"] = received_us[frame]
-    sorted_columns["packet_id"] = packet_id[frame]
-    ids = None
-    if feed == "trade" and decoded.ids is not None:
-        ids = [decoded.ids[n] for n in order.tolist()]
-    return Table(ticker, decoded.stands[feed][order], sorted_columns, ids)
-
-
-def l2_table_of(
-    decoded: Decoded,
-    order: I64,
-    received_us: I64,
-    packet_id: I64,
-    lines: I32,
-    gather: Callable[..., Any],
-) -> L2Table:
-    """The book updates in the order given; `gather` puts their levels behind one another."""
-    columns, levels = decoded.tables["l2"], decoded.levels
-    assert levels is not None
-    counts = np.diff(levels.ends)[order]
-    ends = np.zeros(len(order) + 1, np.int64)
-    np.cumsum(counts, out=ends[1:])
-    side, price, qty = levels.side, levels.price, levels.qty
-    if not (order[1:] > order[:-1]).all():
-        parts = np.empty(len(side), np.int8), np.empty(len(side)), np.empty(len(side))
-        gather(levels.ends[order], counts, side, price, qty, ends, *parts)
-        side, price, qty = parts
-    frame = columns["frame"][order]
-    return L2Table(
-        columns["timestamp"][order],
-        columns["engine_timestamp"][order],
-        received_us[frame],
-        packet_id[frame],
-        columns["prev_update_id"][order],
-        columns["update_id"][order],
-        np.zeros(len(order), np.uint16),
-        decoded.stands["l2"][order],
-        columns["whole"][order],
-        columns["checksum"][order],
-        columns["depth"][order],
-        columns["price_decimals"][order],
-        columns["qty_decimals"][order],
-        lines[frame],
-        ends,
-        side,
-        price,
-        qty,
-        np.empty(len(side), np.int8),
-    )

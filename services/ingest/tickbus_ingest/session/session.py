@@ -12,16 +12,16 @@ import numpy as np
 from tickbus_schemas.messages import ABSENT, L2Flag
 
 from tickbus_ingest.session.arbiter import Arbiter
-from tickbus_ingest.session.arrived import Arrived
+from tickbus_ingest.session.arrived import Arrived, l2_table_of, table_of
 from tickbus_ingest.session.bodies import Bodies
 from tickbus_ingest.session.book_rules import BookRules, SnapshotRule, State
 from tickbus_ingest.session.books import TickerBook
 from tickbus_ingest.session.clock import VenueClock
 from tickbus_ingest.session.connections import Connections
 from tickbus_ingest.session.control import take_control
-from tickbus_ingest.session.decoding import Decoded, FrameDecoder, l2_table_of, table_of
+from tickbus_ingest.session.decoding import Decoded, FrameDecoder
 from tickbus_ingest.session.feeds import Feeds
-from tickbus_ingest.session.kernels.batch import by_ticker, gather_levels
+from tickbus_ingest.session.kernels.batch import by_ticker
 from tickbus_ingest.session.listed import Listed
 from tickbus_ingest.session.tables import I32, I64, Flush, L2Table, Table
 from tickbus_ingest.venue.contract import Snapshots, UpdateIds, Venue
@@ -40,7 +40,7 @@ class Session:
         self,
         venue: Venue,
         *,
-        max_frame_bytes: int = 4 * 2**20,
+        max_frame_bytes: int = 16 * 2**20,
         rule: SnapshotRule | None = None,
         wait_us: int = WAIT_US,
     ) -> None:
@@ -111,18 +111,11 @@ class Session:
             order = np.empty(len(ticker), np.int64)
             by_ticker(ticker, len(self.books), order)
             if feed == "l2":
-                updates = l2_table_of(
-                    decoded, order, arrived.received_us, arrived.packet_id, arrived.line,
-                    gather_levels,
-                )  # fmt: skip
+                updates = l2_table_of(decoded, order, arrived)
                 self._take_updates(ticker[order], updates, seen[feed][order], out)
             else:
-                self._feeds.take(
-                    feed,
-                    table_of(decoded, feed, order, arrived.received_us, arrived.packet_id),
-                    seen[feed][order],
-                    out,
-                )
+                table = table_of(decoded, feed, order, arrived)
+                self._feeds.take(feed, table, seen[feed][order], out)
 
     def _take_updates(self, ticker: I32, table: L2Table, seen_us: I64, out: Flush) -> None:
         if self.venue.update_ids is UpdateIds.COUNTED:

@@ -19,7 +19,7 @@ from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import ABSENT
 
-from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.instruments import Instrument, Unread
 
 if TYPE_CHECKING:
     from tickbus_ingest.venue.rows import Rows
@@ -259,8 +259,11 @@ class Venue(ABC):
 
     @classmethod
     @abstractmethod
-    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
-        """The instruments in the bodies, which come as they were asked for; Reject for others."""
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> Sequence[Instrument | Unread]:
+        """The instruments in the bodies, which come as they were asked for; Reject for others.
+
+        `each_of` reads rows so that an odd one hides none of the others.
+        """
 
     # -------------------------------------------------------- subscriptions
 
@@ -270,6 +273,10 @@ class Venue(ABC):
 
         `split` spreads the streams of one path over connections that the limits allow.
         """
+
+    def greet(self) -> list[Request]:
+        """Frames that every connection sends before it subscribes, e.g. to have heartbeats."""
+        return []
 
     @abstractmethod
     def subscribe(self, streams: Sequence[Stream]) -> list[Request]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from math import isinf, nan
 
 import msgspec
+from msgspec import Raw
 from msgspec.structs import force_setattr
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import ABSENT, InstrumentKind, InstrumentStatus, OptionType
+
+from tickbus_ingest.venue.wire_types import Wire, decoded
 
 DECIMALS_MAX = 30
 TIME_MAX_US = 2**60
@@ -58,6 +62,40 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("base", "quote", "settle", "contract_unit", "venue_status"):
             if len(getattr(self, name)) > TEXT_MAX:
                 force_setattr(self, name, getattr(self, name)[:TEXT_MAX])
+
+
+class Unread(msgspec.Struct, frozen=True):
+    """A row of a venue's list that is not understood."""
+
+    ticker: str
+    """as far as it is known: the row's first characters"""
+    why: str
+
+
+def each_of(
+    rows: Iterable[Raw],
+    decoder: msgspec.json.Decoder[Wire],
+    read: Callable[[Wire], Instrument | None],
+) -> list[Instrument | Unread]:
+    """What `read` makes of each row, None if it is no instrument of ours.
+
+    A row that is not understood hides none of the others.
+    """
+    found: list[Instrument | Unread] = []
+    for row in rows:
+        try:
+            one = read(decoded(decoder, row))
+        except Reject as error:
+            found.append(Unread(bytes(row)[:60].decode(errors="replace"), str(error)))
+        else:
+            if one is not None:
+                found.append(one)
+    return found
+
+
+def understood(listed: Iterable[Instrument | Unread]) -> list[Instrument]:
+    """Those of a list that are instruments."""
+    return [one for one in listed if isinstance(one, Instrument)]
 
 
 def last_place(decimals: int) -> float:

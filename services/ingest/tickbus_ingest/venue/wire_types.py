@@ -50,6 +50,8 @@ def us_of(time: int) -> int:
 
 
 def us_of_datetime(time: datetime) -> int:
-    """Microseconds of an RFC 3339 time, as msgspec decodes it."""
+    """Microseconds of an RFC 3339 time, as msgspec decodes it; Reject where its zone is missing."""
+    if time.tzinfo is None:
+        raise Reject(f"time {time.isoformat()} has no zone")
     since = time - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
