@@ -79,15 +79,22 @@ class Comparison:
         """What the venue told of a feed, in order, in the form that rows have."""
         events = self.journal.events
         if feed != "bbo":
-            return [(_order(one), one) for one in events[feed, ticker] if one["frames"]]
+            told = [one for one in events[feed, ticker] if one["frames"]]
+            if feed == "liquidation" and self._family(feed) == self._family("trade"):
+                told = [one for one in events["trade", ticker] if one["is_liquidation"]]
+            return [(_order(one), one) for one in told]
         quotes = [*events["quote", ticker]]
-        if self._dialect.family_of("ticker") == self._dialect.family_of("bbo"):
+        if self._family("ticker") == self._family("bbo"):
             quotes += events["statistics", ticker]
         quotes.sort(key=lambda one: one["frames"])
         has_id, has_time = (
             any(key[place] is not None for key in self.stored("bbo", ticker)) for place in (0, 1)
         )
         return [(_quote(one, has_id=has_id, has_time=has_time), one) for one in quotes]
+
+    def _family(self, feed: str) -> str:
+        """What carries a feed: of one channel several feeds are read."""
+        return self._dialect.family_of(feed)
 
     def stored(self, feed: str, ticker: str) -> list[Key]:
         """The rows of a feed in the same form."""
