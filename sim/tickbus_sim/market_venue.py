@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import IO, Any
 
@@ -155,16 +155,15 @@ class MarketVenue(Venue):
         if self._faults is not None:
             refuse_s = self._faults.cut_s(self._number, self._received_ns(until_ns))
             if refuse_s is not None:
-                self._note((), ())
+                self._note(())
                 await self._cut(refuse_s)
 
-    def _note(self, numbers: Sequence[int], topic_ids: Sequence[int]) -> None:
+    def _note(self, sent: Iterable[tuple[int, int]]) -> None:
         touched = [] if self._faults is None else self._faults.take_touched()
         if self._journal is not None:
             self._journal.faults(touched)
             heard = self._lobby.has_listener
-            frames = zip(numbers, topic_ids, strict=True)
-            self._journal.unheard([number for number, topic in frames if not heard(topic)])
+            self._journal.unheard([number for number, topic in sent if not heard(topic)])
 
     def _write_books(self) -> None:
         if self._journal is not None:

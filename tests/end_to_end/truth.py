@@ -8,7 +8,7 @@ very frame was lost.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, cached_property
 from itertools import groupby
 from pathlib import Path
@@ -105,11 +105,25 @@ class Comparison:
         """One line for each row that did not happen, or that is there more often than it did."""
         happened = Counter(key for key, _ in self.happened(feed, ticker))
         surplus = Counter(self.stored(feed, ticker)) - happened
-        wrong = [f"{key}: {n} too many of {happened[key]}" for key, n in surplus.items()]
+        unclear = self._unclear_times(happened) if feed == "bbo" else set()
+        wrong = [
+            f"{key}: {n} too many of {happened[key]}"
+            for key, n in surplus.items()
+            if not happened[key] or key[:2] not in unclear
+        ]
         if feed == "trade":
             ids = Counter(row["trade_id"] for row in self.rows(feed, ticker))
             wrong += [f"id {one}: {n} times" for one, n in ids.items() if n > 1]
         return wrong
+
+    @staticmethod
+    def _unclear_times(quotes: Iterable[Key]) -> set[Key]:
+        """Where quotes without an id differ at the same time.
+
+        Of two connections that bring them nobody can tell whether a later one is the same again.
+        """
+        several = Counter(key[:2] for key in quotes if key[0] is None)
+        return {key for key, n in several.items() if n > 1}
 
     def missing(self, feed: str, ticker: str) -> list[Line]:
         """What happened and is no row."""
