@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 MEMBERS := schemas client runtime services/ingest services/book services/features services/writer sim benchmarks
 CODE   := $(MEMBERS) tests
 
-.PHONY: help setup demo test test-fast check format lock bench bench-peers docs clean
+.PHONY: help setup demo test test-fast nightly check format lock bench bench-peers docs clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: setup  ## the whole test suite, fast tests first
 
 test-fast: setup  ## tests without processes or sockets
 	$(BIN)/python -m pytest -m "not connected"
+
+nightly: setup  ## faults by chance on every venue, many seeds: an hour
+	$(BIN)/python -m pytest tests/end_to_end/nightly_faults.py
 
 check: setup  ## format, lint, types, import contract, fast tests
 	$(BIN)/ruff format --check $(CODE)

@@ -148,6 +148,14 @@ class Liquidation:
 Event: TypeAlias = Trade | Change | Quote | Statistics | Derivative | Liquidation
 
 
+@dataclass(frozen=True)
+class Told:
+    """An event, and how many frames tell of it: none where the venue does not publish it."""
+
+    event: Event
+    frames: int
+
+
 def as_facts(event: Event) -> dict[str, object]:
     """A line of the journal."""
     facts: dict[str, object] = {"event": type(event).__name__.lower()}

@@ -11,6 +11,7 @@ import tomllib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,6 +69,20 @@ class Schedule(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     seed: int = 0
 
 
+class Fate(Enum):
+    """When a frame arrives: a connection that counts what it is sent counts it in its turn."""
+
+    ARRIVES = "in its turn"
+    LOST = "never"
+    HELD = "later"
+    LATE = "now, and its turn was before"
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether the frame goes out now."""
+        return self in (Fate.ARRIVES, Fate.LATE)
+
+
 @dataclass(frozen=True)
 class Frame:
     """A frame on its way to the sockets."""
@@ -76,7 +91,7 @@ class Frame:
     text: bytes
     topic_id: int
     received_ns: int
-    is_lost: bool = False  # on its way: whoever counts what a connection is sent counts it, too
+    fate: Fate = Fate.ARRIVES
 
 
 def read_schedule(source: str) -> Schedule:
@@ -113,7 +128,11 @@ class _Armed:
 
 
 class Faults:
-    """Carries out a schedule on frames that come in order."""
+    """Carries out a schedule on frames that come in order.
+
+    Frames that a fault touched are told twice: of each fault the first ones with their ids
+    (`report`, at the end), and all of them in order (`take_touched`, as it happens).
+    """
 
     def __init__(
         self,
@@ -131,6 +150,11 @@ class Faults:
         self._topics = topics
         self._start_ns = start_ns
         self._random = random.Random(schedule.seed)
+        self._touched: list[dict[str, Any]] = []
+
+    def begin(self, start_ns: int) -> None:
+        """A source that did not know when it would begin: its seconds are counted from here."""
+        self._start_ns = start_ns
 
     def stops(self, received_ns: Sequence[int]) -> tuple[int, ...]:
         """Positions in a recorded source before which connections are cut."""
@@ -150,17 +174,16 @@ class Faults:
                 continue
             if self._reached(fault, number, received_ns):
                 armed.left = 0
-                armed.touched += 1
-                armed.frames.append({"frame": number})
+                self._record(armed, {"frame": number})
                 return fault.length_s
         return None
 
     def apply(self, frames: Iterable[Frame]) -> list[Frame]:
         """What arrives of frames; kept back are those that wait for others to be reordered with."""
-        return [frame for frame in self.pass_on(frames) if not frame.is_lost]
+        return [frame for frame in self.pass_on(frames) if frame.fate.is_sent]
 
     def pass_on(self, frames: Iterable[Frame]) -> list[Frame]:
-        """What becomes of frames, the lost ones in their places among those that arrive."""
+        """What becomes of frames; those that are lost or come later have their turns, too."""
         outcome: list[Frame] = []
         for frame in frames:
             passing = [frame]
@@ -172,7 +195,7 @@ class Faults:
 
     def flush(self) -> list[Frame]:
         """Frames still kept back, in their own order: the source pauses or has ended."""
-        kept = [frame for armed in self._armed for frame in armed.window]
+        kept = [_late(frame) for armed in self._armed for frame in armed.window]
         for armed in self._armed:
             armed.window = []
         return kept
@@ -187,10 +210,14 @@ class Faults:
                 continue
             if self._reached(fault, body.position, body.received_ns):
                 armed.left -= 1
-                armed.touched += 1
-                armed.frames.append({"frame": body.position, "ticker": body.symbol})
+                self._record(armed, {"frame": body.position, "ticker": body.symbol})
                 return fault.length_s
         return 0.0
+
+    def take_touched(self) -> list[dict[str, Any]]:
+        """What was done since the last call: `kind`, `frame`, of a changed frame its new `text`."""
+        touched, self._touched = self._touched, []
+        return touched
 
     def report(self) -> list[dict[str, Any]]:
         """What was done, a fault an entry, in the schedule's order."""
@@ -220,12 +247,15 @@ class Faults:
             if frame.received_ns >= armed.end_ns:
                 armed.left = 0
                 return [frame]
-        if not armed.left or frame.is_lost or not self._matches(fault, frame):
+        if not armed.left or not frame.fate.is_sent or not self._matches(fault, frame):
             return [frame]
-        self._record(armed, frame)
         if fault.kind != "silence":
             armed.left -= 1
-        return self._change(armed, frame)
+        changed = self._change(armed, frame)
+        self._record(armed, {"frame": frame.number}, frame)
+        if fault.kind in ("corrupt", "nan"):
+            self._touched[-1]["text"] = changed[0].text.decode(errors="replace")
+        return changed
 
     def _change(self, armed: _Armed, frame: Frame) -> list[Frame]:
         fault = armed.fault
@@ -234,7 +264,8 @@ class Faults:
                 return [frame, frame]
             case "reorder":
                 armed.window.append(frame)
-                return [] if armed.left else self._shuffled(armed)
+                turn = [] if frame.fate is Fate.LATE else [replace(frame, fate=Fate.HELD)]
+                return turn if armed.left else turn + self._shuffled(armed)
             case "corrupt":
                 return [_with_text(frame, corrupted(frame.text, self._random))]
             case "nan":
@@ -244,10 +275,10 @@ class Faults:
             case "oversize":
                 return [_with_text(frame, padded(frame.text, fault.size_bytes)), frame]
             case _:  # drop, silence
-                return [replace(frame, is_lost=True)]
+                return [replace(frame, fate=Fate.LOST)]
 
     def _shuffled(self, armed: _Armed) -> list[Frame]:
-        window, armed.window = armed.window, []
+        window, armed.window = list(map(_late, armed.window)), []
         order = list(window)
         self._random.shuffle(order)
         # Frames that a repeat made alike have no other order.
@@ -259,10 +290,16 @@ class Faults:
             return False
         return fault.channel.partition("@")[0] in ("", topic.family)
 
-    def _record(self, armed: _Armed, frame: Frame) -> None:
+    def _record(self, armed: _Armed, place: dict[str, Any], frame: Frame | None = None) -> None:
         armed.touched += 1
+        self._touched.append({"kind": armed.fault.kind} | place)
         if len(armed.frames) < REPORTED_FRAMES_MAX:
-            armed.frames.append({"frame": frame.number} | self._identity(frame.text))
+            ids = {} if frame is None else self._identity(frame.text)
+            armed.frames.append(place | ids)
+
+
+def _late(frame: Frame) -> Frame:
+    return replace(frame, fate=Fate.LATE)
 
 
 def corrupted(text: bytes, rng: random.Random) -> bytes:

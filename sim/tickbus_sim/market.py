@@ -22,6 +22,7 @@ from tickbus_sim.events import (
     Liquidation,
     Quote,
     Statistics,
+    Told,
     Trade,
     decimal_text,
 )
@@ -65,7 +66,7 @@ class Market:
         self.instruments = [dialect.instrument(one, instrument(one)) for one in tickers]
         self.topics = [Topic("", "")]
         self._topic_ids: dict[Topic, int] = {}
-        self._events_made: list[Event] = []
+        self._told: list[Told] = []
         first_id = rng.randrange(10**12, 10**13)
         self._shared = _Shared(dialect.ids_are_shared, first_id, start_ms)
         self._tickers: list[_Ticker] = []
@@ -111,10 +112,14 @@ class Market:
         """Sets the opening time, before the first `advance`."""
         self._shared.start_ms = start_ms
 
+    def take_told(self) -> list[Told]:
+        """What happened since the last call, in the order of the frames."""
+        told, self._told = self._told, []
+        return told
+
     def take_events(self) -> list[Event]:
-        """What happened since the last call."""
-        events, self._events_made = self._events_made, []
-        return events
+        """The events of it."""
+        return [one.event for one in self.take_told()]
 
     def advance(self, until_ns: int) -> list[MarketFrame]:
         """Frames up to and including `until_ns`; the same ones however the time is cut."""
@@ -129,13 +134,14 @@ class Market:
             else:
                 events, following = ticker.order(time_ns), ticker.next_order_ns()
             heapq.heapreplace(self._events, (following, place, due))
-            self._events_made += events
             for event in events:
-                frames += [
+                made = [
                     MarketFrame(time_ns, self._topic_id(event.ticker, family), text)
                     for family, text in self.written(event)
                     if text
                 ]
+                frames += made
+                self._told.append(Told(event, len(made)))
         return frames
 
     def snapshot(self, symbol: str, levels: int) -> bytes:

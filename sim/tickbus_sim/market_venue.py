@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import IO, Any
 
-import msgspec
-
 from tickbus_sim.capture import Body
 from tickbus_sim.dialect import Books, Listing, Resource, Topic
-from tickbus_sim.events import as_facts
 from tickbus_sim.faults import Faults
+from tickbus_sim.journal import Journal
 from tickbus_sim.market import Market
 from tickbus_sim.pace import SECOND, Gate, Pace, Wait
 from tickbus_sim.rest import RestBody
@@ -47,7 +46,7 @@ class MarketVenue(Venue):
         self._market = market
         self._end_ns = None if duration_s is None else int(duration_s * SECOND)
         self._start_ms = start_ms
-        self._journal = journal
+        self._journal = None if journal is None else Journal(journal)
         self._time_ns = 0
         self._number = 0
         self._bodies = 0
@@ -86,6 +85,9 @@ class MarketVenue(Venue):
         while (wait := self._gate.shut(time.monotonic_ns())) is not None:
             await self._wait(wait)
         self._market.open(self._opening_ms())
+        if self._faults is not None:
+            self._faults.begin(self.now_ns())
+        self._write_books()
         pace = None if self._serving.speed is None else Pace(self._serving.speed)
         while self._end_ns is None or self._time_ns < self._end_ns:
             following_ns = self._time_ns + SLICE_NS
@@ -94,7 +96,13 @@ class MarketVenue(Venue):
                 continue
             await self._play_until(following_ns)
             await asyncio.sleep(0)
+        self._write_books()
         await self._end()
+
+    def end(self) -> bool:
+        self._end_ns = 0
+        self._changed.set()
+        return True
 
     async def book(self, symbol: str, levels: int) -> tuple[RestBody, int]:
         self._tickets += 1
@@ -133,9 +141,11 @@ class MarketVenue(Venue):
 
     async def _play_until(self, until_ns: int) -> None:
         frames = self._market.advance(until_ns)
-        self._write_journal()
         self._time_ns = until_ns
         number, self._number = self._number, self._number + len(frames)
+        told = self._market.take_told()
+        if self._journal is not None:
+            self._journal.events(told, number)
         await self._send(
             [frame.text for frame in frames],
             [frame.topic_id for frame in frames],
@@ -145,13 +155,20 @@ class MarketVenue(Venue):
         if self._faults is not None:
             refuse_s = self._faults.cut_s(self._number, self._received_ns(until_ns))
             if refuse_s is not None:
+                self._note(())
                 await self._cut(refuse_s)
 
-    def _write_journal(self) -> None:
-        events = self._market.take_events()
-        if self._journal is not None and events:
-            self._journal.write(b"".join(msgspec.json.encode(as_facts(e)) + b"\n" for e in events))
-            self._journal.flush()
+    def _note(self, sent: Iterable[tuple[int, int]]) -> None:
+        touched = [] if self._faults is None else self._faults.take_touched()
+        if self._journal is not None:
+            self._journal.faults(touched)
+            heard = self._lobby.has_listener
+            self._journal.unheard([number for number, topic in sent if not heard(topic)])
+
+    def _write_books(self) -> None:
+        if self._journal is not None:
+            books = [(ticker, self._market.book(ticker)) for ticker in self.tickers()]
+            self._journal.books(books, self.now_ns() // 1_000_000)
 
     def _received_ns(self, time_ns: int) -> int:
         return self._market.start_ms * 1_000_000 + time_ns

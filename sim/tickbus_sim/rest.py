@@ -53,6 +53,9 @@ class Desk(Protocol):
     def status(self) -> Mapping[str, Any]:
         """Counts and position."""
 
+    def end(self) -> bool:
+        """Play no further; False where what is played ends by itself."""
+
 
 class Weights:
     """Request weight used in the running minute, per venue as per IP."""
@@ -86,7 +89,9 @@ class RestServer:
     async def listen(self, port: int) -> int:
         """Starts to accept; returns the port. Fatal when the port is taken."""
         app = web.Application()
-        app.add_routes([web.get("/tickbus/status", self._status)])
+        app.add_routes(
+            [web.get("/tickbus/status", self._status), web.post("/tickbus/end", self._end)]
+        )
         app.router.add_route("*", "/{path:.*}", self._any)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -105,6 +110,11 @@ class RestServer:
 
     async def _status(self, request: web.Request) -> web.Response:
         return self._response(msgspec.json.encode(self._desk.status()), weight=0)
+
+    async def _end(self, request: web.Request) -> web.Response:
+        ends = self._desk.end()
+        text = b"{}" if ends else b'{"error":"a recording ends by itself"}'
+        return self._response(text, weight=0, status=200 if ends else 409)
 
     async def _any(self, request: web.Request) -> web.StreamResponse:
         self.requests_open += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from types import MappingProxyType
@@ -27,6 +27,7 @@ from tickbus_schemas.errors import Fatal
 
 from tickbus_sim.capture import Binary
 from tickbus_sim.dialect import POLICY_VIOLATION, Dialect, Line, Refusal, Topic, split_url
+from tickbus_sim.faults import Fate, Frame
 
 END_OF_INPUT = 4900
 _BUFFER_HIGH = 1 << 20  # bytes waiting in a transport before the play-out pauses
@@ -36,8 +37,17 @@ _TURN = b"turn"
 """Payload of the ping that ends a connection's turn; the venue's own pings carry a time."""
 
 
-class Lost(bytes):
-    """A frame that gets lost on its way: it has its turn on the connection, and is not sent."""
+class Astray(bytes):
+    """A frame that does not arrive in its turn on a connection."""
+
+    frame: Frame
+
+    @classmethod
+    def of(cls, frame: Frame) -> Astray:
+        """The frame's text, with the frame."""
+        made = cls(frame.text)
+        made.frame = frame
+        return made
 
 
 _headers: dict[int, bytes] = {}
@@ -77,6 +87,8 @@ class Connection(WSListener):
         self.is_paused = False
         self.closed_well = False
         self.transport: WSTransport | None = None
+        self._held: defaultdict[int, list[bytes]] = defaultdict(list)
+        """by frame, texts that come later"""
         self._lobby = lobby
         self._ping = b""
         self._ping_s: float | None = None  # since when a ping is unanswered
@@ -142,6 +154,20 @@ class Connection(WSListener):
     def resume_writing(self) -> None:
         self.is_paused = False
         self._lobby.drained.set()
+
+    def astray(self, frame: Frame, topic: Topic) -> bytes | None:
+        """What is sent now of a frame that does not arrive in its turn.
+
+        One that comes later is written in its turn: it has the numbers that it would have had.
+        """
+        assert isinstance(self.line, Line)
+        held = self._held.get(frame.number)
+        if frame.fate is Fate.LATE and held:
+            return held.pop(0)
+        text = self._lobby.dialect.on_wire(self.line, frame.text, topic)
+        if frame.fate is Fate.HELD:
+            self._held[frame.number].append(text)
+        return text if frame.fate.is_sent else None
 
     def flush(self) -> None:
         """Writes what `Lobby.deliver` has queued."""
@@ -286,6 +312,10 @@ class Lobby:
         ]
         self._on_change(frozenset().union(*heard.values()), joined, by)
 
+    def has_listener(self, topic_id: int) -> bool:
+        """Whether somebody gets the frames of a topic now."""
+        return bool(self._targets[topic_id])
+
     def deliver(
         self, texts: Sequence[bytes], topic_ids: Sequence[int], received_ns: Sequence[int]
     ) -> None:
@@ -295,12 +325,16 @@ class Lobby:
             assert isinstance(connection.line, Line)
             line, on_wire, topics = connection.line, self.dialect.on_wire, self._topics
             for text, topic_id, time_ns in zip(texts, topic_ids, received_ns, strict=True):
-                wire_text = on_wire(line, text, topics[topic_id])
-                if type(text) is not Lost:
+                wire_text: bytes | None
+                if type(text) is Astray:
+                    wire_text = connection.astray(text.frame, topics[topic_id])
+                else:
+                    wire_text = on_wire(line, text, topics[topic_id])
+                if wire_text is not None:
                     connection.texts.append(wire_text)
                     connection.received_ns.append(time_ns)
             connection.flush()
-        arriving = sum(type(text) is not Lost for text in texts)
+        arriving = sum(type(text) is not Astray or text.frame.fate.is_sent for text in texts)
         if listeners:
             self.sent += arriving
         else:

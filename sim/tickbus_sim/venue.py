@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tickbus_sim.dialect import Books, Dialect, Line, Listing, Resource, Topic
-from tickbus_sim.faults import Faults, Frame
+from tickbus_sim.faults import Fate, Faults, Frame
 from tickbus_sim.pace import SECOND, Wait
 from tickbus_sim.rest import RestBody, RestServer
-from tickbus_sim.sockets import END_OF_INPUT, Connection, Lobby, Lost
+from tickbus_sim.sockets import END_OF_INPUT, Astray, Connection, Lobby
 
 _LINGER_S = 1.0  # REST outlives the last client by this
 _VANISHED_LINGER_S = 10.0  # and by this when it left without a word: it may have been killed
@@ -116,6 +116,10 @@ class Venue(ABC):
             "waiting_for": self._waiting_for,
         }
 
+    def end(self) -> bool:
+        """Play no further, as if all were played; False where what is played ends by itself."""
+        return False
+
     def tickers(self) -> list[str]:
         """All tickers, as the venue spells them."""
         return [listing.ticker for listing in self._listed]
@@ -159,6 +163,11 @@ class Venue(ABC):
     def settle(self, ticket: int, symbol: str, *, reached: bool) -> None:
         """Whether a snapshot reached whoever asked."""
 
+    def _note(self, sent: Iterable[tuple[int, int]]) -> None:
+        """Frames of these numbers and topics are about to be sent, after the faults."""
+        if self._faults is not None:
+            self._faults.take_touched()  # the end line tells it
+
     def _subscribed(
         self, audience: frozenset[Topic], joined: frozenset[Topic], by: Connection | None
     ) -> None:
@@ -200,12 +209,15 @@ class Venue(ABC):
         self, texts: list[bytes], topic_ids: list[int], received_ns: list[int], number: int
     ) -> None:
         """Puts frames on the sockets, through the faults if there are any."""
+        sent: Iterable[tuple[int, int]] = enumerate(topic_ids, start=number)
         if self._faults is not None:
             columns = enumerate(zip(texts, topic_ids, received_ns, strict=True), start=number)
             frames = self._faults.pass_on(Frame(n, *column) for n, column in columns)
-            texts = [Lost(frame.text) if frame.is_lost else frame.text for frame in frames]
+            texts = [_with_fate(frame) for frame in frames]
             topic_ids = [frame.topic_id for frame in frames]
             received_ns = [frame.received_ns for frame in frames]
+            sent = [(frame.number, frame.topic_id) for frame in frames if frame.fate.is_sent]
+        self._note(sent)
         # A book that is pushed holds all these frames: it comes behind the last of them.
         self._is_sending = True
         try:
@@ -228,7 +240,7 @@ class Venue(ABC):
     async def _end(self) -> None:
         """All input is played: every byte out, then the close that says so."""
         for frame in self._faults.flush() if self._faults else ():
-            self._lobby.deliver([frame.text], [frame.topic_id], [frame.received_ns])
+            self._lobby.deliver([_with_fate(frame)], [frame.topic_id], [frame.received_ns])
         await self._lobby.flushed()
         self.done = True
         self._lobby.close_all(END_OF_INPUT, "end of input")
@@ -240,3 +252,7 @@ class Venue(ABC):
             await asyncio.sleep(0.05)
             busy = not self.done or self._lobby.connections or self._rest.requests_open
             quiet_s = 0.0 if busy else quiet_s + 0.05
+
+
+def _with_fate(frame: Frame) -> bytes:
+    return frame.text if frame.fate is Fate.ARRIVES else Astray.of(frame)

@@ -11,6 +11,7 @@ from tickbus_schemas.messages import ABSENT, L2Flag, StatusKind
 from tests.ingest.kinds import (
     ASKS,
     BIDS,
+    BOTH_WAYS,
     CHECKED,
     COUNTED_ALONE,
     LINKED,
@@ -37,6 +38,20 @@ def test_a_new_connection_announces_a_gap_only_if_something_is_missing(
     assert player.gaps() == gaps
     assert state(player) is State.LIVE
     assert player.wishes == []
+
+
+def test_a_book_from_rest_that_comes_between_two_connections_ends_in_a_gap() -> None:
+    player = play(BOTH_WAYS, tickers=["A"])
+    player.say(frames(book(10, 1, BIDS), update(12, 13, 2)))
+    player.disconnect()
+    player.pull(frame(book(15, 3, BIDS)))
+    player.wait(2)
+    assert state(player) is State.LIVE
+    player.reconnect()
+    player.say(frames(book(20, 9, BIDS), update(20, 21, 10)))
+    assert player.links() == [(ABSENT, 10), (ABSENT, 15), (ABSENT, 20), (20, 21)]
+    assert player.gaps() == [(10, 13), (13, 15), (15, 20)]
+    assert flags(player)[2] == WHOLE | L2Flag.GAP_BEFORE
 
 
 def test_a_second_connection_begins_with_a_book_that_is_not_needed() -> None:

@@ -100,3 +100,14 @@ def test_a_book_whose_own_checksum_is_wrong_is_not_taken() -> None:
     assert player.gaps() == [], "nothing was published before"
     assert state(player) is State.LIVE
     assert player.accounted() == player.frames
+
+
+def test_an_update_that_the_venue_sends_twice_is_published_once() -> None:
+    player = play(CHECKED)
+    once, other = update(None, None, 2, [(100, 5)]), update(None, None, 2, [(99, 6)])
+    player.say(frames(book(None, 1, BIDS), once, once))
+    player.say(frames(once, other, other, update(None, None, 3, [(99, 6)])))
+    assert player.links() == [(ABSENT, 1), (1, 2), (2, 3), (3, 4)]
+    assert player.gaps() == []
+    assert player.fates["duplicate", "l2"] == 3
+    assert player.accounted() == player.frames

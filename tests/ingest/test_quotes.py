@@ -5,6 +5,7 @@ from __future__ import annotations
 from tickbus_ingest.venue.contract import Line
 from tickbus_ingest.wire.buffer import Connected, Disconnected
 from tickbus_schemas.messages import (
+    ABSENT,
     BboBatch,
     BboFlag,
     Status,
@@ -14,6 +15,7 @@ from tickbus_schemas.messages import (
 from tests.ingest import wire
 from tests.ingest.made import frames, made, play
 from tests.ingest.made import quote as made_quote
+from tests.ingest.made import trade as made_trade
 from tests.ingest.wire import Transcript, depth, quote, table, trade
 
 T0_US = wire.T0_MS * 1000
@@ -62,6 +64,16 @@ def test_an_interruption_makes_the_next_quote_announce_a_gap() -> None:
     assert kinds == [
         StatusKind.CONNECTED, StatusKind.DISCONNECTED, StatusKind.CONNECTED, StatusKind.GAP,
     ]  # fmt: skip
+
+
+def test_a_connection_that_breaks_before_the_first_quote_is_a_gap_from_what_was_seen_last() -> None:
+    player = play(made())
+    player.say(frames(made_trade(1, 10)))
+    player.reconnect()
+    player.say(frames(made_quote(7, 50), made_quote(8, 60)))
+    (gap,) = player.statuses(StatusKind.GAP, "bbo")
+    assert (gap["from_id"], gap["to_id"]) == (ABSENT, 7)
+    assert gap["to_timestamp"] - gap["from_timestamp"] == 40_000
 
 
 def test_a_connection_that_lags_behind_brings_no_quote_back() -> None:

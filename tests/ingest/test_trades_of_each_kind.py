@@ -6,7 +6,7 @@ import pytest
 from tickbus_ingest.venue.contract import TradeIds, Venue
 from tickbus_schemas.messages import ABSENT, StatusKind
 
-from tests.ingest.made import T0_MS, Event, frame, frames, made, play, trade
+from tests.ingest.made import T0_MS, Event, frame, frames, made, play, quote, trade
 from tests.ingest.venues.playing import Player
 
 DENSE = made(trade_ids=TradeIds.DENSE)
@@ -97,6 +97,21 @@ def test_an_interruption_is_a_gap_unless_numbers_say_that_nothing_is_missing(
     assert len(player.gaps("trade")) == (1 if counts else 2)
     gap = player.statuses(StatusKind.GAP, "trade")[-1]
     assert gap["to_timestamp"] - gap["from_timestamp"] == 40_000
+
+
+@every_kind
+def test_a_connection_that_breaks_before_the_first_trade_is_a_gap_from_what_was_seen_last(
+    kind: type[Venue],
+) -> None:
+    player = play(kind)
+    player.say(frames(quote(7, 10)))
+    player.reconnect()
+    player.say(frames(nth(kind, 5, 50)))
+    (gap,) = player.statuses(StatusKind.GAP, "trade")
+    assert gap["from_id"] == ABSENT
+    assert gap["to_timestamp"] - gap["from_timestamp"] == 40_000
+    player.say(frames(nth(kind, 6, 60)))
+    assert len(player.gaps("trade")) == 1
 
 
 @pytest.mark.parametrize("kind", [DENSE, SEQUENCED], ids=["dense", "sequenced"])

@@ -72,3 +72,12 @@ async def test_a_lost_frame_takes_its_number_with_it() -> None:
     assert len(missing) == 2
     assert all(b'"books"' in whole[number][1] for number in missing)
     assert left == [(number, text) for number, text in whole if number not in missing]
+
+
+async def test_frames_out_of_order_keep_their_numbers() -> None:
+    whole = await _played()
+    mixed = await _played(Fault("reorder", at=1.0, count=4, channel="books"))
+
+    assert sorted(mixed) == whole != mixed
+    moved = [was for was, now in zip(whole, mixed, strict=True) if was != now]
+    assert len(moved) >= 2

@@ -80,6 +80,9 @@ def _journal(path: Path) -> Iterator[events.Event]:
     }
     for line in path.read_bytes().splitlines():
         facts = msgspec.json.decode(line)
+        if facts["event"] in ("book", "unheard"):
+            continue
+        del facts["frames"]
         kind = kinds[facts.pop("event")]
         if kind is events.Change:
             facts["book"] = NaiveBook()

@@ -46,3 +46,4 @@ def test_combined_streams_put_a_recorded_payload_into_an_envelope() -> None:
     assert _on_wire("/stream", bare, topic) == wrapped
     assert _on_wire("/stream", wrapped, topic) == wrapped
     assert _on_wire("/stream", b"no envelope", Topic("", "")) == b"no envelope"
+    assert _on_wire("/stream", b'{"stre', topic) == b'{"stre'

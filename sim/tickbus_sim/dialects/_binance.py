@@ -215,8 +215,9 @@ class BinanceDialect(contract.Dialect):
         try:
             envelope = _envelope(text)
         except msgspec.MsgspecError:
-            if not line.memory["combined"] or not topic.symbol:
-                return text
+            is_event = topic.symbol and self._bare_topic(text) is not None
+            if not line.memory["combined"] or not is_event:
+                return text  # damaged ones stay as they are
             stream = f"{topic.symbol.lower()}@{topic.channel}"
             return b'{"stream":"%b","data":%b}' % (stream.encode(), text)
         return text if line.memory["combined"] else bytes(envelope.data)

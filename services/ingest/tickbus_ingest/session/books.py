@@ -199,10 +199,23 @@ class TickerBook:
         if not self._rules.has_numbers:
             self._sequencer.number += 1
             packet.update_id[0] = self._sequencer.number
+        elif live and self._rules.is_global:
+            self._lost = self._behind(packet)
         if self._replace(packet, line, out):
             if not (every and live):
                 self._statuses.snapshot("pushed", moment_of(packet, 0), out)
             out.fates["published", ""] += int(np.count_nonzero(packet.stands))
+
+    def _behind(self, packet: L2Table) -> Lost | None:
+        """What a LIVE book lacks that a pushed one has: updates that no connection brought.
+
+        A book from REST may have come while there was no connection.
+        """
+        last = self.log.last
+        assert last is not None
+        if int(packet.update_id[0]) <= last.update_id:
+            return None
+        return Lost(last.update_id, last.timestamp, stored=True)
 
     def _fate_of_whole(self, packet: L2Table, line: int) -> str:
         """Why a whole book is not published: another line is behind, or it is the same again."""

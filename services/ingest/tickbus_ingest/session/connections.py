@@ -83,19 +83,19 @@ class Connections:
         out.counts["buffer_overflows", ""] += 1
         out.fates["dropped", ""] += notice.frames
         everyone = list(range(len(self._books)))
+        received_us = notice.received_ns // 1000
         for policy in self._policies.values():
-            policy.interrupt(everyone)
+            self._interrupt(policy, everyone, received_us)
         for book in self._books:
             if self._venue.snapshots is not Snapshots.PULLED:
                 book.interrupt(out, resubscribed=False)
         reason = f"buffer full: {notice.frames} frames of the shard dropped"
-        received_us = notice.received_ns // 1000
         self._announce(everyone, StatusKind.NOTICE, reason, received_us, packet, 0, out)
 
     def _lose(self, line: Line, reason: str, received_us: int, packet: int, out: Flush) -> None:
         """What only this line carried is interrupted."""
         for feed, policy in self._policies.items():
-            policy.interrupt(self._carried_by(line, feed))
+            self._interrupt(policy, self._carried_by(line, feed), received_us)
         lost = self._carried_by(line, "l2")
         self._arbiter.lose(lost)
         for ticker in lost:
@@ -104,6 +104,9 @@ class Connections:
         tickers = self._tickers_of(line)
         kind = StatusKind.DISCONNECTED
         self._announce(tickers, kind, reason, received_us, packet, line.number, out)
+
+    def _interrupt(self, policy: Policy, tickers: list[int], received_us: int) -> None:
+        policy.interrupt(tickers, [self._clock.time_us(one, received_us) for one in tickers])
 
     def _follow_nobody(self, tickers: Iterable[int], out: Flush) -> None:
         """These books followed a connection that is closed or had a hole; another carries them."""

@@ -19,8 +19,8 @@ from tickbus_ingest.venue.rows import TICKER_VALUES
 class Policy(Protocol):
     """What every feed's policy does besides taking rows."""
 
-    def interrupt(self, tickers: list[int]) -> None:
-        """What was sent of these tickers meanwhile is lost."""
+    def interrupt(self, tickers: list[int], seen_us: list[int]) -> None:
+        """What was sent of these tickers after `seen_us`, a venue time of each, may be lost."""
 
 
 class Feeds:

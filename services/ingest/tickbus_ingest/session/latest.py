@@ -61,7 +61,7 @@ class LatestPolicy:
         if len(table):
             out.publish(self._feed, table)
 
-    def interrupt(self, tickers: list[int]) -> None:
+    def interrupt(self, tickers: list[int], seen_us: list[int]) -> None:
         """The next message after a pause is published even if it says the same."""
         self._last_us[tickers] = 0
 

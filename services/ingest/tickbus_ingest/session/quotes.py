@@ -38,9 +38,11 @@ class QuotePolicy:
         self._last_values[ticker] = values
         self._interrupted[ticker] = True
 
-    def interrupt(self, tickers: list[int]) -> None:
-        """Quotes of these tickers may have been lost: their ids do not tell."""
-        self._interrupted[tickers] = self._said_us[tickers] != ABSENT
+    def interrupt(self, tickers: list[int], seen_us: list[int]) -> None:
+        """Quotes of these tickers may have been lost after `seen_us`: their ids do not tell."""
+        said = self._said_us[tickers]
+        self._said_us[tickers] = np.where(said == ABSENT, seen_us, said)
+        self._interrupted[tickers] = True
 
     def take(self, table: Table, seen_us: I64, out: Flush) -> None:
         """Publish the fresh ones. `seen_us`: highest venue time seen before each, 0 where none."""

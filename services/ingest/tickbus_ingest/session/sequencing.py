@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from tickbus_schemas.continuity import Continuity, Verdict
 
 from tickbus_ingest.session.arbiter import Arbiter
 from tickbus_ingest.session.book_log import BookLog
 from tickbus_ingest.session.book_rules import SETTLE_US, BookRules
 from tickbus_ingest.session.tables import Flush, L2Table, Moment, joined_l2
+
+Bool = npt.NDArray[np.bool_]
 
 UNLINKED = "an update does not follow the last one"
 ANEW = "the venue numbers its updates anew: what lies between is not known"
@@ -49,12 +52,15 @@ class Sequencer:
         self._arbiter = arbiter
         self._continuity = Continuity(drop_equal=rules.drops_equal)
         self._early_since_s: float | None = None
+        self._taken: tuple[int, int, bytes] | None = None
+        """the last update of this book, where the venue gives no numbers"""
 
     def begin(self, moment: Moment, line: int) -> None:
         """The book begins anew with what `line` brought."""
         self._continuity.snapshot(moment.update_id)
         self._arbiter.lead(self._ticker, line)
         self.early = None
+        self._taken = None
         self.is_interrupted = False
 
     def stop(self) -> None:
@@ -77,6 +83,7 @@ class Sequencer:
         """Publish those of the updates [start, stop) that follow; where the book breaks."""
         table, start, stop = self._led(table, start, stop, out)
         if not self._rules.has_numbers:
+            table, start, stop = self._once(table, start, stop, out)
             self._number_all(table, start, stop)
         if self.early is not None:
             return self._in_order(joined_l2([self.early, table.cut(start, stop)]), out)
@@ -136,10 +143,32 @@ class Sequencer:
         others = self._arbiter.others(self._ticker, table.line[start:stop])
         if others is None:
             return table, start, stop
+        return self._without(others, table, start, stop, out)
+
+    def _once(self, table: L2Table, start: int, stop: int, out: Flush) -> tuple[L2Table, int, int]:
+        """The updates without those that say the one before them again.
+
+        No number tells that a venue sent an update twice; its time, checksum and levels do.
+        """
+        before, again = self._taken, np.zeros(stop - start, np.bool_)
+        if start < stop:
+            self._taken = table.content(stop - 1)
+            times = table.timestamp[start:stop]
+            again[0] = before is not None and table.content(start) == before
+            for n in (1 + np.flatnonzero(times[1:] == times[:-1])).tolist():
+                again[n] = table.content(start + n) == table.content(start + n - 1)
+        if not again.any():
+            return table, start, stop
+        return self._without(again, table, start, stop, out)
+
+    def _without(
+        self, known: Bool, table: L2Table, start: int, stop: int, out: Flush
+    ) -> tuple[L2Table, int, int]:
+        """The updates but for those known already [stop - start], which are dropped."""
         table = table.cut(start, stop)
-        for n in np.flatnonzero(others).tolist():
+        for n in np.flatnonzero(known).tolist():
             self._log.drop(table, n, n + 1, "duplicate", out)
-        rows = np.flatnonzero(~others).tolist()
+        rows = np.flatnonzero(~known).tolist()
         if not rows:
             return table, 0, 0
         return joined_l2([table.cut(n, n + 1) for n in rows]), 0, len(rows)

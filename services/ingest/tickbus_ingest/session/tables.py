@@ -113,6 +113,12 @@ class L2Table:
         columns |= {name: getattr(self, name)[first:last].copy() for name in LEVEL_COLUMNS}
         return L2Table(level_ends=self.level_ends[start : stop + 1] - first, **columns)
 
+    def content(self, row: int) -> tuple[int, int, bytes]:
+        """What the venue said in a packet: time, checksum and levels, to compare with another's."""
+        own = slice(int(self.level_ends[row]), int(self.level_ends[row + 1]))
+        levels = b"".join(column[own].tobytes() for column in (self.side, self.price, self.qty))
+        return int(self.timestamp[row]), int(self.checksum[row]), levels
+
     def in_parts(self) -> L2Table:
         """The same with packets of more than PACKET_LEVELS_MAX levels cut; each part links.
 

@@ -79,8 +79,13 @@ class TradePolicy:
         if stored and self._feed == "trade":
             self._stored_us[ticker] = last_us
 
-    def interrupt(self, tickers: list[int]) -> None:
-        """What was sent to these tickers meanwhile is lost: nobody else carries it."""
+    def interrupt(self, tickers: list[int], seen_us: list[int]) -> None:
+        """What was sent of these tickers after `seen_us` is lost: nobody else carries it.
+
+        It may have been the first of all: then the gap begins there.
+        """
+        last_us = self.last_us[tickers]
+        self.last_us[tickers] = np.where(last_us == ABSENT, seen_us, last_us)
         self._interrupted[tickers] = True
 
     def take(self, table: Table, out: Flush) -> None:
@@ -226,7 +231,7 @@ class TradePolicy:
         else:
             status.reason = "trade ids are missing"
             if before[0] == ABSENT:
-                status.reason = "not received since a predecessor was connected"
+                status.reason = "a connection or a run ended before the first one came"
             if verdict == ANEW:
                 status.reason = "the venue counts its trades anew: what lies between is not known"
             status.from_id, status.from_timestamp = before
