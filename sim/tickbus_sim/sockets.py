@@ -85,6 +85,7 @@ class Connection(WSListener):
         self.heard_s = time.monotonic()  # when the client last said something
         self._said_s: deque[float] = deque()  # when it said what it has said in the last second
         self.is_paused = False
+        self.is_mute = False  # nothing more is sent over it, as over a dead one
         self.closed_well = False
         self.transport: WSTransport | None = None
         self._held: defaultdict[int, list[bytes]] = defaultdict(list)
@@ -173,7 +174,7 @@ class Connection(WSListener):
         """Writes what `Lobby.deliver` has queued."""
         texts, self.texts = self.texts, []
         times, self.received_ns = self.received_ns, []
-        if not texts or self.transport is None or not isinstance(self.line, Line):
+        if not texts or self.is_mute or self.transport is None or not isinstance(self.line, Line):
             return
         if self.line.with_times:
             texts = [
@@ -185,7 +186,7 @@ class Connection(WSListener):
     def say(self, text: bytes, received_ns: int) -> None:
         """One frame to this client alone, behind everything queued."""
         self.flush()
-        if self.transport is not None:
+        if self.transport is not None and not self.is_mute:
             self.transport.send(WSMsgType.TEXT, self._timed(text, received_ns))
 
     def _timed(self, text: bytes, received_ns: int) -> bytes:
@@ -314,7 +315,7 @@ class Lobby:
 
     def has_listener(self, topic_id: int) -> bool:
         """Whether somebody gets the frames of a topic now."""
-        return bool(self._targets[topic_id])
+        return any(not connection.is_mute for connection in self._targets[topic_id])
 
     def deliver(
         self, texts: Sequence[bytes], topic_ids: Sequence[int], received_ns: Sequence[int]
@@ -335,7 +336,7 @@ class Lobby:
                     connection.received_ns.append(time_ns)
             connection.flush()
         arriving = sum(type(text) is not Astray or text.frame.fate.is_sent for text in texts)
-        if listeners:
+        if self.has_listener(topic_ids[0]):
             self.sent += arriving
         else:
             self.unsubscribed += arriving
@@ -381,6 +382,12 @@ class Lobby:
         """Closes every connection properly."""
         for connection in list(self.connections):
             connection.close(code, reason)
+
+    def mute_all(self) -> None:
+        """Sends nothing more over the connections that are open now."""
+        for connection in self.connections:
+            connection.flush()
+            connection.is_mute = True
 
     async def cut_all(self) -> None:
         """Breaks every connection; returns when all are gone."""

@@ -227,6 +227,18 @@ class Venue(ABC):
         self._push_books()
         await self._lobby.room()
 
+    async def _befall(self, number: int, received_ns: int) -> None:
+        """What happens to all connections before the next frame."""
+        if self._faults is None:
+            return
+        if self._faults.mutes(number, received_ns):
+            self._note(())
+            self._lobby.mute_all()
+        refuse_s = self._faults.cut_s(number, received_ns)
+        if refuse_s is not None:
+            self._note(())
+            await self._cut(refuse_s)
+
     async def _cut(self, refuse_s: float) -> None:
         """Breaks all connections and stays away for a while."""
         await self._lobby.flushed()
