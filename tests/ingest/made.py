@@ -101,6 +101,8 @@ class Made(Venue):
                     rows.bbo(ticker, ms, bid, bid_sz, ask, ask_sz, _id(own))
                 case "count":
                     self._count(values[0], line, rows)
+                case "lost":
+                    rows.lost("an id that is not known", values[0])
                 case _:
                     raise Reject(f"kind {kind!r}")
 
@@ -213,6 +215,10 @@ def quote(
 
 def count(number: int) -> Event:
     return ["count", number]
+
+
+def lost(ticker: str) -> Event:
+    return ["lost", ticker]
 
 
 def frame(*events: Event) -> bytes:

@@ -14,6 +14,7 @@ from tests.ingest.kinds import (
     BOTH_WAYS,
     CHECKED,
     COUNTED_ALONE,
+    KEYED,
     LINKED,
     PER_CONNECTION,
     WHOLE,
@@ -21,7 +22,7 @@ from tests.ingest.kinds import (
     flags,
     state,
 )
-from tests.ingest.made import book, count, frame, frames, play, trade, update
+from tests.ingest.made import book, count, frame, frames, lost, play, trade, update
 
 
 @pytest.mark.parametrize(
@@ -161,3 +162,30 @@ def test_a_new_connection_counts_from_anywhere() -> None:
     player.say([frame(count(5), book(None, 2, BIDS)), frame(count(6), update(None, None, 3))])
     assert player.broken == set()
     assert state(player) is State.LIVE
+
+
+def test_a_loss_of_one_book_breaks_no_other_and_no_connection() -> None:
+    player = play(KEYED)
+    player.say(frames(book(None, 1, BIDS), book(None, 1, BIDS, ticker="B")))
+    player.say([frame(lost("A"), update(None, None, 3, [(100, 5)], ticker="B"), trade(1, 3))])
+    assert state(player) is not State.LIVE
+    assert player.wishes == [("resubscribe", "A")]
+    assert player.broken == set()
+    assert player.links("B") == [(ABSENT, 1), (1, 2)]
+    assert [row["trade_id"] for row in player.published["trade"]] == ["1"]
+    player.say([frame(book(None, 9, ASKS))])
+    (gap,) = player.statuses(StatusKind.GAP)
+    assert (gap["ticker"], gap["reason"]) == ("A", "an id that is not known")
+    assert gap["to_timestamp"] - gap["from_timestamp"] == 8000
+    assert flags(player)[-1] == WHOLE | L2Flag.GAP_BEFORE
+    assert player.accounted() == player.frames
+
+
+def test_a_loss_on_a_connection_that_does_not_lead_costs_nothing() -> None:
+    player = play(KEYED, lines=2)
+    player.say(frames(book(None, 1, BIDS)))
+    player.say([frame(lost("A"))], [1])
+    player.say(frames(update(None, None, 2, [(100, 5)])))
+    assert player.links() == [(ABSENT, 1), (1, 2)]
+    assert player.wishes == []
+    assert player.statuses(StatusKind.GAP) == []

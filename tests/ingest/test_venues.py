@@ -229,7 +229,7 @@ def _collect(decoded: Decoded, tickers: list[str], found: dict[str, list[object]
         found.setdefault(feed, []).extend(map(repr, kept))
     found.setdefault("refused", []).extend(decoded.refused[n] for n in sorted(decoded.refused))
     found.setdefault("replies", []).extend(text for _, text in decoded.replies)
-    found.setdefault("losses", []).extend(reason for _, reason in decoded.losses)
+    found.setdefault("losses", []).extend(one[1:] for one in decoded.losses)
     found.setdefault("ignored", []).extend(channel for _, channel in decoded.ignored)
     found.setdefault("controls", []).extend(one.text for one in decoded.controls)
 

@@ -56,7 +56,7 @@ def assert_read_or_refused(decoded: Decoded, frames: list[bytes]) -> None:
             if column.dtype == np.float64:
                 assert not np.isinf(column).any(), f"{feed}.{name}"
     others = [*decoded.replies, *decoded.losses, *decoded.ignored]
-    kept_frames = {frame for frame, _ in others} | {one.frame for one in decoded.controls}
+    kept_frames = {one[0] for one in others} | {one.frame for one in decoded.controls}
     assert not kept_frames & set(decoded.refused)
 
 

@@ -106,7 +106,7 @@ def wrong_rows(step: Step, decoded: Decoded, tickers: Sequence[str]) -> list[str
     replies = [wire_text(one) for one in step.replies or []]
     if replies != [text for _, text in decoded.replies]:
         wrong.append(f"replies: expected {replies}, found {decoded.replies}")
-    losses = [reason for _, reason in decoded.losses]
+    losses = [reason for _, reason, _ in decoded.losses]
     if len(losses) != (step.lost is not None) or (step.lost and step.lost not in losses[0]):
         wrong.append(f"lost: expected {step.lost!r}, found {losses}")
     return wrong + _wrong_controls(step, decoded.controls)

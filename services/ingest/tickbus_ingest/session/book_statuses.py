@@ -21,6 +21,8 @@ class Lost:
     to_us: int = ABSENT
     stored: bool = False
     """the gap is not announced yet: what follows will tell whether there is one"""
+    reason: str = "not received between two connections or runs"
+    """of a gap that is not announced yet"""
 
     def first_not_stored(self, table: L2Table, start: int, stop: int) -> int:
         """The first of these updates that no predecessor stored: by their numbers and times."""
@@ -74,7 +76,7 @@ class BookStatuses:
             if known and lost.from_id in (moment.update_id, joined_prev):
                 return False
             lost.to_id, lost.to_us = moment.update_id, moment.timestamp
-            self.gap(lost, "not received between two connections or runs", moment, out)
+            self.gap(lost, lost.reason, moment, out)
         elif moment.update_id > lost.to_id:
             rest = Lost(lost.to_id, lost.to_us, moment.update_id, moment.timestamp)
             self.gap(rest, "not published until the new snapshot", moment, out)

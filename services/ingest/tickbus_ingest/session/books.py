@@ -152,6 +152,20 @@ class TickerBook:
         if early is not None:
             self._wait(early, 0, len(early), out)
 
+    def hole(self, line: int, reason: str, rcv_timestamp: int, packet_id: int, out: Flush) -> None:
+        """Updates that `line` should have brought before this packet are missing: sync anew.
+
+        How many is not known; the gap ends with the new book, which announces it.
+        """
+        last = self.log.last
+        if self.state is not State.LIVE or last is None:
+            return
+        if not self._arbiter.leads(self.ticker, line):
+            return  # the book is what another connection brought
+        lost = Lost(last.update_id, last.timestamp, stored=True, reason=reason)
+        moment = Moment(last.timestamp, 0, rcv_timestamp, packet_id, last.update_id)
+        self._resync(lost, reason, moment, out)
+
     def interrupt(self, out: Flush, *, resubscribed: bool) -> None:
         """The connection is gone and no other carries this ticker.
 

@@ -66,7 +66,8 @@ class Decoded:
     levels: LevelColumns | None = None
     controls: list[Control] = field(default_factory=list)
     replies: list[tuple[int, bytes]] = field(default_factory=list)
-    losses: list[tuple[int, str]] = field(default_factory=list)
+    losses: list[tuple[int, str, int]] = field(default_factory=list)
+    """frame, why, place of the ticker or WHOLE_LINE"""
     ignored: list[tuple[int, str]] = field(default_factory=list)
     refused: dict[int, str] = field(default_factory=dict)
     """frame -> why"""
@@ -93,12 +94,12 @@ class FrameDecoder:
     ) -> Decoded:
         """What these frames hold; `lines`: which connection each came over.
 
-        Of a refused frame nothing is kept: where connections count, its number neither. The frames
-        behind it were read with what it left in the line's memory, so all are read once more
+        Of a refused frame nothing is kept: where a line's memory tells of losses, what the frame
+        left there neither. The frames behind it were read with that, so all are read once more
         without it.
         """
         refused: dict[int, str] = {}
-        counted = self._venue.update_ids is UpdateIds.PER_CONNECTION
+        counted = self._venue.update_ids in (UpdateIds.PER_CONNECTION, UpdateIds.KEYED)
         before = [(line, dict(line.memory)) for line in set(lines if counted else ())]
         while True:
             known = len(refused)

@@ -26,6 +26,7 @@ from tickbus_ingest.session.listed import Listed
 from tickbus_ingest.session.tables import I32, I64, Flush, L2Table, Table
 from tickbus_ingest.venue.contract import Snapshots, UpdateIds, Venue
 from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.rows import WHOLE_LINE
 from tickbus_ingest.wire import buffer
 from tickbus_ingest.wire.buffer import Frames
 
@@ -93,10 +94,14 @@ class Session:
     def _take_around_losses(self, decoded: Decoded, arrived: Arrived, out: Flush) -> None:
         """Rows before a loss belong to books that were whole; those behind it do not."""
         start = 0
-        for frame, reason in decoded.losses:
+        for frame, reason, ticker in decoded.losses:
             self._take_rows(decoded.between(start, frame), arrived, out)
             received_us, packet = int(arrived.received_us[frame]), int(arrived.packet_id[frame])
-            self._connections.hole(int(arrived.line[frame]), reason, received_us, packet, out)
+            line = int(arrived.line[frame])
+            if ticker == WHOLE_LINE:
+                self._connections.hole(line, reason, received_us, packet, out)
+            else:
+                self.books[ticker].hole(line, reason, received_us, packet, out)
             start = frame
         self._take_rows(decoded.between(start, len(arrived.packet_id)), arrived, out)
 

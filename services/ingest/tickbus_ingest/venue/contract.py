@@ -49,6 +49,9 @@ class UpdateIds(Enum):
     """its number is the last one of the ticker + 1"""
     PER_CONNECTION = "per connection"
     """messages are counted over the whole connection; `read` calls `rows.lost` at a hole"""
+    KEYED = "keyed"
+    """no number, but each level has an id: one that is not known, or known already, proves a loss,
+    and `read` calls `rows.lost` with the ticker. A lost change of a size alone is not found"""
     CHECKSUM = "checksum"
     """no number: `checksum` of the book tells whether it is right"""
     NONE = "none"
@@ -189,7 +192,8 @@ class Request(msgspec.Struct, frozen=True):
 class Line:
     """One open connection of a route: N lines may carry the same one.
 
-    `memory` is the venue's own: whatever it counts per connection, emptied by `connected`.
+    `memory` is the venue's own: whatever it counts per connection, emptied by `connected`. Its
+    values are replaced and never changed in place: after a refused frame the old ones come back.
     """
 
     number: int

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tickbus_ingest.venue.contract import BookForm
 
 NO_LEVELS = b"[]"
+WHOLE_LINE = -1
+"""Instead of a ticker's place: all that the connection carries."""
 SNAPSHOT = 1
 """Mark of an l2 event that is a whole book."""
 
@@ -72,7 +74,8 @@ class Rows:
         self.liquidations: list[tuple[Any, ...]] = []
         self.controls: list[Control] = []
         self.replies: list[tuple[int, bytes]] = []
-        self.losses: list[tuple[int, str]] = []
+        self.losses: list[tuple[int, str, int]] = []
+        """frame, reason, place of the ticker or WHOLE_LINE"""
         self.ignored_frames: list[tuple[int, str]] = []
 
     def _place(self, ticker: str) -> int:
@@ -252,9 +255,13 @@ class Rows:
         """Send this back over the same connection: a pong, an answer to a test."""
         self.replies.append((self.frame, frame))
 
-    def lost(self, reason: str) -> None:
-        """Messages of this connection are missing: all that it carries must be synced anew."""
-        self.losses.append((self.frame, reason))
+    def lost(self, reason: str, ticker: str = "") -> None:
+        """Messages of this connection are missing: all that it carries must be synced anew.
+
+        `ticker`: only updates of its book are missing.
+        """
+        place = self._place(ticker) if ticker else WHOLE_LINE
+        self.losses.append((self.frame, reason, place))
 
     def ignored(self, channel: str) -> None:
         """The frame is of a known channel that is no feed of ours, or that nobody asked for."""
@@ -270,9 +277,11 @@ class Rows:
         for events in (self.trades, self.quotes, self.tickers, self.derivatives, self.liquidations):
             while events and events[-1][0] == frame:
                 events.pop()
-        for others in (self.replies, self.losses, self.ignored_frames):
+        for others in (self.replies, self.ignored_frames):
             while others and others[-1][0] == frame:
                 others.pop()
+        while self.losses and self.losses[-1][0] == frame:
+            self.losses.pop()
         while self.controls and self.controls[-1].frame == frame:
             self.controls.pop()
 
