@@ -135,6 +135,9 @@ def test_levels_name_two_places_or_two_keys(token: str) -> None:
     levels = load(token).levels
     assert type(levels.price) is type(levels.size)
     assert levels.price != levels.size
+    assert not levels.side or isinstance(levels.price, str)
+    assert levels.side not in (levels.price, levels.size)
+    assert levels.bid != levels.ask
 
 
 @each_venue

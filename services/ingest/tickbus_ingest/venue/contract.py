@@ -111,10 +111,17 @@ class Levels(msgspec.Struct, frozen=True):
 
     Arrays: where price and size stand (`["1.5", "2", ...]` is 0 and 1; `["new", 1.5, 2]` is 1 and
     2). Objects: the keys of both (`{"px": "1.5", "sz": "2"}`).
+
+    `side`: the key under which each object names its side, where both sides stand in one list:
+    `rows.l2` gets that list as `bids`, in any order, and `asks` empty. `bid`, `ask`: what a side is
+    called; an update with any other word is refused.
     """
 
     price: int | str = 0
     size: int | str = 1
+    side: str = ""
+    bid: str = "bid"
+    ask: str = "offer"
 
 
 PAIRS = Levels()
