@@ -213,7 +213,7 @@ class TickerBook:
         """
         last = self.log.last
         assert last is not None
-        if int(packet.update_id[0]) <= last.update_id:
+        if int(packet.update_id[0]) <= last.update_id or packet.timestamp[0] < last.timestamp:
             return None
         return Lost(last.update_id, last.timestamp, stored=True)
 
