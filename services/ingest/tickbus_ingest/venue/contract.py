@@ -31,9 +31,10 @@ class Snapshots(Enum):
     PULLED = "pulled"
     """over REST, joined to the updates that wait: `snapshot_request`, `parse_snapshot`"""
     PUSHED = "pushed"
-    """as the first message of a subscription, or whenever the venue likes; asked for again by
-    another subscription. A venue that defines `snapshot_request` too is asked for one over REST
-    where no pushed one comes"""
+    """as the first message of a subscription, in answer to a request that `subscribe` sends behind
+    it, or whenever the venue likes; asked for again by another subscription. Updates that came
+    before the book and follow it are kept. A venue that defines `snapshot_request` too is asked
+    for one over REST where no pushed one comes"""
     EVERY_FRAME = "every frame"
     """each message is a whole book"""
     NONE = "none"
