@@ -80,6 +80,8 @@ class Reply:
 
     frames: tuple[bytes, ...] = ()
     close: tuple[int, str] | None = None
+    books: tuple[str, ...] = ()
+    """symbols whose whole books were asked for: each comes behind all frames that it holds"""
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,10 @@ class Dialect(ABC):
     """families whose symbols are no tickers: indexes"""
     book_family: ClassVar[str]
     books: ClassVar[Books]
+    books_are_asked_for: ClassVar[bool] = False
+    """a pushed book does not come by itself but upon a request (`Reply.books`)"""
+    is_gzip: ClassVar[bool] = False
+    """its frames are packed, and binary"""
     depth: ClassVar[int] = 0
     """levels a side of its books; 0: all"""
     drops_silently: ClassVar[bool] = False
