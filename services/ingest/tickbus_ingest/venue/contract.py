@@ -215,7 +215,7 @@ class Venue(ABC):
     numbering_is_global: ClassVar[bool] = True
     """two connections show the same numbers, so they may be merged update by update"""
     drops_equal: ClassVar[bool] = False
-    """the first update after a pulled snapshot is dropped when it ends exactly at the snapshot"""
+    """the first update after a snapshot that was asked for is dropped when it ends exactly at it"""
     levels: ClassVar[Levels] = PAIRS
     compression: ClassVar[Compression] = Compression.NONE
 
