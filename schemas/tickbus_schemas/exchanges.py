@@ -23,6 +23,7 @@ class Exchange(IntEnum):
     KRAKEN = 11
     HYPERLIQUID = 12
     BITGET = 13
+    HTX = 16
 
     @property
     def token(self) -> str:

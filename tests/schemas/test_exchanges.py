@@ -20,6 +20,7 @@ FROZEN = {
     11: "kraken",
     12: "hyperliquid",
     13: "bitget",
+    16: "htx",
 }
 
 
