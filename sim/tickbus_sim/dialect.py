@@ -89,7 +89,7 @@ class Resource:
     """What a REST request asks for."""
 
     kind: str
-    """`book`, `instruments`, or the venue's own word"""
+    """`book`, `instruments`, `address`, or the venue's own word"""
     symbol: str = ""
     levels: int = 0
     weight: int = 1
@@ -271,6 +271,13 @@ class Dialect(ABC):
     def own_answer(self, resource: Resource, now_ms: int) -> bytes | None:
         """What the venue knows whatever is played, such as its clock; None: ask the recording."""
         return None
+
+    def write_address(self, ws_url: str) -> bytes:
+        """The answer to a `Resource("address")`: where the WebSocket is that a client must ask for.
+
+        `ws_url`: this venue's, without a path.
+        """
+        raise NotImplementedError
 
     def no_book(self) -> BadRequest:
         """The answer where there is no book to give."""

@@ -49,6 +49,7 @@ class Venue(ABC):
         self._listed = listed
         self._serving = serving
         self._faults = faults
+        self._ws_url = ""
         self._waiting_for = ""
         self._changed = asyncio.Event()
         self._is_sending = False
@@ -69,10 +70,11 @@ class Venue(ABC):
         except BaseException:
             await self._lobby.stop()
             raise
+        self._ws_url = f"ws://127.0.0.1:{ws_port}"
         return {
             "event": "ready",
             "exchange": self.dialect.exchange.token,
-            "ws": f"ws://127.0.0.1:{ws_port}",
+            "ws": self._ws_url,
             "rest": f"http://127.0.0.1:{rest_port}",
         } | self.facts()
 
@@ -131,6 +133,8 @@ class Venue(ABC):
     def other(self, resource: Resource) -> RestBody | None:
         """What the venue itself knows, such as its clock."""
         now_ns = self.now_ns()
+        if resource.kind == "address":
+            return RestBody(self.dialect.write_address(self._ws_url), now_ns, is_own=True)
         text = self.dialect.own_answer(resource, now_ns // 1_000_000)
         return None if text is None else RestBody(text, now_ns, is_own=True)
 
