@@ -24,6 +24,7 @@ class Exchange(IntEnum):
     HYPERLIQUID = 12
     BITGET = 13
     HTX = 16
+    KUCOIN = 17
 
     @property
     def token(self) -> str:

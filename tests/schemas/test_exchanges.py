@@ -21,6 +21,7 @@ FROZEN = {
     12: "hyperliquid",
     13: "bitget",
     16: "htx",
+    17: "kucoin",
 }
 
 
