@@ -7,6 +7,7 @@ Server frames are not masked, so a run of frames is one write of headers and pay
 from __future__ import annotations
 
 import asyncio
+import gzip
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -75,6 +76,11 @@ def encode_frames(payloads: Sequence[bytes]) -> bytes:
     return b"".join(chain.from_iterable(zip(headers, payloads, strict=True)))
 
 
+def packed(text: bytes) -> Binary:
+    """A frame of a venue whose frames are gzip."""
+    return Binary(gzip.compress(text, compresslevel=1, mtime=0))
+
+
 class Connection(WSListener):
     """One client's socket and what waits to be sent to it."""
 
@@ -138,11 +144,13 @@ class Connection(WSListener):
         self.flush()
         reply = dialect.request(line, request)
         for text in reply.frames:
-            transport.send(WSMsgType.TEXT, text)
+            self._transmit(text)
         if reply.close is not None:
             self.close(*reply.close)
             return
         self._lobby.changed(dialect.topics(line) - before, self)
+        if reply.books:
+            self._lobby.ask(reply.books, self)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.transport = None
@@ -181,13 +189,23 @@ class Connection(WSListener):
                 type(text)(b"%d %b" % (time_ns, text))
                 for time_ns, text in zip(times, texts, strict=True)
             ]
+        if self._lobby.dialect.is_gzip:
+            texts = list(map(packed, texts))
         self.transport.underlying_transport.write(encode_frames(texts))
 
     def say(self, text: bytes, received_ns: int) -> None:
         """One frame to this client alone, behind everything queued."""
         self.flush()
-        if self.transport is not None and not self.is_mute:
-            self.transport.send(WSMsgType.TEXT, self._timed(text, received_ns))
+        self._transmit(self._timed(text, received_ns))
+
+    def _transmit(self, text: bytes) -> None:
+        """One frame at once."""
+        if self.transport is None or self.is_mute:
+            return
+        if self._lobby.dialect.is_gzip:
+            self.transport.send(WSMsgType.BINARY, packed(text))
+        else:
+            self.transport.send(WSMsgType.TEXT, text)
 
     def _timed(self, text: bytes, received_ns: int) -> bytes:
         if isinstance(self.line, Line) and self.line.with_times:
@@ -247,11 +265,13 @@ class Lobby:
         topics: Sequence[Topic],
         on_change: Callable[[frozenset[Topic], frozenset[Topic], Connection | None], None],
         *,
+        ask: Callable[[Sequence[str], Connection], None],
         has_times: bool = False,
     ) -> None:
         """`topics[0]` stands for frames without a topic: they go to the first route.
 
-        `on_change` is told all topics with a subscriber, those just subscribed, and by whom.
+        `on_change` is told all topics with a subscriber, those just subscribed, and by whom; `ask`
+        the symbols whose books a client asks for.
         """
         self.connections: set[Connection] = set()
         self.drained = asyncio.Event()
@@ -266,6 +286,7 @@ class Lobby:
         self._targets: list[tuple[Connection, ...]] = [()] * len(topics)
         self._speaking: tuple[Connection, ...] = ()
         self._on_change = on_change
+        self.ask = ask
         self._has_times = has_times
         self._server: asyncio.Server | None = None
 
