@@ -158,6 +158,8 @@ class Dialect(ABC):
     """updates of all symbols are numbered in one series"""
     counts_updates: ClassVar[bool] = False
     """an update's number is the last one of its ticker + 1"""
+    one_action: ClassVar[bool] = False
+    """a book update only deletes levels, or only changes their sizes, or only adds some"""
     quotes_tell_day: ClassVar[bool] = False
     """a frame of quotes has the 24 h statistics, too"""
     marks_tell_day: ClassVar[bool] = False

@@ -69,6 +69,12 @@ class Change:
     engine_ms: int
     book: NaiveBook
     """after the change, as deep as the venue shows it"""
+    action: str | None = None
+    """what it does to all its levels, of ACTIONS; None: any of them"""
+
+
+ACTIONS = ("delete", "update", "insert")
+"""What happens to a level. In this order no book is crossed in between."""
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,13 @@ import heapq
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from math import exp, log, sqrt
 
 from tickbus_sim.book import Levels, NaiveBook, Side
 from tickbus_sim.dialect import Books, Dialect, Topic
 from tickbus_sim.events import (
+    ACTIONS,
     Change,
     Derivative,
     Event,
@@ -199,6 +201,30 @@ class Market:
 _ORDER, _BOOK, _STATISTICS = range(3)
 
 
+def _actions(levels: Levels, side: Side) -> list[str]:
+    """What each level of a change does to a side; nothing, if it came and went."""
+    return [
+        ("update" if Decimal(qty) else "delete")
+        if price in side
+        else ("insert" if Decimal(qty) else "")
+        for price, qty in levels
+    ]
+
+
+def _parts(change: Change, bids: list[str], asks: list[str]) -> Iterator[Change]:
+    """One change for each action, a millisecond apart; `bids`, `asks`: of each level."""
+    told = 0
+    for action in ACTIONS:
+        own = [
+            [level for level, does in zip(levels, actions, strict=True) if does == action]
+            for levels, actions in ((change.bids, bids), (change.asks, asks))
+        ]
+        if any(own):
+            time_ms = change.time_ms + told
+            yield replace(change, bids=own[0], asks=own[1], time_ms=time_ms, action=action)
+            told += 1
+
+
 class _Shared:
     """What the tickers of one exchange share: the opening time and, at some, the update ids."""
 
@@ -308,6 +334,11 @@ class _Ticker:
         self._prev_book_id, self._first_id = last, 0
         ms = self._venue_ms(time_ns)
         bid_texts, ask_texts = self._texts(bids), self._texts(asks)
+        actions = [
+            _actions(texts, side)
+            for texts, side in ((bid_texts, self.shown.bids), (ask_texts, self.shown.asks))
+            if self._dialect.one_action
+        ]
         if self._dialect.depth:
             self.shown = self.now()
         else:
@@ -315,13 +346,15 @@ class _Ticker:
             self._show(self.shown.asks, asks, ask_texts)
         self.shown.event_ms, self.shown.last_id = ms, last
         self.shown.engine_ms = self._venue_ms(self._change_ns)
-        return [
-            Change(
-                self.instrument.ticker, bid_texts, ask_texts, first,
-                last, prev, self._changes, ms, self._venue_ms(self._change_ns),
-                self.shown,
-            )
-        ]  # fmt: skip
+        change = Change(
+            self.instrument.ticker, bid_texts, ask_texts, first, last, prev, self._changes, ms,
+            self._venue_ms(self._change_ns), self.shown,
+        )  # fmt: skip
+        if not actions:
+            return [change]
+        parts: list[Event] = list(_parts(change, *actions))
+        self.shown.event_ms = max([ms, *(part.time_ms for part in parts)])
+        return parts
 
     @staticmethod
     def _show(side: Side, rungs: Rungs, texts: Levels) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tickbus_sim.dialect import Dialect
-from tickbus_sim.events import Liquidation, Trade
+from tickbus_sim.events import ACTIONS, Change, Liquidation, Trade
 from tickbus_sim.market import SECOND, Market, MarketFrame
 
 from tests.sim.recordings import SPOT, USDM
@@ -199,3 +199,27 @@ def test_open_interest_can_be_asked_for_before_anything_was_told() -> None:
     assert float(asked["openInterest"]) > 0
     assert asked["time"] == START_MS - 5
     assert _market().polled("openInterest", "NOPE", START_MS) is None
+
+
+def test_a_venue_that_tells_one_action_a_frame_ends_with_the_same_book() -> None:
+    class Parted(type(USDM)):  # type: ignore[misc]  # the class of an instance
+        one_action = True
+
+    whole, parted = _market(), _market(Parted())
+    whole.advance(3 * SECOND)
+    parted.advance(3 * SECOND)
+    changes = [one for one in parted.take_events() if isinstance(one, Change)]
+    assert {one.action for one in changes} == set(ACTIONS)
+    for ticker in TICKERS:
+        assert parted.book(ticker).top(0) == whole.book(ticker).top(0)
+        mine = [one for one in changes if one.ticker == ticker]
+        assert all(one.time_ms < other.time_ms for one, other in pairwise(mine))
+        market = _market()
+        sides = dict(market.book(ticker).bids), dict(market.book(ticker).asks)
+        for change in mine:
+            for side, levels in zip(sides, (change.bids, change.asks), strict=True):
+                known = {price in side for price, _ in levels}
+                assert known <= {change.action != "insert"}
+                _fold(side, [list(level) for level in levels])
+            assert max(map(float, sides[0])) < min(map(float, sides[1]))
+        assert sides == (whole.book(ticker).bids, whole.book(ticker).asks)
