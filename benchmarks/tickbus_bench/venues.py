@@ -20,7 +20,7 @@ from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
 from tickbus_sim import dialects
 from tickbus_sim.book import NaiveBook
-from tickbus_sim.dialect import Dialect, Listing, Resource
+from tickbus_sim.dialect import Books, Dialect, Listing, Resource
 from tickbus_sim.events import Change
 from tickbus_sim.market import SECOND, Market
 
@@ -47,12 +47,15 @@ def measure(path: Path, quick: bool) -> list[Target]:
 def _of_venue(token: str, dialect: Dialect, quick: bool) -> list[Target]:
     market = Market(dialect, list(dialect.demo), seed=7, rate=5_000, start_ms=START_MS)
     venue = _venue(token, dialect, market)
+    opened = [_pushed(dialect, ticker, market.book(ticker)) for ticker in dialect.demo]
     mixed = _mixed(market, venue)
-    books = [dialect.change(_deep(market, n)) for n in range(BATCH)]
+    changes = [_deep(market, n) for n in range(BATCH)]
+    books = [dialect.change(change) for change in changes]
+    full = _pushed(dialect, changes[0].ticker, changes[0].book)
     size = sum(map(len, books)) / len(books)
     runs = 3 if quick else 7
-    rates = [len(mixed) / one for one in _timed(venue, mixed, runs)]
-    costs = [1e6 * one / len(books) for one in _timed(venue, books, runs)]
+    rates = [len(mixed) / one for one in _timed(venue, opened, mixed, runs)]
+    costs = [1e6 * one / len(books) for one in _timed(venue, [full], books, runs)]
     return [
         Target(
             f"ingest.venue.{token}", unit="frames/s", target=MIXED, at_least=True,
@@ -115,8 +118,15 @@ def _deep(market: Market, number: int) -> Change:
     )  # fmt: skip
 
 
-def _timed(venue: Venue, frames: Sequence[bytes], runs: int) -> list[float]:
-    """Seconds that each run over the frames takes."""
+def _pushed(dialect: Dialect, ticker: str, book: NaiveBook) -> bytes:
+    """What a subscription to the book begins with; empty: books are asked for, or always whole."""
+    return dialect.write_book(ticker, book) if dialect.books is Books.PUSHED else b""
+
+
+def _timed(
+    venue: Venue, opened: Sequence[bytes], frames: Sequence[bytes], runs: int
+) -> list[float]:
+    """Seconds that each run over the frames takes, after those that open the books."""
     decoder = FrameDecoder(venue, 4 * 2**20)
     batches = [frames[n : n + BATCH] for n in range(0, len(frames), BATCH)]
     received_us = np.full(BATCH, START_MS * 1000 + 10_000_000, np.int64)
@@ -124,15 +134,16 @@ def _timed(venue: Venue, frames: Sequence[bytes], runs: int) -> list[float]:
     def run() -> float:
         line = Line(0, venue.routes()[0])
         venue.connected(line)
+        pushed = [frame for frame in opened if frame]
+        decoder.frames(pushed, [line] * len(pushed), received_us[: len(pushed)], 0)
         started = time.perf_counter()
         for batch in batches:
             size = sum(map(len, batch))
             lines = [line] * len(batch)
             decoded = decoder.frames(batch, lines, received_us[: len(batch)], size)
-            if decoded.refused:
-                raise Fatal(
-                    f"{venue.exchange.token} refused: {next(iter(decoded.refused.items()))}"
-                )
+            if decoded.refused or decoded.losses:
+                wrong = [*decoded.refused.items(), *decoded.losses][0]
+                raise Fatal(f"{venue.exchange.token} refused or lost a frame: {wrong}")
         return time.perf_counter() - started
 
     return _after_one(run, runs)
