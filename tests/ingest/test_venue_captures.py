@@ -168,6 +168,8 @@ def test_the_book_is_right_after_every_frame(captures: Path, capture: Capture) -
         # Where the venue numbers no update of a book, ingest counts them.
         own = script.venue.update_ids in (UpdateIds.LINKED, UpdateIds.COUNTED)
         for n, (flags, _, update_id, _) in enumerate(wire.packets(published)):
+            if flags & L2Flag.SNAPSHOT and not flags & L2Flag.SNAPSHOT_FIRST:
+                continue  # a further part of a book with very many levels
             event = due.pop(0)
             seen[event["ticker"]] += 1
             assert update_id == (event["seq"] if own else seen[event["ticker"]])
@@ -177,8 +179,9 @@ def test_the_book_is_right_after_every_frame(captures: Path, capture: Capture) -
             if event.get("cts_us"):
                 assert columns["engine_timestamp"][n] == event["cts_us"]
         book = script.session.books[script.venue.index[event["ticker"]]].log.book
-        assert [len(side) for side in sides(book)] == event["levels"]
-        assert [side[:10] for side in sides(book)] == [event["bids"], event["asks"]]
+        side, *_ = book.levels()
+        assert [np.count_nonzero(side == 1), np.count_nonzero(side == -1)] == event["levels"]
+        assert best(book) == [event["bids"], event["asks"]]
     assert not any(expected.values())
 
 
@@ -198,6 +201,13 @@ def test_a_reader_ends_with_the_whole_book(captures: Path, capture: Capture) -> 
         for flags, prev_update_id, update_id, _ in updates:
             assert prev_update_id == (ABSENT if flags & L2Flag.SNAPSHOT else last)
             last = update_id
+
+
+def best(book: OrderBook) -> list[list[list[str]]]:
+    """The ten best bids and asks, as decimal texts."""
+    bid_px, bid_sz, ask_px, ask_sz = ([*map(text, column.tolist())] for column in book.top(10))
+    pairs = zip(bid_px, bid_sz, strict=True), zip(ask_px, ask_sz, strict=True)
+    return [[[*level] for level in levels] for levels in pairs]
 
 
 def sides(book: OrderBook) -> list[list[list[str]]]:
