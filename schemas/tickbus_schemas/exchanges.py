@@ -23,6 +23,7 @@ class Exchange(IntEnum):
     KRAKEN = 11
     HYPERLIQUID = 12
     BITGET = 13
+    BITMEX = 14
     HTX = 16
     KUCOIN = 17
 

@@ -20,6 +20,7 @@ FROZEN = {
     11: "kraken",
     12: "hyperliquid",
     13: "bitget",
+    14: "bitmex",
     16: "htx",
     17: "kucoin",
 }
