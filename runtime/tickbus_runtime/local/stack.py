@@ -295,8 +295,22 @@ class Stack:
         if missing:
             said = f"the venue has no {missing} to give; it has {', '.join(offered)}"
             if not set(ingest.feeds) & set(offered):
-                raise Fatal(f"{said}: name some of these in ingest.feeds, or none for all")
+                raise Fatal(
+                    f"{said}: name some of these in ingest.feeds, or leave it unset for all"
+                )
             self.say(said)
+
+    def _say_unused(self, facts: Mapping[str, Any]) -> None:
+        """Name the settings that say where data comes from: here the venue says it."""
+        exchange = facts["exchange"]
+        asked = self.plan.settings(self.plan.overrides, {"ingest.exchange": exchange}).ingest
+        source = "capture" if self.plan.venue_ends else "simulated venue"
+        if asked.exchange != exchange:
+            setting = f"ingest.exchange = {asked.exchange}"
+            self.say(f"the {source} is of {exchange}: the setting {setting} is not used")
+        for name in ("ws_url", "rest_url"):
+            if getattr(asked, name):
+                self.say(f"a {source} is served here: the setting ingest.{name} is not used")
 
     def _say_left_out(self, facts: Mapping[str, Any]) -> None:
         """Name what a capture holds and nobody reads; Fatal when that is all of it."""
