@@ -284,6 +284,7 @@ class Stack:
         self._left_out = dict(facts.get("other", {}))
         self._last_us = (facts.get("last_ns") or 0) // 1000
         self.say(f"venue {facts['exchange']} at {facts['ws']}: {', '.join(facts['tickers'])}")
+        self._say_unused(facts)
         self._say_left_out(facts)
 
     def _take_offers(self) -> None:
