@@ -170,6 +170,7 @@ class Stack:
         await self.watch(leaving)
         ended_s = time.monotonic()
         await self.poller.close()
+        ingest = self.supervisor.children["ingest"]
         return run_report(
             self.poller.lives,
             [file for path, file in self._files().items() if path not in self._files_before],
@@ -182,6 +183,7 @@ class Stack:
             left_out=self._left_out,
             # The event times of a capture are in the past: they give no latency of the wire.
             without_stages=["wire"] if self.plan.venue_ends else [],
+            ingest_told_all=ingest.starts == 1 and ingest.left_in_order,
         )
 
     async def _written(self, ends: Mapping[str, LogEnd]) -> None:
