@@ -106,13 +106,14 @@ def test_the_report_counts_frames_rows_and_time_and_is_json() -> None:
     assert "1 restart(s)" in text
 
 
-def report(*lives_of_ingest: dict[str, Any]) -> dict[str, Any]:
+def report(*lives_of_ingest: dict[str, Any], told_all: bool = True) -> dict[str, Any]:
     lives = Lives()
     for life in lives_of_ingest:
         lives.update(life)
     return run_report(
-        lives, [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0
-    )
+        lives, [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0,
+        ingest_told_all=told_all,
+    )  # fmt: skip
 
 
 def test_the_report_says_what_became_of_every_frame() -> None:
@@ -130,6 +131,23 @@ def test_the_report_says_what_became_of_every_frame() -> None:
     assert "frames: 11 published + 2 ignored + 1 control + 1 waiting" in text
     assert "refused 3 times: not\\x1b JSON" in text
     assert shortcomings(result) == []
+
+
+def test_of_a_life_that_died_the_newest_counts_are_taken_and_the_sum_is_not_vouched_for() -> None:
+    telemetry = Telemetry("ingest")
+    telemetry.count("frames", 9, source="websocket")
+    telemetry.count("fates", 8, fate="published")
+    telemetry.count("fates", 1, fate="stale")
+    # Once a second a life says what became of its frames; its counters are of this moment.
+    old = {"received": 5, "published": 4, "stale": 0, "waiting": 1}
+    died = status("ingest", 10, 10.0, **telemetry.status(), frames=old)
+    young = status("ingest", 12, 12.0, **telemetry.status())
+    ended = {"received": 7, "published": 7}
+    result = report(died, ingest_life(11, 7, 5, 1) | {"frames": ended}, young, told_all=False)
+    assert result["fates"] == {"published": 8 + 7 + 8, "stale": 2, "waiting": 1}
+    assert result["accounted"] is None
+    assert shortcomings(result) == []
+    assert "what became of its last frames cannot be told" in "\n".join(summary(result))
 
 
 def test_frames_that_do_not_add_up_are_a_shortcoming() -> None:

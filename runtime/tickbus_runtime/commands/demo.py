@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tickbus.cli import arguments
+
 from tickbus_runtime.commands.up import say
 from tickbus_runtime.local.demo_view import DemoView, subjects_of
 from tickbus_runtime.local.local_run import local_run
@@ -43,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--duration",
-        type=float,
+        type=arguments.seconds,
         metavar="S",
         help=f"end after so many seconds ({SCREEN_S:.0f}; {PLAIN_S:.0f} without a terminal)",
     )

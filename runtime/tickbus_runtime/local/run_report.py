@@ -15,6 +15,7 @@ from tickbus_runtime.local.lives import Lives
 from tickbus_runtime.telemetry.names import STAGES
 
 RunReport = dict[str, Any]
+_NOT_TOLD = "ingest died before its last report: what became of its last frames cannot be told"
 
 
 def run_report(
@@ -29,13 +30,14 @@ def run_report(
     instrument_lists: int = 0,
     left_out: Mapping[str, int] | None = None,
     without_stages: Collection[str] = (),
+    ingest_told_all: bool = True,
 ) -> RunReport:
     """The report: `files` and `messages` (by stream) are those that the run added.
 
     `instrument_lists`: how many are in the capture. Made-up lists, and answers to our own
     subscriptions, do not count as frames, so that the number agrees with the capture.
     `left_out`: frames of a capture whose channel is no feed. `without_stages`: latencies that have
-    no meaning in this run.
+    no meaning in this run. `ingest_told_all`: ingest had one life, and left its last status.
     """
     rows: dict[str, int] = defaultdict(int)
     count = size = 0
@@ -47,13 +49,13 @@ def run_report(
     answers = min(lives.sum("requests", "ingest"), lives.sum("control_frames", "ingest"))
     websocket = frames.get("websocket", 0) - answers
     rest = frames.get("rest", 0) + min(frames.get("instruments", 0), instrument_lists)
-    fates, accounted = _fates(lives.fact("ingest", "frames"), answers)
+    fates, even = _fates(lives.fates("ingest"), answers)
     return {
         "frames": websocket + rest,
         "frames_websocket": websocket,
         "rest_bodies": rest,
         "fates": fates,
-        "accounted": accounted,
+        "accounted": even if ingest_told_all else None,
         "events": lives.by_label("events", "feed", "ingest"),
         "rows": dict(sorted(rows.items())),
         "gaps": lives.sum("gaps", "ingest"),
@@ -92,7 +94,7 @@ def _fates(frames: Iterable[Mapping[str, int]], answers: int) -> tuple[dict[str,
     total.pop("received", None)
     if "control" in total:
         total["control"] -= min(answers, total["control"])
-    even = all(2 * life["received"] == sum(life.values()) for life in frames)
+    even = all(2 * life.get("received", 0) == sum(life.values()) for life in frames)
     return total, even
 
 
@@ -110,7 +112,7 @@ def shortcomings(result: RunReport) -> list[str]:
         f"{updates:,} updates of {ticker} are not stored: their book had no snapshot"
         for ticker, updates in result["books_without_snapshot"].items()
     ]
-    if not result["accounted"]:
+    if result["accounted"] is False:
         lines.append("the frames received and what became of them do not add up: please report it")
     return lines
 
@@ -166,6 +168,7 @@ def summary(result: RunReport) -> list[str]:
         f"{result['rest_bodies']:,} REST) in {result['seconds']:.2f} s, "
         f"{result['gaps']:,} gaps, {result['rejects']:,} rejects",
         *([f"  frames: {' + '.join(fates)}"] if fates else []),
+        *([f"  {_NOT_TOLD}"] if result["accounted"] is None else []),
         *(
             f"  refused {count:,} times: {_printable(why)}"
             for why, count in result["refusals"].items()

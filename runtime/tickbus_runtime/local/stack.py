@@ -172,6 +172,7 @@ class Stack:
         await self.watch(leaving)
         ended_s = time.monotonic()
         await self.poller.close()
+        ingest = self.supervisor.children["ingest"]
         return run_report(
             self.poller.lives,
             [file for path, file in self._files().items() if path not in self._files_before],
@@ -184,6 +185,7 @@ class Stack:
             left_out=self._left_out,
             # The event times of a capture are in the past: they give no latency of the wire.
             without_stages=["wire"] if self.plan.venue_ends else [],
+            ingest_told_all=ingest.starts == 1 and ingest.left_in_order,
         )
 
     async def _written(self, ends: Mapping[str, LogEnd]) -> None:
@@ -298,6 +300,7 @@ class Stack:
         self._first_us = (facts.get("first_ns") or 0) // 1000
         self._last_us = (facts.get("last_ns") or 0) // 1000
         self.say(f"venue {facts['exchange']} at {facts['ws']}: {', '.join(facts['tickers'])}")
+        self._say_unused(facts)
         self._say_left_out(facts)
 
     def _take_offers(self) -> None:
@@ -309,8 +312,22 @@ class Stack:
         if missing:
             said = f"the venue has no {missing} to give; it has {', '.join(offered)}"
             if not set(ingest.feeds) & set(offered):
-                raise Fatal(f"{said}: name some of these in ingest.feeds, or none for all")
+                raise Fatal(
+                    f"{said}: name some of these in ingest.feeds, or leave it unset for all"
+                )
             self.say(said)
+
+    def _say_unused(self, facts: Mapping[str, Any]) -> None:
+        """Name the settings that say where data comes from: here the venue says it."""
+        exchange = facts["exchange"]
+        asked = self.plan.settings(self.plan.overrides, {"ingest.exchange": exchange}).ingest
+        source = "capture" if self.plan.venue_ends else "simulated venue"
+        if asked.exchange != exchange:
+            setting = f"ingest.exchange = {asked.exchange}"
+            self.say(f"the {source} is of {exchange}: the setting {setting} is not used")
+        for name in ("ws_url", "rest_url"):
+            if getattr(asked, name):
+                self.say(f"a {source} is served here: the setting ingest.{name} is not used")
 
     def _say_left_out(self, facts: Mapping[str, Any]) -> None:
         """Name what a capture holds and nobody reads; Fatal when that is all of it."""
