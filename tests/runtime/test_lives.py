@@ -164,6 +164,15 @@ def test_a_book_that_never_had_a_snapshot_is_a_shortcoming() -> None:
     assert line in summary(result)
 
 
+def test_lines_of_a_capture_that_cannot_be_read_are_a_shortcoming() -> None:
+    result = run_report(
+        Lives(), [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0,
+        bad_lines=6,
+    )  # fmt: skip
+    assert result["bad_lines"] == 6
+    assert shortcomings(result) == ["6 lines of the capture cannot be read"]
+
+
 def test_without_the_services_own_times_the_supervisors_are_taken() -> None:
     result = run_report(
         Lives(), [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0
