@@ -157,10 +157,10 @@ def test_frames_that_do_not_add_up_are_a_shortcoming() -> None:
     assert "do not add up" in shortcomings(result)[0]
 
 
-def test_a_book_that_never_had_a_snapshot_is_a_shortcoming() -> None:
+def test_updates_without_a_snapshot_are_a_shortcoming() -> None:
     result = report(status("ingest", 1, 1.0, books_without_snapshot={"BTCUSDT": 600}))
     (line,) = shortcomings(result)
-    assert line == "600 updates of BTCUSDT are not stored: their book had no snapshot"
+    assert line == "600 updates of BTCUSDT are not stored: no snapshot came for them"
     assert line in summary(result)
 
 

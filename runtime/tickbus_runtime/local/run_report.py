@@ -112,7 +112,7 @@ def _added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 def shortcomings(result: RunReport) -> list[str]:
     """What the run did not store, a line each; the exit code is not 0 then."""
     lines = [
-        f"{updates:,} updates of {ticker} are not stored: their book had no snapshot"
+        f"{updates:,} updates of {ticker} are not stored: no snapshot came for them"
         for ticker, updates in result["books_without_snapshot"].items()
     ]
     if result["bad_lines"]:

@@ -60,11 +60,6 @@ class TickerBook:
         return self._waiting.packets
 
     @property
-    def never_had_a_snapshot(self) -> bool:
-        """Updates wait, and no book was published at all."""
-        return self.log.last is None and bool(self._waiting)
-
-    @property
     def held_since_us(self) -> int:
         """Venue time of the oldest update that waits; 0 when none does."""
         if self._sequencer.early is not None:
