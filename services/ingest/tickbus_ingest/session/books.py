@@ -224,6 +224,8 @@ class TickerBook:
     def _replace(self, packet: L2Table, line: int, out: Flush) -> bool:
         """The packet's levels are the book from now on; False when its checksum is wrong."""
         moment = moment_of(packet, 0)
+        if self._is_last_again(packet):
+            self._lost = None
         if not self.log.replace(packet, out):
             self.log.drop(packet, 0, 1, "gap", out)
             reason = "the checksum of a snapshot is wrong"
@@ -238,6 +240,18 @@ class TickerBook:
             self.log.drop(table, 0, len(table), "stale", out)
         self._begin(moment, packet, line, ABSENT, out)
         return True
+
+    def _is_last_again(self, packet: L2Table) -> bool:
+        """Whether a whole book is the last one published, of the same time: nothing is missing.
+
+        The time must be the venue's: one that is inferred stands still as long as we hear nothing.
+        """
+        lost, last = self._lost, self.log.last
+        if lost is None or not lost.stored or last is None:
+            return False
+        told = not int(packet.flags[0]) & L2Flag.TIME_INFERRED
+        same_time = int(packet.timestamp[0]) == lost.from_us == last.timestamp
+        return told and same_time and self.log.holds(packet)
 
     def _begin(
         self, moment: Moment, packet: L2Table, line: int, joined_prev: int, out: Flush
