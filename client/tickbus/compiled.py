@@ -39,6 +39,15 @@ def kernel(function: Function) -> Function:
     return _compile(function, inline="never")
 
 
+def lean_kernel(function: Function) -> Function:
+    """A kernel that makes no array of its own, so that nothing in it counts references.
+
+    In others a hand-over of an array to a part does, where Numba does not see that it need not: the
+    kernel of price levels took twice as long. Compiling one that does make an array fails.
+    """
+    return _compile(function, inline="never", _nrt=False)
+
+
 def part(function: Function) -> Function:
     """A part of kernels, inlined before the optimiser runs: it costs no call."""
     return _compile(function, inline="always")
@@ -88,11 +97,56 @@ def double_of(typing: Any, bits: Any) -> Any:
     return numba.float64(numba.int64), generate
 
 
-def _compile(function: Function, inline: Any) -> Function:
+@_instruction
+def word_at(typing: Any, text: Any, at: Any) -> Any:
+    """Eight bytes of a text u8[n] from `at` (u64) on, the first one lowest.
+
+    They need not be aligned, as those of a view would have to be. Nothing checks that n >= at + 8.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _load(ir.IntType(64), context, builder, signature, args)
+
+    return numba.uint64(text, numba.uint64), generate
+
+
+STRING_BYTES = 16
+
+
+@_instruction
+def string_stop(typing: Any, text: Any, at: Any) -> Any:
+    """How many bytes from `at` (u64) on a JSON string holds as they are; at most STRING_BYTES.
+
+    It holds no quote, backslash or control character so. Nothing checks that the text, u8[n], has
+    STRING_BYTES there.
+    """
+    many, bits = ir.VectorType(ir.IntType(8), STRING_BYTES), ir.IntType(64)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        own = _load(many, context, builder, signature, args)
+        quote, backslash, space = (ir.Constant(many, [one] * STRING_BYTES) for one in b'"\\ ')
+        ends = builder.icmp_unsigned("==", own, quote)
+        escapes = builder.icmp_unsigned("==", own, backslash)
+        stops = builder.or_(builder.or_(ends, escapes), builder.icmp_unsigned("<", own, space))
+        places = builder.zext(builder.bitcast(stops, ir.IntType(STRING_BYTES)), bits)
+        none = ir.Constant(bits, 1 << STRING_BYTES)
+        return builder.cttz(builder.or_(places, none), ir.Constant(ir.IntType(1), 1))
+
+    return numba.int64(text, numba.uint64), generate
+
+
+def _load(kind: Any, context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """A value of this LLVM type at a place of an array of bytes, aligned or not."""
+    data = context.make_array(signature.args[0])(context, builder, args[0]).data
+    place = builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [args[1]])
+    return builder.load(builder.bitcast(place, kind.as_pointer()), align=1)
+
+
+def _compile(function: Function, **how: Any) -> Function:
     before = _config.CACHE_DIR
     _config.CACHE_DIR = str(cache_dir(Path(function.__code__.co_filename).parent))
     try:
-        decorate: Any = numba.njit(cache=True, nogil=True, error_model="numpy", inline=inline)
+        decorate: Any = numba.njit(cache=True, nogil=True, error_model="numpy", **how)
         compiled: Function = decorate(function)
     finally:
         _config.CACHE_DIR = before

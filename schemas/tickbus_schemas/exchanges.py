@@ -23,6 +23,8 @@ class Exchange(IntEnum):
     KRAKEN = 11
     HYPERLIQUID = 12
     BITGET = 13
+    HTX = 16
+    KUCOIN = 17
 
     @property
     def token(self) -> str:

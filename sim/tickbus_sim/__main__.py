@@ -24,7 +24,7 @@ from tickbus_sim.market import Market
 from tickbus_sim.market_venue import MarketVenue
 from tickbus_sim.venue import Serving, Venue
 
-_TICKER = re.compile(r"[A-Z0-9]+(?:[-/_][A-Z0-9]+)*")
+_TICKER = re.compile(r"[A-Za-z0-9]+(?:[-/_][A-Za-z0-9]+)*")
 _CANNOT = 2  # exit code: the job cannot be done as asked
 
 _EXAMPLES = """
@@ -176,7 +176,8 @@ def _synthetic(
     args: argparse.Namespace, exchange: Exchange | None, serving: Serving
 ) -> tuple[Venue, dict[str, Any]]:
     dialect = dialects.load(exchange or Exchange.BINANCE_USDM)
-    asked = args.tickers.upper().replace(" ", "").split(",") if args.tickers else dialect.demo
+    spelled = str.lower if dialect.demo[0].islower() else str.upper
+    asked = spelled(args.tickers).replace(" ", "").split(",") if args.tickers else dialect.demo
     tickers = list(dict.fromkeys(asked))
     if not all(_TICKER.fullmatch(ticker) for ticker in tickers):
         raise Fatal(f"--tickers {args.tickers}: names of letters and digits, with commas between")

@@ -146,10 +146,8 @@ class CaptureVenue(Venue):
             capture.received_ns[start:stop],
             start,
         )
-        if self._faults is not None and stop < len(capture.texts):
-            refuse_s = self._faults.cut_s(stop, self._capture.received_ns[stop])
-            if refuse_s is not None:
-                await self._cut(refuse_s)
+        if stop < len(capture.texts):
+            await self._befall(stop, capture.received_ns[stop])
 
     async def _reply(self, reply: Answer | AnswerBook) -> None:
         await self._lobby.read()  # every frame before the body

@@ -80,6 +80,8 @@ class Reply:
 
     frames: tuple[bytes, ...] = ()
     close: tuple[int, str] | None = None
+    books: tuple[str, ...] = ()
+    """symbols whose whole books were asked for: each comes behind all frames that it holds"""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Resource:
     """What a REST request asks for."""
 
     kind: str
-    """`book`, `instruments`, or the venue's own word"""
+    """`book`, `instruments`, `address`, or the venue's own word"""
     symbol: str = ""
     levels: int = 0
     weight: int = 1
@@ -142,6 +144,10 @@ class Dialect(ABC):
     """families whose symbols are no tickers: indexes"""
     book_family: ClassVar[str]
     books: ClassVar[Books]
+    books_are_asked_for: ClassVar[bool] = False
+    """a pushed book does not come by itself but upon a request (`Reply.books`)"""
+    is_gzip: ClassVar[bool] = False
+    """its frames are packed, and binary"""
     depth: ClassVar[int] = 0
     """levels a side of its books; 0: all"""
     drops_silently: ClassVar[bool] = False
@@ -268,6 +274,13 @@ class Dialect(ABC):
     def own_answer(self, resource: Resource, now_ms: int) -> bytes | None:
         """What the venue knows whatever is played, such as its clock; None: ask the recording."""
         return None
+
+    def write_address(self, ws_url: str) -> bytes:
+        """The answer to a `Resource("address")`: where the WebSocket is that a client must ask for.
+
+        `ws_url`: this venue's, without a path.
+        """
+        raise NotImplementedError
 
     def no_book(self) -> BadRequest:
         """The answer where there is no book to give."""

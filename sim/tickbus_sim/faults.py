@@ -34,18 +34,22 @@ Kind = Literal[
     "corrupt",
     "silence",
     "disconnect",
+    "mute",
     "late_snapshot",
     "oversize",
     "nan",
 ]
 
 
+_OF_CONNECTIONS: tuple[Kind, ...] = ("disconnect", "mute")
+
+
 class Fault(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """One entry of the schedule.
 
     `at`: a whole number is a frame number (the first frame is 0), a decimal number is seconds
-    after the first frame, in the source's time. It touches the first `count` frames (disconnect
-    and silence: none, late_snapshot: bodies) from there on that match `ticker` and `channel`.
+    after the first frame, in the source's time. It touches the first `count` frames (disconnect,
+    mute and silence: none, late_snapshot: bodies) from there on that match `ticker` and `channel`.
     """
 
     kind: Kind
@@ -157,8 +161,8 @@ class Faults:
         self._start_ns = start_ns
 
     def stops(self, received_ns: Sequence[int]) -> tuple[int, ...]:
-        """Positions in a recorded source before which connections are cut."""
-        cuts = [armed.fault for armed in self._armed if armed.fault.kind == "disconnect"]
+        """Positions in a recorded source before which connections are cut or fall silent."""
+        cuts = [armed.fault for armed in self._armed if armed.fault.kind in _OF_CONNECTIONS]
         return tuple(
             fault.at
             if isinstance(fault.at, int)
@@ -168,14 +172,21 @@ class Faults:
 
     def cut_s(self, number: int, received_ns: int) -> float | None:
         """Whether all connections break before frame `number`; for how long none is accepted."""
+        cut = self._befalls("disconnect", number, received_ns)
+        return None if cut is None else cut.length_s
+
+    def mutes(self, number: int, received_ns: int) -> bool:
+        """Whether all connections fall silent before frame `number`, as dead ones do."""
+        return self._befalls("mute", number, received_ns) is not None
+
+    def _befalls(self, kind: Kind, number: int, received_ns: int) -> Fault | None:
+        """The next fault of connections, if it is due."""
         for armed in self._armed:
-            fault = armed.fault
-            if fault.kind != "disconnect" or not armed.left:
-                continue
-            if self._reached(fault, number, received_ns):
+            is_next = armed.fault.kind == kind and armed.left > 0
+            if is_next and self._reached(armed.fault, number, received_ns):
                 armed.left = 0
                 self._record(armed, {"frame": number})
-                return fault.length_s
+                return armed.fault
         return None
 
     def apply(self, frames: Iterable[Frame]) -> list[Frame]:
@@ -233,7 +244,7 @@ class Faults:
 
     def _is_on(self, armed: _Armed, frame: Frame) -> bool:
         """Whether the fault has begun and is not over, whatever the frame is."""
-        if not armed.left or armed.fault.kind in ("disconnect", "late_snapshot"):
+        if not armed.left or armed.fault.kind in ("late_snapshot", *_OF_CONNECTIONS):
             return False
         if not armed.started and self._reached(armed.fault, frame.number, frame.received_ns):
             armed.started = True

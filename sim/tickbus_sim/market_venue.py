@@ -152,11 +152,7 @@ class MarketVenue(Venue):
             [self._received_ns(frame.time_ns) for frame in frames],
             number,
         )
-        if self._faults is not None:
-            refuse_s = self._faults.cut_s(self._number, self._received_ns(until_ns))
-            if refuse_s is not None:
-                self._note(())
-                await self._cut(refuse_s)
+        await self._befall(self._number, self._received_ns(until_ns))
 
     def _note(self, sent: Iterable[tuple[int, int]]) -> None:
         touched = [] if self._faults is None else self._faults.take_touched()

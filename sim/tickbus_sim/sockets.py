@@ -7,6 +7,7 @@ Server frames are not masked, so a run of frames is one write of headers and pay
 from __future__ import annotations
 
 import asyncio
+import gzip
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -75,6 +76,11 @@ def encode_frames(payloads: Sequence[bytes]) -> bytes:
     return b"".join(chain.from_iterable(zip(headers, payloads, strict=True)))
 
 
+def packed(text: bytes) -> Binary:
+    """A frame of a venue whose frames are gzip."""
+    return Binary(gzip.compress(text, compresslevel=1, mtime=0))
+
+
 class Connection(WSListener):
     """One client's socket and what waits to be sent to it."""
 
@@ -85,6 +91,7 @@ class Connection(WSListener):
         self.heard_s = time.monotonic()  # when the client last said something
         self._said_s: deque[float] = deque()  # when it said what it has said in the last second
         self.is_paused = False
+        self.is_mute = False  # nothing more is sent over it, as over a dead one
         self.closed_well = False
         self.transport: WSTransport | None = None
         self._held: defaultdict[int, list[bytes]] = defaultdict(list)
@@ -137,11 +144,13 @@ class Connection(WSListener):
         self.flush()
         reply = dialect.request(line, request)
         for text in reply.frames:
-            transport.send(WSMsgType.TEXT, text)
+            self._transmit(text)
         if reply.close is not None:
             self.close(*reply.close)
             return
         self._lobby.changed(dialect.topics(line) - before, self)
+        if reply.books:
+            self._lobby.ask(reply.books, self)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.transport = None
@@ -173,20 +182,30 @@ class Connection(WSListener):
         """Writes what `Lobby.deliver` has queued."""
         texts, self.texts = self.texts, []
         times, self.received_ns = self.received_ns, []
-        if not texts or self.transport is None or not isinstance(self.line, Line):
+        if not texts or self.is_mute or self.transport is None or not isinstance(self.line, Line):
             return
         if self.line.with_times:
             texts = [
                 type(text)(b"%d %b" % (time_ns, text))
                 for time_ns, text in zip(times, texts, strict=True)
             ]
+        if self._lobby.dialect.is_gzip:
+            texts = list(map(packed, texts))
         self.transport.underlying_transport.write(encode_frames(texts))
 
     def say(self, text: bytes, received_ns: int) -> None:
         """One frame to this client alone, behind everything queued."""
         self.flush()
-        if self.transport is not None:
-            self.transport.send(WSMsgType.TEXT, self._timed(text, received_ns))
+        self._transmit(self._timed(text, received_ns))
+
+    def _transmit(self, text: bytes) -> None:
+        """One frame at once."""
+        if self.transport is None or self.is_mute:
+            return
+        if self._lobby.dialect.is_gzip:
+            self.transport.send(WSMsgType.BINARY, packed(text))
+        else:
+            self.transport.send(WSMsgType.TEXT, text)
 
     def _timed(self, text: bytes, received_ns: int) -> bytes:
         if isinstance(self.line, Line) and self.line.with_times:
@@ -246,11 +265,13 @@ class Lobby:
         topics: Sequence[Topic],
         on_change: Callable[[frozenset[Topic], frozenset[Topic], Connection | None], None],
         *,
+        ask: Callable[[Sequence[str], Connection], None],
         has_times: bool = False,
     ) -> None:
         """`topics[0]` stands for frames without a topic: they go to the first route.
 
-        `on_change` is told all topics with a subscriber, those just subscribed, and by whom.
+        `on_change` is told all topics with a subscriber, those just subscribed, and by whom; `ask`
+        the symbols whose books a client asks for.
         """
         self.connections: set[Connection] = set()
         self.drained = asyncio.Event()
@@ -265,6 +286,7 @@ class Lobby:
         self._targets: list[tuple[Connection, ...]] = [()] * len(topics)
         self._speaking: tuple[Connection, ...] = ()
         self._on_change = on_change
+        self.ask = ask
         self._has_times = has_times
         self._server: asyncio.Server | None = None
 
@@ -314,7 +336,7 @@ class Lobby:
 
     def has_listener(self, topic_id: int) -> bool:
         """Whether somebody gets the frames of a topic now."""
-        return bool(self._targets[topic_id])
+        return any(not connection.is_mute for connection in self._targets[topic_id])
 
     def deliver(
         self, texts: Sequence[bytes], topic_ids: Sequence[int], received_ns: Sequence[int]
@@ -335,7 +357,7 @@ class Lobby:
                     connection.received_ns.append(time_ns)
             connection.flush()
         arriving = sum(type(text) is not Astray or text.frame.fate.is_sent for text in texts)
-        if listeners:
+        if self.has_listener(topic_ids[0]):
             self.sent += arriving
         else:
             self.unsubscribed += arriving
@@ -381,6 +403,12 @@ class Lobby:
         """Closes every connection properly."""
         for connection in list(self.connections):
             connection.close(code, reason)
+
+    def mute_all(self) -> None:
+        """Sends nothing more over the connections that are open now."""
+        for connection in self.connections:
+            connection.flush()
+            connection.is_mute = True
 
     async def cut_all(self) -> None:
         """Breaks every connection; returns when all are gone."""

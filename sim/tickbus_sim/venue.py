@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,12 +49,15 @@ class Venue(ABC):
         self._listed = listed
         self._serving = serving
         self._faults = faults
+        self._ws_url = ""
         self._waiting_for = ""
         self._changed = asyncio.Event()
         self._is_sending = False
         self._owed: list[tuple[str, Connection]] = []
-        """symbols and clients whose subscription has not begun with a book yet"""
-        self._lobby = Lobby(dialect, topics, self._subscribed, has_times=serving.has_times)
+        """symbols and clients to whom a book is due"""
+        self._lobby = Lobby(
+            dialect, topics, self._subscribed, ask=self._owe, has_times=serving.has_times
+        )
         if serving.messages_per_s is not None:
             self._lobby.messages_per_s = serving.messages_per_s
         self._rest = RestServer(dialect, self, has_times=serving.has_times)
@@ -67,10 +70,11 @@ class Venue(ABC):
         except BaseException:
             await self._lobby.stop()
             raise
+        self._ws_url = f"ws://127.0.0.1:{ws_port}"
         return {
             "event": "ready",
             "exchange": self.dialect.exchange.token,
-            "ws": f"ws://127.0.0.1:{ws_port}",
+            "ws": self._ws_url,
             "rest": f"http://127.0.0.1:{rest_port}",
         } | self.facts()
 
@@ -133,6 +137,8 @@ class Venue(ABC):
     def other(self, resource: Resource) -> RestBody | None:
         """What the venue itself knows, such as its clock."""
         now_ns = self.now_ns()
+        if resource.kind == "address":
+            return RestBody(self.dialect.write_address(self._ws_url), now_ns, is_own=True)
         text = self.dialect.own_answer(resource, now_ns // 1_000_000)
         return None if text is None else RestBody(text, now_ns, is_own=True)
 
@@ -172,14 +178,18 @@ class Venue(ABC):
         self, audience: frozenset[Topic], joined: frozenset[Topic], by: Connection | None
     ) -> None:
         self._changed.set()
-        if by is not None and self.dialect.books is not Books.PULLED:
-            family = self.dialect.book_family
-            self._owed += [(one.symbol, by) for one in joined if one.family == family]
-            if not self._is_sending:
-                self._push_books()
+        dialect = self.dialect
+        if by is not None and dialect.books is not Books.PULLED and not dialect.books_are_asked_for:
+            self._owe([one.symbol for one in joined if one.family == dialect.book_family], by)
         if self.done and audience:
             # Came back after the end (a restarted ingest): nothing more will follow.
             self._lobby.close_all(END_OF_INPUT, "end of input")
+
+    def _owe(self, symbols: Sequence[str], client: Connection) -> None:
+        """A client gets these books, behind the frames that are being sent."""
+        self._owed += [(symbol, client) for symbol in symbols]
+        if not self._is_sending:
+            self._push_books()
 
     def _push_books(self) -> None:
         owed, self._owed = self._owed, []
@@ -226,6 +236,18 @@ class Venue(ABC):
             self._is_sending = False
         self._push_books()
         await self._lobby.room()
+
+    async def _befall(self, number: int, received_ns: int) -> None:
+        """What happens to all connections before the next frame."""
+        if self._faults is None:
+            return
+        if self._faults.mutes(number, received_ns):
+            self._note(())
+            self._lobby.mute_all()
+        refuse_s = self._faults.cut_s(number, received_ns)
+        if refuse_s is not None:
+            self._note(())
+            await self._cut(refuse_s)
 
     async def _cut(self, refuse_s: float) -> None:
         """Breaks all connections and stays away for a while."""

@@ -36,6 +36,8 @@ RATE = 160
 """Frames in a second of the venue's time."""
 PAST_MS = 600_000
 """The market opens so long ago: however fast it plays, its times are not ahead of the clock."""
+GOES_ON_US = 3_000_000
+"""Venue time that a run goes on after its last fault is mended."""
 END_S = 60.0
 VENUES = [
     dialects.load(exchange)
@@ -173,14 +175,22 @@ def _environment(exchange: Exchange, venue: RunningVenue) -> dict[str, str]:
 
 
 async def _books_go_on(bus: Connection, stream: str, tickers: set[str], after_us: int) -> None:
-    """Wait until each ticker's book was published with a later venue time: it is whole again."""
+    """Wait until each ticker's book has gone on for a while after a venue time: it is whole again.
+
+    In that while its other feeds tell what they lost.
+    """
+    since_us: dict[str, int] = {}
     missing = set(tickers)
     async for arrived in Reader(bus, stream).groups():
         for one in arrived:
             message = codec.decode(one.data, one.subject)
-            if isinstance(message, L2Batch):
-                times = np.frombuffer(message.timestamp, "<i8")
-                missing -= {message.ticker} if times.max() > after_us else set()
+            if not isinstance(message, L2Batch):
+                continue
+            time_us = int(np.frombuffer(message.timestamp, "<i8").max())
+            if time_us > after_us:
+                since_us.setdefault(message.ticker, time_us)
+                if time_us - since_us[message.ticker] > GOES_ON_US:
+                    missing.discard(message.ticker)
         if not missing:
             return
 

@@ -147,19 +147,17 @@ def test_a_connection_that_is_silent_for_too_long_is_given_up_and_its_silence_is
     dialect: Dialect, tmp_path: Path
 ) -> None:
     """Nothing but that tells what is missing where the venue does not count."""
-    silence = {"kind": "silence", "at": 3.0, "length_s": 3.0 * faulty.SPEED}
-    outcome = faulty.run(dialect, [silence], tmp_path, seed=SEED, TICKBUS_INGEST__SILENCE_S="1")
+    mute = {"kind": "mute", "at": 3.0}
+    outcome = faulty.run(dialect, [mute], tmp_path, seed=SEED, TICKBUS_INGEST__SILENCE_S="1")
     compared = Comparison(dialect, outcome.data, Journal(outcome.journal))
+    assert compared.journal.faults["mute"]
+    assert compared.gaps("trade", dialect.demo[0])
     for ticker in dialect.demo:
         reasons = [row["reason"] for row in compared.rows("status", ticker)]
         assert any("silent" in reason for reason in reasons)
         for feed in ("trade", "bbo"):
-            untold = [
-                event
-                for event in compared.missing(feed, ticker)
-                if not compared.is_told(feed, ticker, event)
-            ]
             assert compared.missing(feed, ticker)
-            assert untold == []
+            assert compared.lost_in_silence(feed, ticker) == []
         assert compared.wrong_books(ticker) == []
+        assert compared.changes_missing(ticker)
         assert compared.changes_lost_in_silence(ticker) == []

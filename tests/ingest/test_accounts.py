@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus_ingest.publish.accounts import CHANNELS_MAX, FATES, REASONS_MAX, Accounts
+from tickbus_ingest.publish.accounts import CHANNELS_MAX, FATES, OTHERS, REASONS_MAX, Accounts
 from tickbus_ingest.session.tables import Flush, Refused
 from tickbus_ingest.wire.buffer import Buffer, Frames, Overflow
 from tickbus_runtime.telemetry.metrics import Telemetry
@@ -92,11 +92,23 @@ def refusing(*reasons: str) -> Flush:
 def test_the_first_reasons_of_refusals_are_told_once_and_counted() -> None:
     books = Books()
     assert [one.reason for one in books.accounts.read(refusing("a", "b", "a"))] == ["a", "b"]
-    many = [str(n) for n in range(3 * REASONS_MAX)]
+    many = ["of kind " + "x" * n for n in range(3 * REASONS_MAX)]
     assert len(books.accounts.read(refusing("a", *many))) == REASONS_MAX - 2
     books.shown()
-    assert books.status["refusals"]["a"] == 3
-    assert len(books.status["refusals"]) == REASONS_MAX
+    refusals = books.status["refusals"]
+    assert (refusals["a"], refusals["b"]) == (3, 1)
+    assert refusals[OTHERS] == 2 * REASONS_MAX + 2
+    assert sum(refusals.values()) == 4 + len(many)
+
+
+def test_reasons_that_differ_by_their_values_are_counted_together() -> None:
+    books = Books()
+    books.accounts.read(refusing("time 17 us is too late", "time 18 us is too late"))
+    books.accounts.read(refusing("ticker 'A' was not asked for", "ticker 'B' was not asked for"))
+    books.shown()
+    assert books.status["refusals"] == {
+        "time N us is too late": 2, "ticker N was not asked for": 2,
+    }  # fmt: skip
 
 
 def test_channels_that_the_venue_makes_up_are_counted_together() -> None:

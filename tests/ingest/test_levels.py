@@ -16,6 +16,10 @@ from tickbus_ingest.venue.contract import Levels
 PAIRS = Levels()
 ACTIONS = Levels(1, 2)
 OBJECTS = Levels("px", "sz")
+SIDED = Levels("price_level", "new_quantity", "side", "bid", "offer")
+SHAPES = pytest.mark.parametrize(
+    "shape", [PAIRS, ACTIONS, OBJECTS, SIDED], ids=["pairs", "actions", "objects", "sided"]
+)
 MANY = settings(max_examples=300)
 
 # ------------------------------------------------------------------ what is drawn
@@ -70,6 +74,22 @@ def objects(draw: st.DrawFn) -> tuple[str, float, float]:
 
 
 @st.composite
+def sided(draw: st.DrawFn) -> tuple[str, int, float, float]:
+    """A level that names its side, among other keys, short ones and long ones."""
+    (price, price_value), (size, size_value) = draw(number_texts()), draw(number_texts())
+    word, side = draw(st.sampled_from((("bid", 1), ("offer", -1), ("\\u0062id", 1))))
+    members = [f'"price_level":{price}', f'"new_quantity"{draw(BLANKS)}:{size}']
+    members.append(f'"side"{draw(BLANKS)}:{draw(BLANKS)}"{word}"')
+    keys = st.sampled_from(
+        ("event_time", "price_levels", "sid", "sides", "new_quantit", "Side", "")
+    )
+    extras = EXTRAS | st.just('"2026-08-24T22:34:13.483122Z"')
+    members += [f'"{key}":{draw(extras)}' for key in draw(st.sets(keys, max_size=3))]
+    text = f"{draw(BLANKS)},".join(draw(st.permutations(members)))
+    return f"{{{text}}}", side, price_value, size_value
+
+
+@st.composite
 def sides(draw: st.DrawFn, shape: Levels) -> tuple[bytes, list[tuple[float, float]]]:
     """The text of one side, and its levels."""
     levels = draw(st.lists(objects() if shape is OBJECTS else arrays(shape), max_size=4))
@@ -82,6 +102,11 @@ def rows(found: LevelColumns, update: int) -> list[tuple[int, float, float]]:
     own = slice(int(found.ends[update]), int(found.ends[update + 1]))
     columns = found.side[own].tolist(), found.price[own].tolist(), found.qty[own].tolist()
     return list(zip(*columns, strict=True))
+
+
+def bids_first(levels: list[tuple[int, float, float]]) -> list[tuple[int, float, float]]:
+    """The bids in their order, then the asks in theirs."""
+    return sorted(levels, key=lambda level: -level[0])
 
 
 # ------------------------------------------------------------------------ questions
@@ -141,6 +166,42 @@ def test_numbers_of_more_than_15_digits_are_counted(text: str, is_long: int | No
     assert found.long_decimals == is_long
 
 
+@MANY
+@given(st.lists(st.lists(sided(), max_size=5), min_size=1, max_size=3))
+def test_levels_that_name_their_side_are_read_from_one_list_bids_first(
+    books: list[list[tuple[str, int, float, float]]],
+) -> None:
+    texts = [f"[{','.join(text for text, *_ in book)}]".encode() for book in books]
+    found = read_levels([one for text in texts for one in (text, b"")], SIDED)
+    for n, book in enumerate(books):
+        expected = bids_first([(side, price, size) for _, side, price, size in book])
+        if any(math.isinf(value) for _, *values in expected for value in values):
+            assert n in found.refused
+            expected = []
+        else:
+            assert n not in found.refused, found.refused
+        assert rows(found, n) == expected
+
+
+@pytest.mark.parametrize("word", ['"ask"', '"Bid"', '""', "1", "null", '["bid"]', '"bid "', '"bi'])
+def test_a_word_that_names_no_side_refuses_its_update_alone(word: str) -> None:
+    good = b'[{"Side":"Sell","p":"1","q":"2"},{"Side":"Buy","p":"3","q":"4"}]'
+    bad = f'[{{"Side":"Buy","p":1,"q":2}},{{"p":1,"q":2,"Side":{word}}}]'.encode()
+    found = read_levels([good, b"", bad, b"", good, b""], Levels("p", "q", "Side", "Buy", "Sell"))
+    assert list(found.refused) == [1]
+    assert rows(found, 0) == rows(found, 2) == [(1, 3.0, 4.0), (-1, 1.0, 2.0)]
+    assert rows(found, 1) == []
+
+
+def test_an_update_whose_text_only_a_full_decoder_reads_keeps_its_sides() -> None:
+    plain = b'[{"s":"offer","p":"2","q":"1"},{"s":"bid","p":"1","q":"1"}]'
+    escaped = b'[{"s":"o\\u0066fer","p":"4","q":"1"},{"s":"bid","p":"3","q":"1"}]'
+    found = read_levels([plain, b"", escaped, b"", plain, b""], Levels("p", "q", "s"))
+    assert not found.refused
+    assert rows(found, 0) == rows(found, 2) == [(1, 1.0, 1.0), (-1, 2.0, 1.0)]
+    assert rows(found, 1) == [(1, 3.0, 1.0), (-1, 4.0, 1.0)]
+
+
 WRONG = (
     "{}", "null1", "[", "]", "[[", "[[1,2]", "[[1,2],]", "[,]", "[[1,2]]]", "[[1,2]] x", "[1,2]",
     "[[1]]", "[[]]", "[null]", '[["1"]]', '[["1",]]', '[["1" "2"]]', '[["a","1"]]', '[["1","a"]]',
@@ -175,7 +236,7 @@ def test_objects_without_both_keys_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", [b"", b" ", b"[]", b" [ ] ", b"null"])
 def test_a_side_without_levels_is_empty(text: bytes) -> None:
-    for shape in (PAIRS, ACTIONS, OBJECTS):
+    for shape in (PAIRS, ACTIONS, OBJECTS, SIDED):
         found = read_levels([text, text], shape)
         assert not found.refused
         assert len(found.price) == 0
@@ -187,10 +248,23 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("shape", [PAIRS, ACTIONS, OBJECTS], ids=["pairs", "actions", "objects"])
+SIDED_PIECES = st.sampled_from(
+    ['"', "[", "]", "{", "}", ",", ":", "1", '"1"', '"price_level":', '"new_quantity":2', '"side":',
+     '"bid"', '"offer"', '"Bid"', '"bid', '"side":"bid"', '"side":"offer"', '"price_level":"1"',
+     '{"side":"bid","price_level":"1","new_quantity":"2"}', '"event_time":"2026-08-24T22:34:13Z"',
+     '{"new_quantity":2,"event_time":"2026-08-24T22:34:13Z","price_level":1,"side":"offer"}',
+     '{"side":"ask","price_level":1,"new_quantity":2}', '{"price_level":1,"new_quantity":2}', "\\",
+     '"a long string with a \\" in it"', '"a long string with a \n in it"', '"side":1',
+     "null", " "]
+)  # fmt: skip
+
+
+@SHAPES
 @MANY
 @example(pieces=["[", "[1,2]", ",", "[1,2]", "]"])
-@given(pieces=st.lists(PIECES, max_size=12))
+@example(pieces=['[{"price_level":1,"new_quantity":2,"side":"bid","side":"offer"}]'])
+@example(pieces=['[{"price_level":1,"new_quantity":2,"side":"bid', "x" * 40, '"}]'])
+@given(pieces=st.lists(PIECES, max_size=12) | st.lists(SIDED_PIECES, max_size=12))
 def test_the_kernel_takes_no_more_and_no_less_than_a_json_decoder(
     shape: Levels, pieces: list[str]
 ) -> None:
@@ -198,13 +272,13 @@ def test_the_kernel_takes_no_more_and_no_less_than_a_json_decoder(
     found = read_levels([text.encode(), b"[]"], shape)
     expected = plainly(text, shape)
     assert (0 in found.refused) == (expected is None), found.refused
-    assert rows(found, 0) == [(1, *level) for level in expected or []]
+    assert rows(found, 0) == (expected or [])
 
 
 DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 
 
-def plainly(text: str, shape: Levels) -> list[tuple[float, float]] | None:
+def plainly(text: str, shape: Levels) -> list[tuple[int, float, float]] | None:
     """The same by Python's own JSON decoder; None for what is no list of levels."""
     if not text.strip():
         return []
@@ -212,11 +286,17 @@ def plainly(text: str, shape: Levels) -> list[tuple[float, float]] | None:
         levels = json.loads(text)
         if not isinstance(levels, list):
             return None if levels is not None else []
-        pairs = [(level[shape.price], level[shape.size]) for level in levels]
+        own = [
+            (level[shape.side] if shape.side else "bid", level[shape.price], level[shape.size])
+            for level in levels
+        ]
     except (ValueError, TypeError, LookupError):
         return None
-    for value in [value for pair in pairs for value in pair]:
+    for value in [value for _, *pair in own for value in pair]:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number and not (isinstance(value, str) and DECIMAL.fullmatch(value)):
             return None
-    return [(float(price), float(size)) for price, size in pairs]
+    if any(word not in ("bid", "offer") for word, _, _ in own):
+        return None
+    sides = {"bid": 1, "offer": -1}
+    return bids_first([(sides[word], float(price), float(size)) for word, price, size in own])

@@ -9,6 +9,7 @@ from tests.ingest.kinds import (
     BIDS,
     BOTH_WAYS,
     COUNTED,
+    COUNTED_ALONE,
     LINKED,
     WHOLE,
     flags,
@@ -126,3 +127,43 @@ def test_a_venue_that_starts_again_pushes_a_book_with_number_1() -> None:
     player.say(frames(book(50, 1, BIDS), update(None, 51, 2), book(1, 3, ASKS), update(None, 2, 4)))
     assert player.links()[2:] == [(ABSENT, 1), (1, 2)]
     assert player.gaps() == []
+
+
+def test_updates_that_overtook_a_pushed_book_follow_it() -> None:
+    """A book that is asked for over the same connection may be older than what came before it."""
+    player = play(LINKED)
+    player.say(frames(update(3, 5, 1, [(90, 1)]), update(5, 9, 2, [(91, 1)])))
+    player.say(frames(update(9, 12, 3, [(92, 1)]), book(5, 9, BIDS, ASKS), update(12, 14, 10)))
+    assert player.links() == [(ABSENT, 5), (5, 9), (9, 12), (12, 14)]
+    assert player.gaps() == []
+    assert player.fates["stale", "l2"] == 1
+    assert player.accounted() == player.frames
+    times = [row["timestamp"] for row in player.published["l2"]]
+    assert times == sorted(times), "the book begins at the time of the first update behind it"
+    packets = [row["packet_id"] for row in player.published["l2"]]
+    assert packets == sorted(packets)
+
+
+def test_an_update_that_overlaps_a_pushed_book_is_the_first_behind_it() -> None:
+    player = play(LINKED)
+    player.say(frames(update(3, 8, 1, [(90, 1)]), update(8, 9, 2), book(6, 3, BIDS)))
+    assert player.links() == [(ABSENT, 6), (3, 8), (8, 9)]
+    assert player.gaps() == []
+
+
+def test_updates_behind_a_hole_do_not_follow_a_pushed_book() -> None:
+    player = play(LINKED)
+    player.say(frames(update(8, 9, 1), update(9, 10, 2), book(6, 3, BIDS), update(6, 7, 4)))
+    assert player.links() == [(ABSENT, 6), (6, 7)]
+    assert player.fates["stale", "l2"] == 2
+    assert player.accounted() == player.frames
+
+
+def test_where_connections_count_alone_only_those_of_the_book_s_own_follow_it() -> None:
+    player = play(COUNTED_ALONE, lines=2)
+    player.say(frames(update(None, 7, 1), update(None, 8, 2)), [0, 0])
+    player.say(frames(update(None, 7, 1), update(None, 8, 2)), [1, 1])
+    player.say(frames(book(7, 3, BIDS), update(None, 9, 4)), [1, 1])
+    assert player.links() == [(ABSENT, 7), (7, 8), (8, 9)]
+    assert player.fates["stale", "l2"] == 3
+    assert player.accounted() == player.frames

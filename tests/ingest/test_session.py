@@ -230,3 +230,12 @@ def test_a_feed_that_was_stored_goes_on_behind_its_last_row() -> None:
     script.session.resume_connected(0, T0_US - 7, ["bbo"])
     script.say(trade(5, 1), quote(40, 2))
     assert set(gaps_of(script)) == {"bbo"}
+
+
+def test_a_refused_frame_is_said_of_every_ticker_of_its_line_once_for_each_kind_of_reason() -> None:
+    script = Transcript(tickers=["BTCUSDT", "ETHUSDT"])
+    script.say(trade(7, 5), trade(8, 6, p="x1"), trade(9, 7, p="x2"), b"{}", trade(10, 8))
+    said = script.statuses(StatusKind.NOTICE)
+    assert [one.ticker for one in said] == ["BTCUSDT"] * 2 + ["ETHUSDT"] * 2
+    assert all(one.reason.startswith("a frame is refused: ") for one in said)
+    assert len(script.refused) == 3

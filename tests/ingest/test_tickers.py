@@ -43,6 +43,14 @@ def test_a_mistake_names_the_nearest(wanted: list[str], says: str) -> None:
         chosen(wanted, LISTED, "binance_usdm")
 
 
+def test_the_nearest_is_found_in_whatever_case_the_venue_writes() -> None:
+    lower = [Instrument(ticker="btcusdt"), Instrument(ticker="kPEPE")]
+    with pytest.raises(Fatal, match=r"did you mean btcusdt\?"):
+        chosen(["BTCUSDT"], lower, "htx")
+    with pytest.raises(Fatal, match=r"did you mean kPEPE\?"):
+        chosen(["KPEPE"], lower, "hyperliquid")
+
+
 @pytest.mark.parametrize("nothing", [[], [HALTED]])
 def test_an_empty_list_of_the_venue_is_not_all(nothing: list[Instrument]) -> None:
     with pytest.raises(Fatal, match="lists no instrument"):

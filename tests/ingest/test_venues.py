@@ -17,6 +17,7 @@ from tickbus_ingest.session.book_rules import State
 from tickbus_ingest.session.decoding import Decoded
 from tickbus_ingest.venue.contract import Snapshots
 from tickbus_ingest.venue.instruments import understood
+from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import InstrumentStatus, StatusKind
 from tickbus_sim import dialects
 
@@ -124,6 +125,23 @@ def test_each_body_of_instruments_has_its_request(token: str) -> None:
     assert not waiting, f"no body answers {waiting[0].path}"
     assert all(request.path.startswith("/") for request in asked)
     assert len({request.path for request in asked}) == len(asked)
+
+
+# ------------------------------------------------------------------- addresses
+
+
+@each_venue
+def test_an_address_that_must_be_asked_for_is_read_or_refused(token: str) -> None:
+    venue, told = vectors.story(f"{token}/frames.jsonl").venue(), vectors.address(token)
+    if not any(route.address for route in venue.routes()):
+        assert told is None, "nobody asks for it"
+        return
+    assert told is not None, f"write tests/ingest/venues/{token}/address.json"
+    assert venue.address(vectors.wire_text(told.body)) == told.url
+    assert told.refused
+    for body in [b"", b"{}", b"\xff", *map(vectors.wire_text, told.refused)]:
+        with pytest.raises(Reject):
+            venue.address(body)
 
 
 # ---------------------------------------------------------------------- frames

@@ -20,6 +20,8 @@ FROZEN = {
     11: "kraken",
     12: "hyperliquid",
     13: "bitget",
+    16: "htx",
+    17: "kucoin",
 }
 
 

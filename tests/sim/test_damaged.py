@@ -22,6 +22,7 @@ from websockets.asyncio.client import connect
 
 from tests.sim.conftest import RunningVenue
 from tests.sim.recordings import Recording, trade
+from tests.sim.test_dialects_served import _bytes
 
 StartVenue = Callable[..., RunningVenue]
 DIALECTS = [dialects.load(exchange) for exchange in dialects.exchanges()]
@@ -71,6 +72,14 @@ def test_a_damaged_frame_is_no_frame_and_breaks_nothing(
     dialect.read_body(text)
 
 
+def _target(dialect: Dialect) -> str:
+    """What a client opens first, as it is written down."""
+    file = Path(__file__).parent / "requests" / f"{dialect.exchange.token}.json"
+    if file.exists():
+        return str(json.loads(file.read_text())["connections"][0]["path"])
+    return dialect.routes[0] + ("/stream" if "binance" in dialect.exchange.token else "")
+
+
 @every_dialect
 @pytest.mark.parametrize("text", [DEEP, NO_TEXT, b"\xff", b"[" * 5_000], ids=range(4))
 def test_text_that_no_decoder_takes_tells_no_topic_and_is_an_error_as_a_request(
@@ -79,8 +88,7 @@ def test_text_that_no_decoder_takes_tells_no_topic_and_is_an_error_as_a_request(
     assert dialect.topic_of(text) is None
     assert dialect.read_book(text) is None
     assert dialect.read_body(text) is None
-    target = f"{dialect.routes[0]}/stream" if "binance" in dialect.exchange.token else ""
-    line = open_line(dialect, target or dialect.routes[0], has_times=False)
+    line = open_line(dialect, _target(dialect), has_times=False)
     assert isinstance(line, Line)
     (answer,) = dialect.request(line, text).frames
     assert json.loads(answer)
@@ -106,7 +114,9 @@ def test_a_wrong_number_of_levels_gets_the_venues_error(dialect: Dialect, levels
     if "book" not in written:
         pytest.skip("it has no books over REST, or nobody has written their URL down")
     _, target, query = split_url(written["book"])
-    name = next(name for name in ("limit", "sz") if name in query)
+    name = next((name for name in ("limit", "sz") if name in query), "")
+    if not name:
+        pytest.skip("its path tells how many levels a book has")
 
     with pytest.raises(BadRequest) as refused:
         dialect.resource(target, query | {name: [levels]})
@@ -127,13 +137,12 @@ def test_frames_that_no_decoder_takes_are_counted_and_the_rest_plays(tmp_path: P
 async def test_a_client_that_sends_garbage_is_answered_and_stays(start_venue: StartVenue) -> None:
     for dialect in DIALECTS:
         venue = start_venue("--synthetic", "--exchange", dialect.exchange.token)
-        target = "/stream" if "binance" in dialect.exchange.token else ""
-        async with connect(f"{venue.ws}{dialect.routes[0]}{target}") as socket:
+        async with connect(venue.ws + _target(dialect)) as socket:
             for text in (DEEP, NO_TEXT, b""):
                 await socket.send(text, text=True)
             errors = 0
             while errors < 3:
-                answer = str(await socket.recv())
+                answer = _bytes(await socket.recv()).decode()
                 errors += "rror" in answer or "nvalid" in answer
         venue.stop()
 

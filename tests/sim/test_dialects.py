@@ -209,6 +209,22 @@ def test_subscriptions_begin_and_end_as_a_client_asks(dialect: Dialect) -> None:
             assert topic in heard or topic.family in whole
 
 
+@every_dialect
+def test_a_book_comes_for_each_request_where_it_must_be_asked_for(dialect: Dialect) -> None:
+    asked: list[str] = []
+    for connection in _written(dialect)["connections"]:
+        line = _opened(dialect, connection["path"])
+        for frame in (*connection["subscribe"], *connection["unsubscribe"]):
+            assert dialect.request(line, _encoded(frame)).books == ()
+        before = dict(line.streams)
+        for frame in connection.get("ask", ()):
+            reply = dialect.request(line, _encoded(frame))
+            assert reply.frames == ()
+            asked += reply.books
+            assert line.streams == before
+    assert asked == [dialect.demo[0]] * dialect.books_are_asked_for
+
+
 def _is_error(answer: bytes) -> bool:
     return b"error" in answer.lower() or b'"success":false' in answer
 

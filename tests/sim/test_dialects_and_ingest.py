@@ -46,6 +46,22 @@ def _venue(dialect: Dialect, market: Market) -> contract.Venue:
     return venue(_instruments(dialect, market), feeds)
 
 
+def _target(
+    dialect: Dialect, venue: contract.Venue, route: contract.Route
+) -> tuple[str, dict[str, list[str]]]:
+    """Path and query of the WebSocket that carries a route, asked for where the venue wants it."""
+    url = route.path
+    if route.address is not None:
+        _, path, query = split_url(route.address.path)
+        resource = dialect.resource(path, query, route.address.body)
+        assert resource is not None
+        assert resource.kind == "address"
+        url = venue.address(dialect.write_address("ws://127.0.0.1:1"))
+        assert url.startswith("ws://127.0.0.1:1/")
+    _, path, query = split_url(url)
+    return path, query
+
+
 class Session:
     """Ingest's connections to the dialect, and what it reads on them."""
 
@@ -54,8 +70,7 @@ class Session:
         self.rows = Rows(venue.index)
         self.lines: list[tuple[Line, contract.Line]] = []
         for number, route in enumerate(venue.routes()):
-            _, path, query = split_url(route.path)
-            line = dialect.open(path, query)
+            line = dialect.open(*_target(dialect, venue, route))
             assert isinstance(line, Line), line
             self.lines.append((line, contract.Line(number, route)))
             venue.connected(self.lines[-1][1])

@@ -54,8 +54,8 @@ async def _played(
     return frames, venue.finish()
 
 
-def _wait_for_frames(venue: RunningVenue) -> None:
-    while not json.loads(venue.get("/tickbus/status"))["sent"]:
+def _wait_for(venue: RunningVenue, holds: Callable[[dict[str, Any]], Any]) -> None:
+    while not holds(json.loads(venue.get("/tickbus/status"))):
         time.sleep(0.05)
 
 
@@ -127,6 +127,32 @@ async def test_seconds_of_a_fault_are_counted_from_the_opening_and_its_frames_ar
     assert touched["corrupt"][0]["text"] in frames
 
 
+async def test_a_mute_connection_hears_nothing_more_and_a_new_one_everything(
+    start_venue: StartVenue, tmp_path: Path
+) -> None:
+    venue = start_venue(
+        *("--synthetic", "--exchange", "binance_spot", "--tickers", "BTCDEMO", "--seed", 3),
+        *("--speed", 4, "--journal", tmp_path / "journal", "--start-ms", START_MS),
+        *("--faults", '[{"kind": "mute", "at": 1.0}]'),
+    )
+    url = f"{venue.ws}/stream?streams={STREAMS}"
+    deaf = asyncio.create_task(_all(url))
+    await asyncio.to_thread(_wait_for, venue, lambda status: status["faults"][0]["touched"])
+    sent = json.loads(venue.get("/tickbus/status"))["sent"]
+    hearing = asyncio.create_task(_all(url))
+    await asyncio.to_thread(_wait_for, venue, lambda status: status["sent"] > sent)
+    await asyncio.to_thread(_tell_to_end, venue)
+    first, second = await deaf, await hearing
+    times = [json.loads(frame)["data"]["E"] - START_MS for frame in first]
+    assert 900 < max(times) <= 1_000
+    assert min(json.loads(frame)["data"]["E"] for frame in second) > START_MS + 1_000
+    lines = _read(tmp_path / "journal")
+    unheard = {n for one in lines if one["event"] == "unheard" for n in one["frames"]}
+    late = [one for one in lines if one["event"] == "trade" and one["time_ms"] > START_MS + 1_000]
+    assert late[0]["frames"][0] in unheard
+    assert venue.finish()["sent"] == len(first) + len(second)
+
+
 async def test_a_market_without_end_ends_when_it_is_told_to(
     start_venue: StartVenue, tmp_path: Path
 ) -> None:
@@ -136,7 +162,7 @@ async def test_a_market_without_end_ends_when_it_is_told_to(
         *("--speed", 20, "--journal", journal),
     )
     receiving = asyncio.create_task(_all(f"{venue.ws}/stream?streams={STREAMS}"))
-    await asyncio.to_thread(_wait_for_frames, venue)
+    await asyncio.to_thread(_wait_for, venue, lambda status: status["sent"])
     assert await asyncio.to_thread(_tell_to_end, venue) == 200
     frames = await receiving
     assert len(frames) == venue.finish()["sent"] > 0

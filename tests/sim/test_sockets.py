@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tickbus_sim.capture import Binary
 from tickbus_sim.dialect import Line, Topic
-from tickbus_sim.sockets import encode_frames
+from tickbus_sim.sockets import encode_frames, packed
 from websockets.frames import Frame, Opcode
 
 from tests.sim.recordings import SPOT, envelope
@@ -21,6 +23,14 @@ def test_a_run_of_frames_is_what_a_websocket_library_would_send(payloads: list[b
     ]
 
     assert encode_frames(payloads) == b"".join(frame.serialize(mask=False) for frame in frames)
+
+
+@given(st.binary(max_size=300))
+def test_a_frame_of_a_venue_that_packs_is_binary_and_the_same_each_time(text: bytes) -> None:
+    assert gzip.decompress(packed(text)) == text
+    assert packed(text) == packed(text)
+    opcode = encode_frames([packed(text)])[0] & 0x0F
+    assert opcode == Opcode.BINARY
 
 
 def _on_wire(path: str, text: bytes, topic: Topic) -> bytes:

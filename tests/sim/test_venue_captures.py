@@ -24,6 +24,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.ingest.venues import vectors
 from tests.sim.bare import bare
 from tests.sim.conftest import RunningVenue
+from tests.sim.test_dialects_served import _bytes
 
 StartVenue = Callable[..., RunningVenue]
 REQUESTS = Path(__file__).with_name("requests")
@@ -135,8 +136,7 @@ async def _all(socket: ClientConnection) -> list[bytes]:
     frames: list[bytes] = []
     try:
         while True:
-            text = await socket.recv()
-            frames.append(text.encode() if isinstance(text, str) else text)
+            frames.append(_bytes(await socket.recv()))
     except ConnectionClosed:
         assert socket.close_code == 4900
         return frames

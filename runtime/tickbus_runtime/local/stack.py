@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 from tickbus.lake import manifest
@@ -19,7 +19,7 @@ from tickbus.log.connection import Connection
 from tickbus_schemas.errors import Fatal
 
 from tickbus_runtime.bus import connection
-from tickbus_runtime.bus.clock import last_clock_us
+from tickbus_runtime.bus.clock import first_event_us, last_clock_us
 from tickbus_runtime.bus.streams import ensure
 from tickbus_runtime.local.data_folder import DataFolder
 from tickbus_runtime.local.nats_server import EmbeddedServer
@@ -59,7 +59,9 @@ class LogEnd(NamedTuple):
 
 
 CLOCKS_DIFFER_US = 60_000_000
-"""A recorder's clock may be so far behind the venue's."""
+"""A recorder's clock may be so far ahead of the venue's."""
+FIRST_DIFFERS_US = 5_000_000
+"""It may be so far behind."""
 
 
 class Plan(NamedTuple):
@@ -101,7 +103,7 @@ class Stack:
         self._left_out: dict[str, int] = {}
         """channel -> frames of a capture that are no feed"""
         self._bad_lines = 0
-        self._last_us = 0
+        self._first_us = self._last_us = 0
         """receive time of a capture's last frame"""
         self._ends_before: dict[str, LogEnd] = {}
         self._files_before: set[str] = set()
@@ -218,18 +220,29 @@ class Stack:
         return self._nc
 
     async def _refuse_the_past(self) -> None:
-        """Fatal for a capture that ends before what is stored: all of it would look repeated."""
+        """Fatal for a capture that begins or ends before what is stored.
+
+        What it holds of an earlier time would look repeated.
+        """
         if not self._last_us:
             return
-        shard = self.settings.of_shard
-        stored_us = await last_clock_us(self.nc.jetstream(), shard.md, shard.name)
+        shard, js = self.settings.of_shard, self.nc.jetstream()
+        stored_us = await last_clock_us(js, shard.md, shard.name)
         if self._last_us + CLOCKS_DIFFER_US < stored_us:
-            stored = datetime.fromtimestamp(stored_us // 10**6, UTC)
-            ends = datetime.fromtimestamp(self._last_us // 10**6, UTC)
-            raise Fatal(
-                f"{self.folder.path} holds {shard.name} up to {stored:%Y-%m-%d %H:%M:%S}, and the "
-                f"capture ends at {ends:%Y-%m-%d %H:%M:%S}: name another folder with --data"
-            )
+            self._refuse("up to", stored_us, "ends", self._last_us)
+        stored_us = await first_event_us(js, shard.md, shard.exchange.token)
+        if self._first_us + FIRST_DIFFERS_US < stored_us:
+            self._refuse("from", stored_us, "begins", self._first_us)
+
+    def _refuse(self, bound: str, stored_us: int, word: str, capture_us: int) -> NoReturn:
+        stored, own = (
+            f"{datetime.fromtimestamp(time_us // 10**6, UTC):%Y-%m-%d %H:%M:%S}"
+            for time_us in (stored_us, capture_us)
+        )
+        raise Fatal(
+            f"{self.folder.path} holds {self.settings.of_shard.name} {bound} {stored}, and the "
+            f"capture {word} at {own}: name another folder with --data"
+        )
 
     async def _log_ends(self) -> dict[str, LogEnd]:
         """Where each stream ends; waits for a server that is gone, Fatal when it stays away."""
@@ -287,6 +300,7 @@ class Stack:
         self._instrument_lists = int(facts.get("instrument_lists", 0))
         self._left_out = dict(facts.get("other", {}))
         self._bad_lines = int(facts.get("bad_lines", 0))
+        self._first_us = (facts.get("first_ns") or 0) // 1000
         self._last_us = (facts.get("last_ns") or 0) // 1000
         self.say(f"venue {facts['exchange']} at {facts['ws']}: {', '.join(facts['tickers'])}")
         self._say_unused(facts)

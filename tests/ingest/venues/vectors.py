@@ -87,6 +87,14 @@ class Listed(msgspec.Struct, forbid_unknown_fields=True):
     instruments: list[Row]
 
 
+class Address(msgspec.Struct, forbid_unknown_fields=True):
+    """address.json: an answer to `Route.address`, the URL in it, and answers that hold none."""
+
+    body: Raw
+    url: str
+    refused: list[Raw]
+
+
 @dataclass(slots=True)
 class Story:
     """The steps of one file."""
@@ -118,6 +126,12 @@ def listed(token: str) -> tuple[list[bytes], list[Row]]:
     """The bodies of a venue's list of instruments, and the rows expected of them."""
     found = msgspec.json.decode((FOLDER / token / "instruments.json").read_bytes(), type=Listed)
     return [wire_text(body) for body in found.bodies], found.instruments
+
+
+def address(token: str) -> Address | None:
+    """Where the WebSocket is, of a venue that must be asked."""
+    file = FOLDER / token / "address.json"
+    return msgspec.json.decode(file.read_bytes(), type=Address) if file.exists() else None
 
 
 def files() -> list[str]:

@@ -33,16 +33,6 @@ class Book(msgspec.Struct):
     updates: Raw
 
 
-class Bid(msgspec.Struct, tag_field="side", tag="bid"):
-    price_level: Raw
-    new_quantity: Raw
-
-
-class Ask(msgspec.Struct, tag_field="side", tag="offer"):
-    price_level: Raw
-    new_quantity: Raw
-
-
 class Trade(msgspec.Struct):
     """`side` is the maker's."""
 
@@ -140,8 +130,9 @@ class Products(msgspec.Struct):
 
 
 MESSAGES = json_decoder(Books | Trades | Tickers | Heartbeats | Subscriptions)
-OTHER, LEVELS = json_decoder(Other), json_decoder(list[Bid | Ask])
+BOOKS, OTHER = json_decoder(Books), json_decoder(Other)
 PRODUCTS, PRODUCT = json_decoder(Products), json_decoder(Product)
+_BOOKS, _UPDATES = b'{"channel":"l2_data",', b'"updates":['
 CHANNELS = ("l2_data", "market_trades", "ticker", "heartbeats", "subscriptions")
 _HALTS = (
     "is_disabled", "trading_disabled", "view_only", "cancel_only", "post_only", "auction_mode",
@@ -153,6 +144,31 @@ _STATUS = {
     "offline": InstrumentStatus.HALTED,
     "delisted": InstrumentStatus.DELISTED,
 }
+
+
+def one_book(frame: bytes) -> tuple[Books, int, int] | None:
+    """A message of one book without its updates, and where in the frame their list is.
+
+    The list is nearly all of a frame, and whoever reads the levels looks at each byte of it, so it
+    is cut out before the message is decoded. None: the frame is another one, or it cannot be told
+    where the list ends.
+
+    The cut is right wherever a message remains. One inside a string leaves an odd number of quotes
+    behind, as there is no escape; one at the end of an inner list leaves too many brackets; and
+    nothing else that remains is named as the list is.
+    """
+    if not frame.startswith(_BOOKS):
+        return None
+    start = frame.find(_UPDATES) + len(_UPDATES) - 1
+    end = frame.find(b"]", start) + 1
+    rest = b"%b0%b" % (frame[:start], frame[end:])
+    if rest.count(_UPDATES[:-2]) != 1 or b"\\" in rest:
+        return None
+    try:
+        message = BOOKS.decode(rest)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return (message, start, end) if len(message.events) == 1 else None
 
 
 def instruments(body: bytes) -> list[Instrument | Unread]:

@@ -194,9 +194,9 @@ def stream_of(text: str) -> str:
     return f"{about[1]}:{about[2]}" if about else ""
 
 
-def indexes(row: Raw) -> list[str]:
-    """The indexes of options that a row is the list of; none for an instrument."""
-    return decoded(INDEXES, row) if bytes(row).startswith(b"[") else []
+def is_list(row: Raw) -> bool:
+    """Whether a row is a list of the indexes that have options, and no instrument."""
+    return bytes(row).startswith(b"[")
 
 
 def data_of(body: bytes) -> Raw:

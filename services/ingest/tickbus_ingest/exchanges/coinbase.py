@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import Side
@@ -34,7 +35,7 @@ from tickbus_ingest.venue.contract import (
     What,
 )
 from tickbus_ingest.venue.instruments import Instrument, Unread
-from tickbus_ingest.venue.rows import NO_LEVELS, Rows
+from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.venue.wire_types import decoded, known, us_of_datetime
 
 CARRIES = {"level2": ("l2",), "market_trades": ("trade",), "ticker": ("bbo", "ticker")}
@@ -42,8 +43,6 @@ CARRIES = {"level2": ("l2",), "market_trades": ("trade",), "ticker": ("bbo", "ti
 TICKERS_PER_FRAME = 30
 NUMBER = "sequence_num"
 """Of the last message, in a line's memory."""
-BID, ASK = b'{"side":"bid",', b'{"side":"offer",'
-"""How a level begins on the wire."""
 ENGINE_TIME = b'"event_time":"'
 
 
@@ -67,7 +66,7 @@ class Venue(contract.Venue):
     numbering_is_global = False  # each connection begins at 0
     # Ids grow, and no document says that they count by one.
     trade_ids = TradeIds.UNIQUE
-    levels = Levels("price_level", "new_quantity")
+    levels = Levels("price_level", "new_quantity", "side", "bid", "offer")
     silence_s = 10.0  # heartbeats come each second
     limits = (
         # 8 connections and 8 messages a second, both of an address: websocket-rate-limits. A new
@@ -83,8 +82,9 @@ class Venue(contract.Venue):
     def __init__(self, instruments: Sequence[Instrument], feeds: Sequence[str]) -> None:
         super().__init__(instruments, feeds)
         self._quotes, self._statistics = "bbo" in feeds, "ticker" in feeds
+        self._books_wanted = "l2" in feeds
         acts: dict[type, tuple[bool, Callable[[Any, Rows], None]]] = {
-            wire.Books: ("l2" in feeds, self._books),
+            wire.Books: (self._books_wanted, _books),
             wire.Trades: ("trade" in feeds, self._trades),
             wire.Tickers: (self._quotes or self._statistics, self._tickers),
             wire.Heartbeats: (True, self._heartbeat),
@@ -140,6 +140,14 @@ class Venue(contract.Venue):
 
     def read(self, frame: bytes, line: Line, rows: Rows) -> None:
         """A refused message is not counted: the next one finds the hole that it leaves."""
+        one = wire.one_book(frame) if self._books_wanted else None
+        if one is not None:
+            message, start, end = one
+            _follow(message.sequence_num, line, rows)
+            levels = Raw(memoryview(frame)[start:end])
+            _book(message, message.events[0], levels, _engine_us(frame, start, end), rows)
+            line.memory[NUMBER] = message.sequence_num
+            return
         try:
             message = wire.MESSAGES.decode(frame)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -164,15 +172,6 @@ class Venue(contract.Venue):
             raise Reject("neither of a channel nor an error")
 
     # --------------------------------------------------------------- events
-
-    def _books(self, message: wire.Books, rows: Rows) -> None:
-        time_us = _us(message.timestamp)
-        for book in message.events:
-            text = bytes(book.updates)
-            rows.l2(
-                book.product_id, time_us, *_sides(text), snapshot=book.type == "snapshot",
-                engine_us=_engine_us(text),
-            )  # fmt: skip
 
     def _trades(self, message: wire.Trades, rows: Rows) -> None:
         """Newest first on the wire. A snapshot holds the latest trades before a subscription:
@@ -229,35 +228,28 @@ def _follow(number: int, line: Line, rows: Rows) -> None:
         rows.lost(f"sequence_num {number} after {last}")
 
 
-def _sides(text: bytes) -> tuple[bytes, bytes]:
-    """The levels of both sides in one list as a list of bids and one of asks.
-
-    All bids come first on the wire, so that the list is cut in two; any other one is sorted out.
-    """
-    first_ask = text.find(ASK)
-    asks = text.count(ASK, first_ask) if first_ask >= 0 else 0
-    bids = text.count(BID, 0, first_ask if asks else len(text))
-    if bids + asks == text.count(b"{") and text.startswith(b"["):
-        if not asks:
-            return text, NO_LEVELS
-        if not bids:
-            return NO_LEVELS, text
-        if text[first_ask - 2 : first_ask] == b"},":
-            return text[: first_ask - 1] + b"]", b"[" + text[first_ask:]
-    levels = decoded(wire.LEVELS, text)
-    return (
-        msgspec.json.encode([one for one in levels if type(one) is wire.Bid]),
-        msgspec.json.encode([one for one in levels if type(one) is wire.Ask]),
-    )
+def _books(message: wire.Books, rows: Rows) -> None:
+    for book in message.events:
+        text = bytes(book.updates)
+        _book(message, book, text, _engine_us(text, 0, len(text)), rows)
 
 
-def _engine_us(text: bytes) -> int:
-    """When the matching engine changed the last of these levels; 0: not told, as in 1970."""
-    start = text.rfind(ENGINE_TIME)
+def _book(
+    message: wire.Books, book: wire.Book, levels: bytes | Raw, engine_us: int, rows: Rows
+) -> None:
+    rows.l2(
+        book.product_id, _us(message.timestamp), levels, b"", snapshot=book.type == "snapshot",
+        engine_us=engine_us,
+    )  # fmt: skip
+
+
+def _engine_us(text: bytes, start: int, end: int) -> int:
+    """When the matching engine changed the last level in [start, end); 0: not told, as in 1970."""
+    start = text.rfind(ENGINE_TIME, start, end)
     if start < 0:
         return 0
     start += len(ENGINE_TIME)
-    return _us(text[start : text.find(b'"', start)].decode(errors="replace"))
+    return _us(text[start : text.find(b'"', start, end)].decode(errors="replace"))
 
 
 def _us(time: str) -> int:

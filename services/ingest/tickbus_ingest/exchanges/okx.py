@@ -277,13 +277,14 @@ class Venue(contract.Venue):
         return [
             Get(f"/api/v5/public/instruments?instType=OPTION&uly={quote(index, safe='')}", 2)
             for row in decoded(wire.ROWS, wire.data_of(body))
-            for index in wire.indexes(row)
+            if wire.is_list(row)
+            for index in decoded(wire.INDEXES, row)
         ]
 
     @classmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument | Unread]:
         rows = (row for body in bodies for row in decoded(wire.ROWS, wire.data_of(body)))
-        listed = (row for row in rows if not wire.indexes(row))
+        listed = (row for row in rows if not wire.is_list(row))
         return each_of(listed, wire.ROW, wire.instrument_of)
 
 

@@ -57,5 +57,7 @@ def carried(listed: Sequence[Instrument | Unread]) -> tuple[list[Instrument], st
 
 
 def _nearest(ticker: str, listed: Sequence[str]) -> str:
-    near = difflib.get_close_matches(ticker.upper(), listed, n=3, cutoff=0.5)
+    in_one_case = {one.upper(): one for one in listed}
+    found = difflib.get_close_matches(ticker.upper(), in_one_case, n=3, cutoff=0.5)
+    near = [in_one_case[one] for one in found]
     return f": did you mean {' or '.join(near)}?" if near else ""

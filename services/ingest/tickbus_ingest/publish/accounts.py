@@ -29,6 +29,7 @@ LABELS = {
 }  # fmt: skip
 CHANNELS_MAX = 64
 """Channels that are counted one by one: their names come from outside."""
+OTHERS = "others"
 REASONS_MAX = 10
 """Different reasons of refusals that are kept."""
 
@@ -82,10 +83,13 @@ class Accounts:
         news = []
         for one in flush.refused:
             self._telemetry.count("rejects", reason="body" if one.is_body else "frame")
-            if one.reason in self._reasons or len(self._reasons) < REASONS_MAX:
-                if one.reason not in self._reasons:
+            kind = one.kind
+            if kind not in self._reasons:
+                if len(self._reasons) >= REASONS_MAX:
+                    kind = OTHERS
+                else:
                     news.append(one)
-                self._reasons[one.reason] += 1
+            self._reasons[kind] += 1
         return news
 
     def _channel(self, name: str) -> str:

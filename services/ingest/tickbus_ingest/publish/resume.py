@@ -123,6 +123,7 @@ def _tell(session: Session, ticker: int, message: Message) -> None:
         raise ValueError(f"a message of another kind: {type(message).__name__}")
     times = np.frombuffer(message.timestamp, np.int64)
     last_us = _sane_time(int(times[-1]))
+    session.resume_time(ticker, last_us)
     if isinstance(message, TradeBatch):
         number, last_us = _last_trade(message, session.venue.trade_ids, times)
         session.trades.resume(ticker, number, _sane_time(last_us))

@@ -200,6 +200,7 @@ class TickerBook:
             if not (every and live):
                 self._statuses.snapshot("pushed", moment_of(packet, 0), out)
             out.fates["published", ""] += int(np.count_nonzero(packet.stands))
+            self._release(int(packet.packet_id[0]), out)
 
     def _behind(self, packet: L2Table) -> Lost | None:
         """What a LIVE book lacks that a pushed one has: updates that no connection brought.
@@ -208,7 +209,7 @@ class TickerBook:
         """
         last = self.log.last
         assert last is not None
-        if int(packet.update_id[0]) <= last.update_id:
+        if int(packet.update_id[0]) <= last.update_id or packet.timestamp[0] < last.timestamp:
             return None
         return Lost(last.update_id, last.timestamp, stored=True)
 
@@ -234,11 +235,16 @@ class TickerBook:
             else:
                 self._ask_for_another(reason, moment, out)
             return False
-        # Updates that waited lie before this snapshot, or it would not have been pushed.
         self._sequencer.forget("stale", out)
-        for table in self._waiting.take_all():
+        for table in self._waiting.leave_what_follows(int(packet.update_id[0]), line, self._rules):
             self.log.drop(table, 0, len(table), "stale", out)
-        self._begin(moment, packet, line, ABSENT, out)
+        joined_prev = ABSENT
+        if self._waiting:
+            first = self._waiting.first
+            joined_prev = int(first.prev_update_id[0])
+            # The update's time must not be before its book's: grid points would be lost.
+            moment = replace(moment, timestamp=min(moment.timestamp, int(first.timestamp[0])))
+        self._begin(moment, packet, line, joined_prev, out)
         return True
 
     def _is_last_again(self, packet: L2Table) -> bool:
@@ -323,8 +329,12 @@ class TickerBook:
         self.log.replace(packet, out)
         self._begin(moment, packet, NOBODY, joined_prev, out)
         self._statuses.snapshot("REST", moment, out)
+        self._release(moment.packet_id, out)
+
+    def _release(self, released_by: int, out: Flush) -> None:
+        """Publish what waited behind a book."""
         for table in self._waiting.take_all():
-            np.maximum(table.packet_id, moment.packet_id, out=table.packet_id)
+            np.maximum(table.packet_id, released_by, out=table.packet_id)
             self.update(table, 0, len(table), out)
 
     # ------------------------------------------------------------------- time

@@ -28,6 +28,24 @@ class VenueClock:
         """Highest venue time seen of a ticker; the receive time before there is any."""
         return int(self._seen_us[ticker]) or received_us
 
+    def resume(self, ticker: int, time_us: int) -> None:
+        """A predecessor stored an event of this time: what has none is not of an earlier one."""
+        self._seen_us[ticker] = max(self._seen_us[ticker], time_us)
+
+    def before(self, decoded: Decoded, arrived: Arrived, frame: int) -> I64:
+        """Highest venue time of each ticker [tickers] up to a frame of a batch, 0 where none.
+
+        The batch is not observed yet: so the times do not depend on how frames were batched.
+        """
+        seen = self._seen_us.copy()
+        for columns in decoded.tables.values():
+            earlier = columns["frame"] < frame
+            time = _event_us(columns)[earlier]
+            received_us = arrived.received_us[columns["frame"][earlier]]
+            moves = (time > 0) & (time <= received_us + CLOCK_AHEAD_US)
+            np.maximum.at(seen, columns["ticker"][earlier][moves], time[moves])
+        return seen
+
     def observe(self, decoded: Decoded, arrived: Arrived, out: Flush) -> dict[str, I64]:
         """Move the clock; by feed: highest venue time seen of each row's ticker up to it.
 

@@ -10,9 +10,12 @@ from tickbus_ingest.session.arbiter import Arbiter
 from tickbus_ingest.session.books import TickerBook
 from tickbus_ingest.session.clock import VenueClock
 from tickbus_ingest.session.feeds import Policy
-from tickbus_ingest.session.tables import Flush, StatusRow
+from tickbus_ingest.session.tables import I64, Flush, Refused, StatusRow
 from tickbus_ingest.venue.contract import Line, Route, Snapshots, Venue
 from tickbus_ingest.wire import buffer
+
+TOLD_MAX = 10
+"""Kinds of refusals that are rows: what a venue sends must not fill the log."""
 
 
 class Connections:
@@ -32,6 +35,7 @@ class Connections:
         self._arbiter = arbiter
         self._clock = clock
         self._lines: dict[int, Line] = {}
+        self._told: set[str] = set()
 
     def line(self, number: int) -> Line:
         """The connection of a frame; what a closed one still brought has an empty memory."""
@@ -66,9 +70,13 @@ class Connections:
         out.broken_lines.add(number)
 
     def refused(
-        self, number: int, stream: str, text: str, received_us: int, packet: int, out: Flush
-    ) -> None:
-        """The venue will never give this stream: whoever waits for its tickers is told."""
+        self, number: int, stream: str, text: str, received_us: int, packet: int, seen_us: I64,
+        out: Flush,
+    ) -> None:  # fmt: skip
+        """The venue will never give this stream: whoever waits for its tickers is told.
+
+        `seen_us` [tickers]: venue time of each, here and below.
+        """
         for one in self.line(number).route.streams:
             if one.name == stream:
                 out.refused_streams.append(stream)
@@ -76,7 +84,23 @@ class Connections:
                 tickers = [index[one.ticker]] if one.ticker in index else range(len(self._books))
                 reason = f"the venue refuses {stream}: {text}"
                 kind = StatusKind.NOTICE
-                self._announce(tickers, kind, reason, received_us, packet, number, out)
+                self._announce(tickers, kind, reason, received_us, packet, number, out, seen_us)
+
+    def is_told(self, refused: Refused) -> bool:
+        """Whether a frame was refused for such a reason before, or too many others were."""
+        return refused.kind in self._told or len(self._told) == TOLD_MAX
+
+    def not_understood(self, number: int, refused: Refused, seen_us: I64, out: Flush) -> None:
+        """A frame is refused: nobody knows of which ticker, so all of its line are told.
+
+        Once for each kind of reason; how often it came is counted.
+        """
+        self._told.add(refused.kind)
+        tickers = self._tickers_of(self.line(number))
+        reason = f"a frame is refused: {refused.reason}"
+        received_us, packet = refused.rcv_timestamp, refused.packet_id
+        kind = StatusKind.NOTICE
+        self._announce(tickers, kind, reason, received_us, packet, number, out, seen_us)
 
     def overflow(self, notice: buffer.Overflow, packet: int, out: Flush) -> None:
         """Frames of any connection were dropped: what they said of any ticker is lost."""
@@ -141,9 +165,12 @@ class Connections:
         packet: int,
         line: int,
         out: Flush,
+        seen_us: I64 | None = None,
     ) -> None:
         for ticker in tickers:
             time_us = self._clock.time_us(ticker, received_us)
+            if seen_us is not None:
+                time_us = int(seen_us[ticker]) or received_us
             out.statuses.append(
                 StatusRow(ticker, kind, time_us, received_us, packet, "", reason, line=line)
             )

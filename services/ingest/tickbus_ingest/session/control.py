@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import numpy as np
 
 from tickbus_ingest.session.arrived import Arrived
+from tickbus_ingest.session.clock import VenueClock
 from tickbus_ingest.session.connections import Connections
 from tickbus_ingest.session.decoding import Decoded
 from tickbus_ingest.session.tables import Flush, Refused
@@ -16,24 +19,51 @@ ERRORS_MAX = 20
 
 
 def take_control(
-    decoded: Decoded, batch: Frames, arrived: Arrived, connections: Connections, out: Flush
+    decoded: Decoded,
+    batch: Frames,
+    arrived: Arrived,
+    connections: Connections,
+    clock: VenueClock,
+    out: Flush,
 ) -> None:
-    """Everything that is no row."""
+    """Everything that is no row; before the batch moves the clock."""
     if decoded.long_decimals:
         out.counts["long_decimals", ""] += decoded.long_decimals
+    said: list[tuple[int, Refused | Control]] = []
     for frame, why in decoded.refused.items():
         packet, received = int(arrived.packet_id[frame]), int(arrived.received_us[frame])
-        out.refused.append(Refused(packet, received, why, batch.data[frame]))
+        refused = Refused(packet, received, why, batch.data[frame])
+        out.refused.append(refused)
         out.fates["refused", ""] += 1
+        said.append((frame, refused))
     out.replies += [(batch.line[frame], reply) for frame, reply in decoded.replies]
     for control in decoded.controls:
-        line = batch.line[control.frame]
-        _take_one(control, line, out)
+        _take_one(control, batch.line[control.frame], out)
         if control.fatal:
-            packet = int(arrived.packet_id[control.frame])
-            received_us = int(arrived.received_us[control.frame])
-            connections.refused(line, control.stream, control.text, received_us, packet, out)
+            said.append((control.frame, control))
+    for frame, one in sorted(said, key=itemgetter(0)):
+        _announce(frame, one, decoded, batch, arrived, connections, clock, out)
     _tell_fates(decoded, len(batch), out)
+
+
+def _announce(
+    frame: int,
+    one: Refused | Control,
+    decoded: Decoded,
+    batch: Frames,
+    arrived: Arrived,
+    connections: Connections,
+    clock: VenueClock,
+    out: Flush,
+) -> None:
+    """What the log says of a refusal: ours of a frame, or the venue's of a stream."""
+    line = batch.line[frame]
+    if isinstance(one, Control):
+        seen_us = clock.before(decoded, arrived, frame)
+        packet, received_us = int(arrived.packet_id[frame]), int(arrived.received_us[frame])
+        connections.refused(line, one.stream, one.text, received_us, packet, seen_us, out)
+    elif not connections.is_told(one):
+        connections.not_understood(line, one, clock.before(decoded, arrived, frame), out)
 
 
 def _take_one(control: Control, line: int, out: Flush) -> None:

@@ -10,21 +10,23 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec import Raw
+from tickbus.compiled import STRING_BYTES
 from tickbus_schemas.errors import Reject
 
-from tickbus_ingest.session.kernels.levels import read_sides
+from tickbus_ingest.session.kernels.levels import KEYS_WITH_SIDE, WORD_BYTES, read_sides
 from tickbus_ingest.venue.contract import Levels
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 I8 = npt.NDArray[np.int8]
-U8 = npt.NDArray[np.uint8]
+U64 = npt.NDArray[np.uint64]
 Bool = npt.NDArray[np.bool_]
 
 LEVEL_BYTES_MIN = 6  # `[1,2],` is the shortest level
@@ -44,16 +46,22 @@ class LevelColumns:
 
 
 def read_levels(texts: Sequence[bytes | Raw], shape: Levels) -> LevelColumns:
-    """Columns of the sides `texts`: bids and asks of each update, in this order."""
+    """Columns of the sides `texts`: bids and asks of each update, in this order.
+
+    Where levels name their side, the bids of an update come first here too.
+    """
+    known = _shape(shape)
     lengths = np.fromiter(map(_length, texts), np.int64, len(texts))
     text_ends = np.zeros(len(texts) + 1, np.int64)
     np.cumsum(lengths, out=text_ends[1:])
-    text = np.frombuffer(b"".join(texts), np.uint8)
+    text = np.frombuffer(b"".join((*texts, known.behind)), np.uint8)
     room = len(text) // LEVEL_BYTES_MIN + 1
     side, price, qty = np.empty(room, np.int8), np.empty(room), np.empty(room)
     updates = len(texts) // 2
     ends, bad = np.zeros(updates + 1, np.int64), np.zeros(updates, np.bool_)
-    filled, longs = read_sides(text, text_ends, *_shape(shape), side, price, qty, ends, bad)
+    filled, longs = read_sides(
+        text, text_ends, *known.places, *known.names, side, price, qty, ends, bad, np.empty(3)
+    )
     found = LevelColumns(ends, side[:filled], price[:filled], qty[:filled], longs, {})
     return _mended(found, bad, texts, shape) if bad.any() else found
 
@@ -62,15 +70,32 @@ def _length(text: bytes | Raw) -> int:
     return len(text) if isinstance(text, bytes) else len(memoryview(text))
 
 
-def _shape(shape: Levels) -> tuple[int, int, U8, U8]:
-    """Places in arrays, and keys in objects."""
-    if isinstance(shape.price, int) and isinstance(shape.size, int):
-        return shape.price, shape.size, _NO_KEY, _NO_KEY
-    price, size = str(shape.price).encode(), str(shape.size).encode()
-    return -1, -1, np.frombuffer(price, np.uint8), np.frombuffer(size, np.uint8)
+class _Shape(NamedTuple):
+    """`Levels` as `read_sides` takes them."""
+
+    places: tuple[int, int, int]
+    """in arrays, or -1 twice; how many keys an object has"""
+    names: tuple[U64, U64, I64]
+    behind: bytes
+    """what the kernel may read behind the last text"""
 
 
-_NO_KEY = np.frombuffer(b"\0", np.uint8)
+@lru_cache
+def _shape(shape: Levels) -> _Shape:
+    price, size = shape.price, shape.size
+    keys = KEYS_WITH_SIDE if shape.side else 2
+    is_array = isinstance(price, int) and isinstance(size, int)
+    names = [f'{one}"'.encode() for one in (price, size, shape.side, shape.bid, shape.ask)]
+    words = -(-max(map(len, names)) // WORD_BYTES)
+    text, mask = (
+        np.frombuffer(b"".join(one.ljust(words * WORD_BYTES, b"\0") for one in some), np.uint64)
+        for some in (names, [b"\xff" * len(one) for one in names])
+    )
+    return _Shape(
+        (int(price), int(size), keys) if is_array else (-1, -1, keys),
+        (text.reshape(-1, words), mask.reshape(-1, words), np.array([len(one) for one in names])),
+        bytes(STRING_BYTES + words * WORD_BYTES),
+    )
 
 
 def _mended(
@@ -82,15 +107,21 @@ def _mended(
     for n in np.flatnonzero(bad).tolist():
         start = int(found.ends[n])
         try:
-            both = [_plainly(bytes(texts[2 * n + own]), shape) for own in range(2)]
+            rows = [
+                row
+                for own, side in enumerate((1, -1))
+                for row in _plainly(bytes(texts[2 * n + own]), side, shape)
+            ]
         except Reject as error:
             refused[n] = str(error)
             continue
-        sides += [found.side[done:start], *(_repeated(1 - 2 * k, both[k]) for k in range(2))]
-        prices += [found.price[done:start], *(np.array(own, np.float64)[:, 0] for own in both)]
-        qtys += [found.qty[done:start], *(np.array(own, np.float64)[:, 1] for own in both)]
-        counts[n] = sum(map(len, both))
-        longs += sum(long for own in both for _, _, long in own.tolist())
+        rows.sort(key=_ask_last)
+        levels = np.array(rows, np.float64).reshape(-1, 4)
+        sides += [found.side[done:start], levels[:, 0].astype(np.int8)]
+        prices += [found.price[done:start], levels[:, 1]]
+        qtys += [found.qty[done:start], levels[:, 2]]
+        counts[n] = len(levels)
+        longs += int(levels[:, 3].sum())
         done = start
     sides.append(found.side[done:])
     ends = np.zeros(len(bad) + 1, np.int64)
@@ -100,28 +131,45 @@ def _mended(
         np.concatenate(sides),
         np.concatenate([*prices, found.price[done:]]),
         np.concatenate([*qtys, found.qty[done:]]),
-        int(longs),
+        longs,
         refused,
     )
 
 
-def _repeated(side: int, levels: F64) -> I8:
-    return np.full(len(levels), side, np.int8)
+def _ask_last(row: tuple[int, float, float, int]) -> int:
+    return -row[0]
 
 
-def _plainly(text: bytes, shape: Levels) -> F64:
-    """[levels, 3]: price, size, whether a number has too many digits. Reject for anything else."""
+def _plainly(text: bytes, side: int, shape: Levels) -> list[tuple[int, float, float, int]]:
+    """(side, price, size, how many of both have too many digits). Reject for anything else."""
     if not text:
-        return np.empty((0, 3))
+        return []
     try:
         levels = msgspec.json.decode(text, type=list[Any] | None) or []
-        pairs = [(level[shape.price], level[shape.size]) for level in levels]
+        values = [
+            (level[shape.side] if shape.side else side, level[shape.price], level[shape.size])
+            for level in levels
+        ]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
         raise Reject("price levels are not a list in JSON") from None
     except (TypeError, LookupError):
-        raise Reject("a price level has no price or no size") from None
-    rows = [(number(price), number(size), is_long(price) + is_long(size)) for price, size in pairs]
-    return np.array(rows, np.float64).reshape(-1, 3)
+        side_too = ", or no side" if shape.side else ""
+        raise Reject(f"a price level has no price or no size{side_too}") from None
+    return [
+        (
+            _side_of(own, shape) if shape.side else side,
+            number(price), number(size), is_long(price) + is_long(size),
+        )
+        for own, price, size in values
+    ]  # fmt: skip
+
+
+def _side_of(word: object, shape: Levels) -> int:
+    if word == shape.bid:
+        return 1
+    if word == shape.ask:
+        return -1
+    raise Reject(f"a price level is of side {str(word)[:40]!r}: {shape.bid} or {shape.ask}")
 
 
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")

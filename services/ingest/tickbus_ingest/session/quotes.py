@@ -25,6 +25,7 @@ class QuotePolicy:
         self._last_us: I64 = np.zeros(tickers, np.int64)
         self._last_values: F64 = np.zeros((tickers, 4), np.float64)
         self._stale_run: I64 = np.zeros(tickers, np.int64)
+        self._fresh_us: I64 = np.zeros(tickers, np.int64)
         self._said_id: I64 = np.full(tickers, ABSENT, np.int64)
         self._said_us: I64 = np.full(tickers, ABSENT, np.int64)
         self._interrupted: Bool = np.zeros(tickers, np.bool_)
@@ -50,8 +51,9 @@ class QuotePolicy:
         values = np.stack([columns[name] for name in VALUES], axis=1)
         verdict = np.empty(len(table), np.int8)
         fresh = judge_quotes(
-            table.ticker, columns["update_id"], columns["timestamp"], values,
-            self._last_id, self._last_us, self._last_values, self._stale_run, verdict,
+            table.ticker, columns["update_id"], columns["timestamp"], columns["rcv_timestamp"],
+            values, self._last_id, self._last_us, self._last_values, self._stale_run,
+            self._fresh_us, verdict,
         )  # fmt: skip
         if fresh < len(table):
             self._count(table, verdict, out)

@@ -84,7 +84,7 @@ class Session:
             np.arange(first, first + count, dtype=np.int64),
             np.array(batch.line, np.int32),
         )
-        take_control(decoded, batch, arrived, self._connections, out)
+        take_control(decoded, batch, arrived, self._connections, self._clock, out)
         if decoded.losses:
             self._take_around_losses(decoded, arrived, out)
         else:
@@ -171,6 +171,10 @@ class Session:
     def resume_instrument(self, ticker: int, instrument: Instrument) -> None:
         """A predecessor stored this."""
         self._listed.resume(ticker, instrument)
+
+    def resume_time(self, ticker: int, time_us: int) -> None:
+        """A predecessor stored an event of this venue time."""
+        self._clock.resume(ticker, time_us)
 
     def resume_connected(self, ticker: int, time_us: int, feeds: Iterable[str]) -> None:
         """A predecessor was connected at `time_us` and stored nothing of these feeds since.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from tickbus_schemas.messages import ABSENT, L2Flag, StatusKind
 
 from tickbus_ingest.venue.instruments import Instrument
 
+_VALUE = re.compile(r"-?\d+(?:\.\d+)?|'[^']*'")
 Array = npt.NDArray[Any]
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
@@ -265,6 +267,11 @@ class Refused:
     data: bytes
     is_body: bool = False
     """a REST body, not a frame"""
+
+    @property
+    def kind(self) -> str:
+        """The reason without the values in it, to count by."""
+        return _VALUE.sub("N", self.reason)
 
 
 @dataclass(slots=True)

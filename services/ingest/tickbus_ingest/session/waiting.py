@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from tickbus_schemas.continuity import Continuity, Verdict
 
+from tickbus_ingest.session.book_rules import BookRules
 from tickbus_ingest.session.tables import L2Table
 
 PACKETS_MAX = 20_000
@@ -70,12 +71,36 @@ class Waiting:
             contained.append(self._forget(len(table)))
         return contained, None
 
+    def leave_what_follows(self, book_id: int, line: int, rules: BookRules) -> list[L2Table]:
+        """Take out all but the updates that follow the book of this number which `line` pushed.
+
+        A venue that pushes a book on request may have sent newer updates before it.
+        """
+        if not rules.has_numbers:
+            return self.take_all()
+        dropped = [] if rules.is_global else self._forget_others(line)
+        contained, verdict = self.join(book_id, drop_equal=True)
+        dropped += contained
+        return dropped if verdict is Verdict.APPLY else dropped + self.take_all()
+
     def take_all(self) -> list[L2Table]:
         """All of them; nothing waits any more."""
         tables = list(self._tables)
         self._tables.clear()
         self.packets = 0
         return tables
+
+    def _forget_others(self, line: int) -> list[L2Table]:
+        """Take out what came over other connections, which count for themselves."""
+        dropped: list[L2Table] = []
+        for table in self.take_all():
+            for n in range(len(table)):
+                if int(table.line[n]) == line:
+                    self._tables.append(table.cut(n, n + 1))
+                    self.packets += 1
+                else:
+                    dropped.append(table.cut(n, n + 1))
+        return dropped
 
     def _forget(self, packets: int) -> L2Table:
         """Take the first packets of the oldest updates out."""

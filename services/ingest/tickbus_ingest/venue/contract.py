@@ -31,9 +31,10 @@ class Snapshots(Enum):
     PULLED = "pulled"
     """over REST, joined to the updates that wait: `snapshot_request`, `parse_snapshot`"""
     PUSHED = "pushed"
-    """as the first message of a subscription, or whenever the venue likes; asked for again by
-    another subscription. A venue that defines `snapshot_request` too is asked for one over REST
-    where no pushed one comes"""
+    """as the first message of a subscription, in answer to a request that `subscribe` sends behind
+    it, or whenever the venue likes; asked for again by another subscription. Updates that came
+    before the book and follow it are kept. A venue that defines `snapshot_request` too is asked
+    for one over REST where no pushed one comes"""
     EVERY_FRAME = "every frame"
     """each message is a whole book"""
     NONE = "none"
@@ -111,10 +112,17 @@ class Levels(msgspec.Struct, frozen=True):
 
     Arrays: where price and size stand (`["1.5", "2", ...]` is 0 and 1; `["new", 1.5, 2]` is 1 and
     2). Objects: the keys of both (`{"px": "1.5", "sz": "2"}`).
+
+    `side`: the key under which each object names its side, where both sides stand in one list:
+    `rows.l2` gets that list as `bids`, in any order, and `asks` empty. `bid`, `ask`: what a side is
+    called; an update with any other word is refused.
     """
 
     price: int | str = 0
     size: int | str = 1
+    side: str = ""
+    bid: str = "bid"
+    ask: str = "offer"
 
 
 PAIRS = Levels()
@@ -214,7 +222,7 @@ class Venue(ABC):
     numbering_is_global: ClassVar[bool] = True
     """two connections show the same numbers, so they may be merged update by update"""
     drops_equal: ClassVar[bool] = False
-    """the first update after a pulled snapshot is dropped when it ends exactly at the snapshot"""
+    """the first update after a snapshot that was asked for is dropped when it ends exactly at it"""
     levels: ClassVar[Levels] = PAIRS
     compression: ClassVar[Compression] = Compression.NONE
 

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from tickbus.compiled import kernel, part
+from tickbus.compiled import (
+    STRING_BYTES,
+    lean_kernel,
+    part,
+    string_stop,
+    word_at,
+)
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 I8 = npt.NDArray[np.int8]
 U8 = npt.NDArray[np.uint8]
+U64 = npt.NDArray[np.uint64]
 Bool = npt.NDArray[np.bool_]
 
 _TEN = 10.0 ** np.arange(23)
@@ -25,6 +32,10 @@ QUOTE, COMMA, MINUS, PLUS, DOT, ZERO, NINE, COLON = 34, 44, 45, 43, 46, 48, 57, 
 OPEN, BACKSLASH, CLOSE, OPEN_OBJECT, CLOSE_OBJECT = 91, 92, 93, 123, 125
 CAPITAL_E, SMALL_E, SPACE = 69, 101, 32
 BLANKS = (32, 10, 13, 9)
+PRICE_KEY, SIZE_KEY, SIDE_KEY, BID_WORD, ASK_WORD = range(5)
+KEYS_WITH_SIDE = 3
+WORD_BYTES = 8
+_NONE = np.uint64(0)
 
 
 @part
@@ -115,15 +126,36 @@ def _value(text: U8, at: int, end: int) -> tuple[float, int, int]:
 
 
 @part
+def _string_end(text: U8, at: int, end: int) -> int:
+    """The quote that ends a string from `at` on; -1 at an escape or a control character."""
+    while at < end:
+        held: int = string_stop(text, np.uint64(at))
+        at += held
+        if held < STRING_BYTES:
+            return at if at < end and _char(text, at) == QUOTE else _NOWHERE
+    return _NOWHERE
+
+
+@part
+def _name_at(text: U8, at: int, names: U64, masks: U64, first: int, stop: int) -> int:
+    """Which of the names [first, stop) begins at `at`; -1: none of them."""
+    for which in range(first, stop):
+        place = 0
+        while (word_at(text, np.uint64(at + 8 * place)) ^ names[which, place]) & masks[
+            which, place
+        ] == _NONE:
+            place += 1
+            if place == names.shape[1]:
+                return which
+    return _NOWHERE
+
+
+@part
 def _skip_value(text: U8, at: int, end: int) -> int:
     """Behind a string, a number or a word; -1 at anything nested or escaped."""
     if at < end and _char(text, at) == QUOTE:
-        at += 1
-        while at < end and _char(text, at) != QUOTE:
-            if _char(text, at) == BACKSLASH or _char(text, at) < SPACE:
-                return _NOWHERE
-            at += 1
-        return at + 1 if at < end else _NOWHERE
+        at = _string_end(text, at + 1, end)
+        return at + 1 if at >= 0 else _NOWHERE
     start = at
     while at < end and (
         ZERO <= _char(text, at) <= NINE
@@ -164,59 +196,68 @@ def _array(text: U8, at: int, end: int, price_at: int, size_at: int, out: F64) -
 
 
 @part
-def _is_key(text: U8, start: int, end: int, key: U8) -> bool:
-    if end - start != len(key):
-        return False
-    for n in range(len(key)):  # noqa: SIM110  # Numba compiles no generator expression
-        if _char(text, start + n) != key[n]:
-            return False
-    return True
-
-
-@part
-def _object(text: U8, at: int, end: int, price_key: U8, size_key: U8, out: F64) -> tuple[int, int]:
+def _object(
+    text: U8, at: int, end: int, keys: int, names: U64, masks: U64, lengths: I64, out: F64
+) -> tuple[int, int]:
     """A level `{...}` from behind its brace."""
     seen = longs = 0
     while True:
         at = _skip_space(text, at, end)
         if at >= end or _char(text, at) != QUOTE:
             return _NOWHERE, 0
-        start = at + 1
-        at = _skip_value(text, at, end)
-        if at < 0:
-            return _NOWHERE, 0
-        is_price = _is_key(text, start, at - 1, price_key)
-        is_size = _is_key(text, start, at - 1, size_key)
+        at += 1
+        key = _name_at(text, at, names, masks, 0, keys)
+        if key >= 0:
+            at += lengths[key]
+        else:
+            at = _string_end(text, at, end) + 1
+            if at <= 0:
+                return _NOWHERE, 0
         at = _skip_space(text, at, end)
         if at >= end or _char(text, at) != COLON:
             return _NOWHERE, 0
         at = _skip_space(text, at + 1, end)
-        if is_price or is_size:
-            value, at, is_long = _value(text, at, end)
-            if at < 0 or seen & (1 if is_price else 2):
-                return _NOWHERE, 0
-            out[0 if is_price else 1] = value
-            seen |= 1 if is_price else 2
-            longs += is_long
-        else:
+        if key < 0:
             at = _skip_value(text, at, end)
-            if at < 0:
-                return _NOWHERE, 0
+        elif seen & (1 << key):
+            return _NOWHERE, 0
+        else:
+            seen |= 1 << key
+            if key == SIDE_KEY:
+                at, out[SIDE_KEY] = _named_side(text, at, end, names, masks, lengths)
+            else:
+                out[key], at, is_long = _value(text, at, end)
+                longs += is_long
+        if at < 0:
+            return _NOWHERE, 0
         at = _skip_space(text, at, end)
         if at >= end:
             return _NOWHERE, 0
         byte = _char(text, at)
         at += 1
         if byte == CLOSE_OBJECT:
-            return (at if seen == 3 else _NOWHERE), longs
+            return (at if seen == (1 << keys) - 1 else _NOWHERE), longs
         if byte != COMMA:
             return _NOWHERE, 0
 
 
 @part
+def _named_side(
+    text: U8, at: int, end: int, names: U64, masks: U64, lengths: I64
+) -> tuple[int, float]:
+    """Behind a word for a side (-1: neither); 1 for bid, -1 for ask."""
+    if at >= end or _char(text, at) != QUOTE:
+        return _NOWHERE, 0.0
+    word = _name_at(text, at + 1, names, masks, BID_WORD, ASK_WORD + 1)
+    if word < 0:
+        return _NOWHERE, 0.0
+    return at + 1 + lengths[word], 1.0 if word == BID_WORD else -1.0
+
+
+@part
 def _side(
-    text: U8, at: int, end: int, price_at: int, size_at: int, price_key: U8, size_key: U8,
-    filled: int, price: F64, qty: F64, level: F64,
+    text: U8, at: int, end: int, price_at: int, size_at: int, keys: int, names: U64, masks: U64,
+    lengths: I64, filled: int, side: I8, price: F64, qty: F64, level: F64,
 ) -> tuple[int, int]:  # fmt: skip
     """All levels of one side behind `filled`; rows filled then (-1: not ours), long ones."""
     at = _skip_space(text, at, end)
@@ -233,13 +274,13 @@ def _side(
         if byte == OPEN and price_at >= 0:
             at, long = _array(text, at + 1, end, price_at, size_at, level)
         elif byte == OPEN_OBJECT and price_at < 0:
-            at, long = _object(text, at + 1, end, price_key, size_key, level)
+            at, long = _object(text, at + 1, end, keys, names, masks, lengths, level)
         else:
             return _NOWHERE, 0
         if at < 0:
             return _NOWHERE, 0
         longs += long
-        price[filled], qty[filled] = level[0], level[1]
+        price[filled], qty[filled], side[filled] = level[0], level[1], np.int8(level[2])
         filled += 1
         at = _skip_space(text, at, end)
         if at >= end:
@@ -253,29 +294,62 @@ def _side(
     return _NOWHERE, 0
 
 
-@kernel
+@part
+def _part_sides(first: int, stop: int, side: I8, price: F64, qty: F64) -> None:
+    """Put the bids of [first, stop) before the asks; both stay in their order.
+
+    Rows behind `stop` are used: there is room for twice as many levels as name their side.
+    """
+    place = first
+    while place < stop and side[place] > 0:
+        place += 1
+    late = place
+    while late < stop and side[late] < 0:
+        late += 1
+    if late == stop:
+        return
+    aside = stop
+    for row in range(place, stop):
+        to = place if side[row] > 0 else aside
+        price[to], qty[to] = price[row], qty[row]
+        if side[row] > 0:
+            side[place] = 1
+            place += 1
+        else:
+            aside += 1
+    for row in range(stop, aside):
+        side[place], price[place], qty[place] = -1, price[row], qty[row]
+        place += 1
+
+
+@lean_kernel
 def read_sides(
-    text: U8, text_ends: I64, price_at: int, size_at: int, price_key: U8, size_key: U8,
-    side: I8, price: F64, qty: F64, ends: I64, bad: Bool,
+    text: U8, text_ends: I64, price_at: int, size_at: int, keys: int, names: U64, masks: U64,
+    lengths: I64, side: I8, price: F64, qty: F64, ends: I64, bad: Bool, level: F64,
 ) -> tuple[int, int]:  # fmt: skip
-    """Levels of all updates; how many, and how many numbers have too many digits."""
+    """Levels of all updates, bids first; how many, and how many numbers have too many digits.
+
+    text: u8 with WORD_BYTES * words behind the last side. names [5, words]: the keys of price, size
+    and side and the words for bid and ask, each with the quote behind it; masks [5, words]: which
+    of their bits count; lengths [5]: in bytes. keys: how many of the keys an object must have.
+    level [3]: room for the one that is read.
+    """
     filled = longs = 0
-    level = np.empty(2)
     for n in range(len(bad)):
         first = filled
         for own in range(2):
             begin, end = text_ends[2 * n + own], text_ends[2 * n + own + 1]
-            start = filled
+            level[SIDE_KEY] = 1 - 2 * own
             filled, long = _side(
-                text, begin, end, price_at, size_at, price_key, size_key,
-                filled, price, qty, level,
+                text, begin, end, price_at, size_at, keys, names, masks, lengths, filled,
+                side, price, qty, level,
             )  # fmt: skip
             if filled < 0:
                 bad[n] = True
                 filled = first
                 break
             longs += long
-            for k in range(start, filled):
-                side[k] = 1 - 2 * own
+        if keys == KEYS_WITH_SIDE:
+            _part_sides(first, filled, side, price, qty)
         ends[n + 1] = filled
     return filled, longs
