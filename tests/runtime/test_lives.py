@@ -157,11 +157,20 @@ def test_frames_that_do_not_add_up_are_a_shortcoming() -> None:
     assert "do not add up" in shortcomings(result)[0]
 
 
-def test_a_book_that_never_had_a_snapshot_is_a_shortcoming() -> None:
+def test_updates_without_a_snapshot_are_a_shortcoming() -> None:
     result = report(status("ingest", 1, 1.0, books_without_snapshot={"BTCUSDT": 600}))
     (line,) = shortcomings(result)
-    assert line == "600 updates of BTCUSDT are not stored: their book had no snapshot"
+    assert line == "600 updates of BTCUSDT are not stored: no snapshot came for them"
     assert line in summary(result)
+
+
+def test_lines_of_a_capture_that_cannot_be_read_are_a_shortcoming() -> None:
+    result = run_report(
+        Lives(), [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0,
+        bad_lines=6,
+    )  # fmt: skip
+    assert result["bad_lines"] == 6
+    assert shortcomings(result) == ["6 lines of the capture cannot be read"]
 
 
 def test_without_the_services_own_times_the_supervisors_are_taken() -> None:

@@ -29,6 +29,7 @@ def run_report(
     restarts: int,
     instrument_lists: int = 0,
     left_out: Mapping[str, int] | None = None,
+    bad_lines: int = 0,
     without_stages: Collection[str] = (),
     ingest_told_all: bool = True,
 ) -> RunReport:
@@ -36,8 +37,9 @@ def run_report(
 
     `instrument_lists`: how many are in the capture. Made-up lists, and answers to our own
     subscriptions, do not count as frames, so that the number agrees with the capture.
-    `left_out`: frames of a capture whose channel is no feed. `without_stages`: latencies that have
-    no meaning in this run. `ingest_told_all`: ingest had one life, and left its last status.
+    `left_out`: frames of a capture whose channel is no feed. `bad_lines`: of it, not read.
+    `without_stages`: latencies that have no meaning in this run. `ingest_told_all`: ingest had one
+    life, and left its last status.
     """
     rows: dict[str, int] = defaultdict(int)
     count = size = 0
@@ -63,6 +65,7 @@ def run_report(
         "rejects_by_reason": lives.by_label("rejects", "reason"),
         "refusals": _added(lives.fact("ingest", "refusals")),
         "left_out": dict(left_out or {}),
+        "bad_lines": bad_lines,
         "books_without_snapshot": lives.latest("ingest").get("books_without_snapshot", {}),
         "files": count,
         "bytes": size,
@@ -109,15 +112,22 @@ def _added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 def shortcomings(result: RunReport) -> list[str]:
     """What the run did not store, a line each; the exit code is not 0 then."""
     lines = [
-        f"{updates:,} updates of {ticker} are not stored: their book had no snapshot"
+        f"{updates:,} updates of {ticker} are not stored: no snapshot came for them"
         for ticker, updates in result["books_without_snapshot"].items()
     ]
+    if result["bad_lines"]:
+        lines.append(lines_of_a_capture(result["bad_lines"]))
     if result["accounted"] is False:
         lines.append("the frames received and what became of them do not add up: please report it")
     return lines
 
 
-def _printable(text: str) -> str:
+def lines_of_a_capture(bad: int) -> str:
+    """That so many of its lines are lost."""
+    return f"{bad:,} {'line' if bad == 1 else 'lines'} of the capture cannot be read"
+
+
+def printable(text: str) -> str:
     """The text without control characters: a terminal would obey them."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
@@ -170,7 +180,7 @@ def summary(result: RunReport) -> list[str]:
         *([f"  frames: {' + '.join(fates)}"] if fates else []),
         *([f"  {_NOT_TOLD}"] if result["accounted"] is None else []),
         *(
-            f"  refused {count:,} times: {_printable(why)}"
+            f"  refused {count:,} times: {printable(why)}"
             for why, count in result["refusals"].items()
         ),
         f"{sum(rows.values()):,} rows in {result['files']:,} files, "

@@ -29,7 +29,7 @@ from tickbus_runtime.local.programs import (
     service,
     venue_program,
 )
-from tickbus_runtime.local.run_report import RunReport, run_report
+from tickbus_runtime.local.run_report import RunReport, lines_of_a_capture, printable, run_report
 from tickbus_runtime.local.status_poller import StatusPoller
 from tickbus_runtime.local.supervise import Program, Supervisor
 from tickbus_runtime.settings import services
@@ -102,6 +102,7 @@ class Stack:
         self._instrument_lists = 0
         self._left_out: dict[str, int] = {}
         """channel -> frames of a capture that are no feed"""
+        self._bad_lines = 0
         self._first_us = self._last_us = 0
         """receive time of a capture's last frame"""
         self._ends_before: dict[str, LogEnd] = {}
@@ -183,6 +184,7 @@ class Stack:
             restarts=self.supervisor.restarts,
             instrument_lists=self._instrument_lists,
             left_out=self._left_out,
+            bad_lines=self._bad_lines,
             # The event times of a capture are in the past: they give no latency of the wire.
             without_stages=["wire"] if self.plan.venue_ends else [],
             ingest_told_all=ingest.starts == 1 and ingest.left_in_order,
@@ -297,6 +299,7 @@ class Stack:
         }
         self._instrument_lists = int(facts.get("instrument_lists", 0))
         self._left_out = dict(facts.get("other", {}))
+        self._bad_lines = int(facts.get("bad_lines", 0))
         self._first_us = (facts.get("first_ns") or 0) // 1000
         self._last_us = (facts.get("last_ns") or 0) // 1000
         self.say(f"venue {facts['exchange']} at {facts['ws']}: {', '.join(facts['tickers'])}")
@@ -338,6 +341,9 @@ class Stack:
                 f"the capture holds no feed of {facts['exchange']}: {held}; record trades, book "
                 "updates or best quotes, or name the right --exchange"
             )
+        if self._bad_lines:
+            lost = lines_of_a_capture(self._bad_lines)
+            self.say(f"{lost}; the first: {printable(facts['first_bad_line'])}")
         if left_out:
             self.say(f"left out, no feed or said by another channel: {left_out}")
 
