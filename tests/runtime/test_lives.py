@@ -11,7 +11,7 @@ import pytest
 from tickbus.lake.manifest import DataFile
 from tickbus_runtime.local.lives import Lives, split_labels
 from tickbus_runtime.local.progress import Progress
-from tickbus_runtime.local.run_report import run_report, shortcomings, summary
+from tickbus_runtime.local.run_report import nothing_received, run_report, shortcomings, summary
 from tickbus_runtime.telemetry.metrics import Telemetry
 
 
@@ -162,6 +162,25 @@ def test_updates_without_a_snapshot_are_a_shortcoming() -> None:
     (line,) = shortcomings(result)
     assert line == "600 updates of BTCUSDT are not stored: no snapshot came for them"
     assert line in summary(result)
+
+
+@pytest.mark.parametrize(("frames", "why"), [(0, "silent\x1b"), (0, ""), (5, "silent\x1b")])
+def test_a_run_that_received_nothing_says_why_unless_nothing_was_expected(
+    frames: int, why: str
+) -> None:
+    lives, telemetry = Lives(), Telemetry("ingest")
+    telemetry.count("frames", frames, source="websocket")
+    telemetry.count("frames", 1, source="instruments")
+    lives.update(status("ingest", 1, 1.0, **telemetry.status()))
+    result = run_report(
+        lives, [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0,
+        why_silent=why,
+    )  # fmt: skip
+    silent = bool(why) and not frames
+    assert result["nothing_received"] == (why if silent else None)
+    lines = ["nothing was received: silent\\x1b"] * silent
+    assert nothing_received(result) == shortcomings(result) == lines
+    assert ("nothing was received" in "\n".join(summary(result))) is silent
 
 
 def test_lines_of_a_capture_that_cannot_be_read_are_a_shortcoming() -> None:

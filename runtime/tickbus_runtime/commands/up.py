@@ -13,14 +13,14 @@ from tickbus.cli import arguments
 from tickbus_schemas.errors import Fatal
 
 from tickbus_runtime.local.local_run import local_run
-from tickbus_runtime.local.run_report import shortcomings, summary
+from tickbus_runtime.local.run_report import nothing_received, shortcomings, summary
 from tickbus_runtime.local.stack import Plan
 from tickbus_runtime.settings import services
 from tickbus_runtime.settings.sections import NatsSettings
 from tickbus_runtime.settings.sources import from_text, load
 
 EXIT_SHORT = 3
-"""Something of a capture could not be stored; the last lines say what."""
+"""Nothing was received, or something of a capture not stored; the last lines say what."""
 
 help = "run everything on this machine: NATS, ingest, book, features, writer"
 
@@ -61,14 +61,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 when everything received is written, 130 when stopped before it began.
 
-    EXIT_SHORT when a capture had something that could not be stored.
+    EXIT_SHORT when nothing was received, or a capture had something that could not be stored.
     """
     plan = plan_of(args)
     result, stopped = asyncio.run(local_run(plan, duration_s=args.duration, say=say))
     if result is None:
         return 130
     print(json.dumps(result) if args.json else "\n".join(summary(result)), flush=True)
-    short = shortcomings(result) if plan.venue_ends and not stopped else []
+    whole = plan.venue_ends and not stopped
+    short = shortcomings(result) if whole else nothing_received(result)
     if args.json:
         for line in short:
             say(line)

@@ -32,6 +32,7 @@ def run_report(
     bad_lines: int = 0,
     without_stages: Collection[str] = (),
     ingest_told_all: bool = True,
+    why_silent: str = "",
 ) -> RunReport:
     """The report: `files` and `messages` (by stream) are those that the run added.
 
@@ -39,7 +40,8 @@ def run_report(
     subscriptions, do not count as frames, so that the number agrees with the capture.
     `left_out`: frames of a capture whose channel is no feed. `bad_lines`: of it, not read.
     `without_stages`: latencies that have no meaning in this run. `ingest_told_all`: ingest had one
-    life, and left its last status.
+    life, and left its last status. `why_silent`: why no frame came, if none did, and where to look;
+    empty when none is expected.
     """
     rows: dict[str, int] = defaultdict(int)
     count = size = 0
@@ -66,6 +68,7 @@ def run_report(
         "refusals": _added(lives.fact("ingest", "refusals")),
         "left_out": dict(left_out or {}),
         "bad_lines": bad_lines,
+        "nothing_received": why_silent if why_silent and not websocket + rest else None,
         "books_without_snapshot": lives.latest("ingest").get("books_without_snapshot", {}),
         "files": count,
         "bytes": size,
@@ -111,7 +114,8 @@ def _added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 def shortcomings(result: RunReport) -> list[str]:
     """What the run did not store, a line each; the exit code is not 0 then."""
-    lines = [
+    lines = nothing_received(result)
+    lines += [
         f"{updates:,} updates of {ticker} are not stored: no snapshot came for them"
         for ticker, updates in result["books_without_snapshot"].items()
     ]
@@ -120,6 +124,12 @@ def shortcomings(result: RunReport) -> list[str]:
     if result["accounted"] is False:
         lines.append("the frames received and what became of them do not add up: please report it")
     return lines
+
+
+def nothing_received(result: RunReport) -> list[str]:
+    """One line when not a single frame came: then the exit code is not 0 in any run."""
+    why = result["nothing_received"]
+    return [f"nothing was received: {printable(why)}"] if why else []
 
 
 def lines_of_a_capture(bad: int) -> str:

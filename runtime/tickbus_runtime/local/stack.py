@@ -187,8 +187,18 @@ class Stack:
             bad_lines=self._bad_lines,
             # The event times of a capture are in the past: they give no latency of the wire.
             without_stages=["wire"] if self.plan.venue_ends else [],
+            why_silent=self._why_silent(),
             ingest_told_all=ingest.starts == 1 and ingest.left_in_order,
         )
+
+    def _why_silent(self) -> str:
+        """Why ingest received nothing, if it did not, and where to look."""
+        if set(self.settings.ingest.feeds) <= {"instrument"}:
+            return ""  # lists do not count as frames
+        begun = self.poller.lives.latest("ingest").get("checks", {}).get("started")
+        silent = "the venue sent nothing" if begun else "the venue's list of instruments is awaited"
+        why = self.supervisor.children["ingest"].tail.last_warning or silent
+        return f"{why}; see {self.folder.log('ingest')}"
 
     async def _written(self, ends: Mapping[str, LogEnd]) -> None:
         """Let the writer commit everything up to `ends`; restart it if it dies meanwhile."""
