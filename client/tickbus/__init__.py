@@ -9,10 +9,11 @@ Rooms, each of which imports only those behind it (import-linter holds this):
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
+"""Not typing's: this room is loaded first, and typing takes longer than all else it needs."""
 if TYPE_CHECKING:
+    from typing import Any
+
     from tickbus.book.orderbook import OrderBook
     from tickbus.lake.dataset import scan
     from tickbus.log.batch import Batch
@@ -31,6 +32,8 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name not in _HOME:
         raise AttributeError(f"module 'tickbus' has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)

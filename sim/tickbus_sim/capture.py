@@ -85,6 +85,8 @@ class Capture:
     """recorded answers, heartbeats and notices, which are not played"""
     strange_bodies: int = 0
     """bodies that were fetched elsewhere than at the venue, which are not served"""
+    first_bad_line: str = ""
+    """file, number and what is wrong with the first of `bad_lines`"""
 
     @property
     def tickers(self) -> list[str]:
@@ -154,7 +156,7 @@ def read_capture(paths: Sequence[Path], exchange: Exchange | None = None) -> Cap
         names = ", ".join(str(path) for path in paths)
         raise Fatal(f"{names}: no frame in it; a capture has one JSON object a line")
     dialect = _dialect(loading, files, exchange)
-    return loading.capture(dialect, reader.bad_lines)
+    return loading.capture(dialect, reader.bad_lines, reader.first_bad_line)
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -247,7 +249,7 @@ class _Loading:
         elif line.dir == "http":
             self.bodies.append((len(self.texts), line))
 
-    def capture(self, dialect: Dialect, bad_lines: int) -> Capture:
+    def capture(self, dialect: Dialect, bad_lines: int, first_bad_line: str) -> Capture:
         topics, topic_ids = self._topics(dialect)
         played = [place != _CONTROL for place in topic_ids]
         before = list(accumulate(played, initial=0))
@@ -264,6 +266,7 @@ class _Loading:
             bad_lines,
             control_frames=played.count(False),
             strange_bodies=len(self.bodies) - len(bodies),
+            first_bad_line=first_bad_line,
         )
 
     def _topics(self, dialect: Dialect) -> tuple[list[Topic], list[int]]:
@@ -304,6 +307,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.bad_lines = 0
+        self.first_bad_line = ""
 
     def lines(self, file: Path) -> Iterator[Line]:
         number = 0
@@ -335,6 +339,7 @@ class _Reader:
 
     def _complain(self, text: str) -> None:
         self.bad_lines += 1
+        self.first_bad_line = self.first_bad_line or text
         if self.bad_lines <= _COMPLAINTS_MAX:
             print(text, file=sys.stderr)
 

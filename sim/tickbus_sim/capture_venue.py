@@ -179,6 +179,7 @@ def capture_facts(capture: Capture) -> dict[str, Any]:
         "rest_bodies": len(capture.bodies),
         "instrument_lists": sum(body.kind == "instruments" for body in capture.bodies),
         "bad_lines": capture.bad_lines,
+        "first_bad_line": capture.first_bad_line,
         "control_frames": capture.control_frames,
         "untold_frames": capture.topic_ids.count(0),
         "strange_bodies": capture.strange_bodies,

@@ -307,8 +307,8 @@ class Dialect(ABC):
         raise NotImplementedError
 
     def quote(self, event: Quote) -> bytes:
-        """The frame of the best quotes."""
-        raise NotImplementedError
+        """The frame of the best quotes; empty: the venue has none."""
+        return b""
 
     def statistics(self, event: Statistics) -> bytes:
         """The frame of 24 h statistics; empty: the venue has none."""

@@ -130,6 +130,14 @@ def test_help_imports_no_library_that_takes_long(installed: Path) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_ctrl_c_while_the_program_is_loaded_leaves_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "argparse.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    done = tickbus(tmp_path, "--help")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_a_command_gets_its_arguments_and_gives_the_exit_code(installed: Path) -> None:
     done = tickbus(installed, "greet", "--name", "Ada")
     assert (done.returncode, done.stdout) == (0, "hello Ada\n")

@@ -55,10 +55,10 @@ class Run:
             return 0
         return float(counters.get("frames{source=websocket}", 0))
 
-    def kill(self, name: str) -> int:
-        """Kill -9 the process of a service (or `nats`); its pid."""
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> int:
+        """Send the process of a service (or `nats`) this signal; its pid."""
         pid = int(json.loads((self.data / "_run" / f"{name}.json").read_text())["pid"])
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
         return pid
 
     def close(self) -> None:

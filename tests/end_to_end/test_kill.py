@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,27 @@ def test_a_killed_part_changes_nothing_in_the_files(up: Any, captures: Path, nam
     result = run.finish()
     assert_right(run.data, captures, CAPTURE)
     assert result["restarts"] >= 1
+    assert f"{name} was killed by SIGKILL: restarted" in run.said
+
+
+@pytest.mark.parametrize("name", ["writer", "nats"])
+def test_a_part_that_somebody_else_stops_in_order_is_started_again(
+    up: Any, captures: Path, name: str
+) -> None:
+    run = up("--capture", str(captures / "frames" / f"{CAPTURE}.jsonl.gz"), "--speed", SPEED)
+    run.wait_for_frames()
+    run.kill(name, signal.SIGTERM)
+    run.finish()
+    assert f"{name} ended with exit code 0: restarted" in run.said
+    assert_right(run.data, captures, CAPTURE)
 
 
 def test_what_a_killed_ingest_lost_is_a_gap_and_all_else_is_right(up: Any, captures: Path) -> None:
     capture = captures / "frames" / f"{CAPTURE}.jsonl.gz"
     run = up("--capture", str(capture), "--speed", SPEED)
     kill_in_the_middle(run, "ingest")
-    run.finish()
+    result = run.finish()
+    assert result["accounted"] is None  # nobody knows what it had received at last
     prefix = captures / "expected" / CAPTURE
     gaps = [row for row in oracle.rows(run.data, "status", "BTCUSDT") if row["kind"] == 3]
     assert_trades_are_right_or_in_a_gap(run.data, prefix, gaps)

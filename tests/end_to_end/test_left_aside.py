@@ -52,6 +52,18 @@ def test_updates_whose_book_never_comes_are_a_gap_and_an_exit_code(up: Any, tmp_
     assert oracle.row_count(run.data, "l2") == 0
 
 
+def test_updates_behind_a_gap_that_no_book_follows_are_an_exit_code_too(
+    up: Any, captures: Path
+) -> None:
+    name = "kraken/v2_btcusd_book10_20260720_with_gap"
+    run = up("--capture", str(captures / "frames" / f"{name}.jsonl.gz"), "--speed", "max")
+    result = run.finish(code=3)
+    assert "16 updates of BTC/USD have no snapshot" in run.said
+    assert "16 updates of BTC/USD are not stored: no snapshot came for them" in run.said
+    assert result["books_without_snapshot"] == {"BTC/USD": 16}
+    assert (result["fates"]["waiting"], result["accounted"]) == (16, True)
+
+
 def test_what_is_refused_or_not_asked_for_is_counted_with_its_reason(
     up: Any, tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ def test_feeds_that_a_capture_does_not_hold_are_named_with_those_that_it_does(
         environment={"TICKBUS_INGEST__FEEDS": "trade"},
     )  # fmt: skip
     assert "no trade to give; it has trade:aggregate, l2, bbo" in said
+    assert "or leave it unset for all" in said
 
 
 def test_feeds_and_tickers_of_the_environment_are_not_replaced_by_those_of_the_capture(
@@ -76,12 +77,16 @@ def test_feeds_and_tickers_of_the_environment_are_not_replaced_by_those_of_the_c
         environment={
             "TICKBUS_INGEST__FEEDS": "bbo,trade",
             "TICKBUS_INGEST__TICKERS": "SUSHIUSDT,CTKUSDT",
+            "TICKBUS_INGEST__EXCHANGE": "okx",
+            "TICKBUS_INGEST__REST_URL": "http://127.0.0.1:9",
         },
     )  # fmt: skip
     found = result.finish()
     assert found["rows"]["bbo"] > 0
     assert not {"trade", "l2"} & set(found["rows"])
     assert "no trade to give" in result.said
+    assert "of binance_usdm: the setting ingest.exchange = okx is not used" in result.said
+    assert "the setting ingest.rest_url is not used" in result.said
     names = {path.name for path in result.data.glob("feed=bbo/*/symbol=*")}
     assert names == {"symbol=SUSHIUSDT", "symbol=CTKUSDT"}
 
@@ -127,8 +132,10 @@ def test_bad_lines_and_frames_cost_only_themselves(up: Any, captures: Path, tmp_
     with gzip.open(capture, "wt") as target:
         target.writelines(lines)
     run = up("--capture", str(capture), "--speed", "max")
-    result = run.finish()
+    result = run.finish(code=3)
     assert result["rejects"] == len(bad) - 1
+    assert result["bad_lines"] == 1
+    assert f"1 line of the capture cannot be read; the first: {capture}:101: " in run.said
     prefix = captures / "expected" / "binance_usdm/cryptofeed_20210722"
     assert oracle.trades_differ(run.data, prefix) == []
     assert oracle.quotes_differ(run.data, good) == []

@@ -105,9 +105,12 @@ def test_a_venue_that_cannot_be_reached_is_said_and_waited_for(up: Any) -> None:
     ]
     run = up("--tickers", "BTCUSDT", "--duration", "1", *nowhere)
     out, err = run.process.communicate(timeout=180)
-    assert run.process.returncode == 0, err
+    assert run.process.returncode == 3, err
     assert "waiting for the venue's list of instruments" in err
     assert json.loads(out)["frames"] == 0
+    last = err.splitlines()[-1]
+    assert last.startswith("nothing was received: waiting for the venue's list of instruments why=")
+    assert last.endswith(f"; see {run.data}/_log/ingest.jsonl")
 
 
 def test_a_folder_in_use_is_refused(up: Any, captures: Path) -> None:

@@ -79,6 +79,10 @@ def test_a_book_without_a_snapshot_is_shown_with_its_updates() -> None:
     books.accounts.read(books.script.out)
     assert books.shown()["waiting"] == 0
     assert books.status["books_without_snapshot"] == {}
+    # A book that was whole and lost an update is without a snapshot like one that never had any.
+    books.say(*(depth(n, n, n - 1, n) for n in range(20, 25)))
+    assert books.shown()["waiting"] == 5
+    assert books.status["books_without_snapshot"] == {"BTCUSDT": 5}
 
 
 def refusing(*reasons: str) -> Flush:

@@ -206,7 +206,7 @@ def test_updates_that_a_predecessor_stored_are_stale_and_ask_for_a_book_all_the_
     assert script.wanted == ["BTCUSDT"]
     script.wait(9, settle=True)
     assert script.messages == []
-    assert not script.session.books[0].never_had_a_snapshot
+    assert script.session.books[0].waiting_packets == 0
 
 
 def test_lower_ids_at_a_later_time_are_no_updates_that_were_stored() -> None:

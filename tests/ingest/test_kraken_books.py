@@ -191,6 +191,35 @@ def test_a_book_that_breaks_again_and_again_is_asked_for_ever_later() -> None:
     assert asked[-1] > 5
 
 
+def reconnect(script: Transcript, line: int, *frames: bytes) -> None:
+    """The only connection is closed by the venue; another one, of this number, brings these."""
+    script.notice(Disconnected(line - 1, "4900 the end", script.received_ns))
+    open_line(script, line)
+    script.say(*frames, line=line)
+
+
+def test_the_same_book_again_after_a_reconnect_says_that_nothing_is_missing() -> None:
+    script, market = kraken()
+    script.say(market.update(5, {"1000.0": "5.00000000"}))
+    for line in range(1, 4):
+        reconnect(script, line, market.subscribed(), market.snapshot(5))
+    assert gaps(script) == []
+    assert L2Flag.GAP_BEFORE not in L2Flag([f for f, *_ in packets(script.messages)][-1])
+    script.say(market.update(6, {"999.0": "6.00000000"}), line=3)
+    assert_log_is(script, market)
+
+
+@pytest.mark.parametrize("ms", [5, 7], ids=["same time, other levels", "same levels, later"])
+def test_a_book_after_a_reconnect_that_may_be_another_ends_a_gap(ms: int) -> None:
+    script, market = kraken()
+    script.say(market.update(5, {"1000.0": "5.00000000"}))
+    if ms == 5:
+        market.update(ms, {"999.0": "6.00000000"})  # unheard
+    reconnect(script, 1, market.subscribed(), market.snapshot(ms))
+    assert gaps(script) == [("l2", 5, ms)]
+    assert_log_is(script, market)
+
+
 def test_sizes_that_are_no_double_leave_updates_unproved_and_counted() -> None:
     script, market = kraken()
     script.say(

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 
 import pytest
+import structlog
 from tickbus_ingest.venue.contract import (
     Get,
     Limit,
@@ -285,8 +286,11 @@ async def test_a_refused_handshake_is_tried_again_when_the_venue_says() -> None:
         await connection.close(END_OF_INPUT)
 
     async with server(end, process_request=refuse) as url:
-        made = dialer(url, "picows", Buffer(9, 99))
-        running = asyncio.create_task(lines_of(made).run())
+        with structlog.testing.capture_logs() as said:
+            made = dialer(url, "picows", Buffer(9, 99))
+            running = asyncio.create_task(lines_of(made).run())
+            await until(lambda: said)
+        assert said[0]["why"].endswith("; no attempt for 77 s")
         bucket = made.limits.attempts[0]
         await until(lambda: refused and bucket.wait_s(asyncio.get_running_loop().time()) > 60)
         assert 70 < bucket.wait_s(asyncio.get_running_loop().time()) <= 77

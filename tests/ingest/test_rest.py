@@ -156,7 +156,7 @@ async def test_a_refused_request_holds_all_of_them_as_long_as_the_venue_says() -
         return web.Response(status=429, headers={"Retry-After": "33"})
 
     async with fetching(answer) as fetcher:
-        with pytest.raises(Retry) as caught:
+        with pytest.raises(Retry, match=r"HTTP 429 .*; no request for 33 s") as caught:
             await fetcher.get(Get("/depth"), "rest")
         assert not isinstance(caught.value, Denied)
         assert 30 < fetcher._weight.bucket.wait_s(time.monotonic()) <= 33

@@ -17,6 +17,7 @@ from tickbus_ingest.wire.buffer import Connected, Frames
 from tickbus_runtime.bus import streams
 from tickbus_runtime.settings.sections import Settings
 from tickbus_schemas import codec, subjects
+from tickbus_schemas.errors import Retry
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.messages import ABSENT, StatusKind
 
@@ -185,3 +186,8 @@ async def test_an_instrument_that_has_not_changed_is_not_told_again(stream: Conn
         [Instrument(ticker="BTCUSDT", base="BTC", tick_size=0.01)], script.received_ns, changed
     )
     assert (len(again.instruments), len(changed.instruments)) == (0, 1)
+
+
+async def test_an_error_of_the_bus_is_not_an_empty_log(bus: Connection) -> None:
+    with pytest.raises(Retry, match="stream not found"):
+        await resume(bus, "MD_NOWHERE", Transcript(epoch=2).session)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from tickbus_ingest.session.kernels.trades import content_numbers
 from tickbus_ingest.venue.contract import TradeIds, Venue
 from tickbus_schemas.messages import ABSENT, StatusKind
 
@@ -253,3 +255,12 @@ def test_a_predecessor_that_stored_no_trade_leaves_them_all_to_us() -> None:
     player.session.resume_connected(0, (T0_MS + 6) * 1000, ["trade"])
     player.say(frames(trade("70", 1), trade("30", 6)))
     assert ids(player) == ["70", "30"]
+
+
+def test_equal_events_of_a_packet_are_told_apart_however_many_there_are() -> None:
+    same = np.zeros(5, np.int64)
+    number = np.empty(5, np.int64)
+    content_numbers(
+        np.zeros(5, np.int32), same, same + 9, np.ones(5, np.int8), np.ones(5), np.ones(5), number
+    )
+    assert len(set(number.tolist())) == 5

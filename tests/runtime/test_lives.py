@@ -11,7 +11,7 @@ import pytest
 from tickbus.lake.manifest import DataFile
 from tickbus_runtime.local.lives import Lives, split_labels
 from tickbus_runtime.local.progress import Progress
-from tickbus_runtime.local.run_report import run_report, shortcomings, summary
+from tickbus_runtime.local.run_report import nothing_received, run_report, shortcomings, summary
 from tickbus_runtime.telemetry.metrics import Telemetry
 
 
@@ -106,13 +106,14 @@ def test_the_report_counts_frames_rows_and_time_and_is_json() -> None:
     assert "1 restart(s)" in text
 
 
-def report(*lives_of_ingest: dict[str, Any]) -> dict[str, Any]:
+def report(*lives_of_ingest: dict[str, Any], told_all: bool = True) -> dict[str, Any]:
     lives = Lives()
     for life in lives_of_ingest:
         lives.update(life)
     return run_report(
-        lives, [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0
-    )
+        lives, [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0,
+        ingest_told_all=told_all,
+    )  # fmt: skip
 
 
 def test_the_report_says_what_became_of_every_frame() -> None:
@@ -132,6 +133,23 @@ def test_the_report_says_what_became_of_every_frame() -> None:
     assert shortcomings(result) == []
 
 
+def test_of_a_life_that_died_the_newest_counts_are_taken_and_the_sum_is_not_vouched_for() -> None:
+    telemetry = Telemetry("ingest")
+    telemetry.count("frames", 9, source="websocket")
+    telemetry.count("fates", 8, fate="published")
+    telemetry.count("fates", 1, fate="stale")
+    # Once a second a life says what became of its frames; its counters are of this moment.
+    old = {"received": 5, "published": 4, "stale": 0, "waiting": 1}
+    died = status("ingest", 10, 10.0, **telemetry.status(), frames=old)
+    young = status("ingest", 12, 12.0, **telemetry.status())
+    ended = {"received": 7, "published": 7}
+    result = report(died, ingest_life(11, 7, 5, 1) | {"frames": ended}, young, told_all=False)
+    assert result["fates"] == {"published": 8 + 7 + 8, "stale": 2, "waiting": 1}
+    assert result["accounted"] is None
+    assert shortcomings(result) == []
+    assert "what became of its last frames cannot be told" in "\n".join(summary(result))
+
+
 def test_frames_that_do_not_add_up_are_a_shortcoming() -> None:
     wrong = {"received": 10, "published": 5}
     result = report(ingest_life(10, 10, 5, 1) | {"frames": wrong})
@@ -139,11 +157,39 @@ def test_frames_that_do_not_add_up_are_a_shortcoming() -> None:
     assert "do not add up" in shortcomings(result)[0]
 
 
-def test_a_book_that_never_had_a_snapshot_is_a_shortcoming() -> None:
+def test_updates_without_a_snapshot_are_a_shortcoming() -> None:
     result = report(status("ingest", 1, 1.0, books_without_snapshot={"BTCUSDT": 600}))
     (line,) = shortcomings(result)
-    assert line == "600 updates of BTCUSDT are not stored: their book had no snapshot"
+    assert line == "600 updates of BTCUSDT are not stored: no snapshot came for them"
     assert line in summary(result)
+
+
+@pytest.mark.parametrize(("frames", "why"), [(0, "silent\x1b"), (0, ""), (5, "silent\x1b")])
+def test_a_run_that_received_nothing_says_why_unless_nothing_was_expected(
+    frames: int, why: str
+) -> None:
+    lives, telemetry = Lives(), Telemetry("ingest")
+    telemetry.count("frames", frames, source="websocket")
+    telemetry.count("frames", 1, source="instruments")
+    lives.update(status("ingest", 1, 1.0, **telemetry.status()))
+    result = run_report(
+        lives, [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0,
+        why_silent=why,
+    )  # fmt: skip
+    silent = bool(why) and not frames
+    assert result["nothing_received"] == (why if silent else None)
+    lines = ["nothing was received: silent\\x1b"] * silent
+    assert nothing_received(result) == shortcomings(result) == lines
+    assert ("nothing was received" in "\n".join(summary(result))) is silent
+
+
+def test_lines_of_a_capture_that_cannot_be_read_are_a_shortcoming() -> None:
+    result = run_report(
+        Lives(), [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0,
+        bad_lines=6,
+    )  # fmt: skip
+    assert result["bad_lines"] == 6
+    assert shortcomings(result) == ["6 lines of the capture cannot be read"]
 
 
 def test_without_the_services_own_times_the_supervisors_are_taken() -> None:

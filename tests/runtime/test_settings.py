@@ -42,6 +42,12 @@ def test_the_environment_stands_above_the_file_and_the_command_line_above_both(
     assert settings.ingest.raw is False
 
 
+@pytest.mark.parametrize("text", ["", " , ", "[]"])
+def test_an_empty_list_of_feeds_is_a_mistake_that_names_them(text: str) -> None:
+    (line,) = mistakes(None, {"TICKBUS_INGEST__FEEDS": text})
+    assert line.startswith("ingest.feeds = [] (TICKBUS_INGEST__FEEDS): at least one of trade, l2")
+
+
 def test_what_the_venue_offers_stands_in_the_place_of_a_default_and_below_all_else(
     tmp_path: Path,
 ) -> None:

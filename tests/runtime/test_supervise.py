@@ -27,6 +27,10 @@ def test_an_exit_with_code_0_is_the_end() -> None:
     assert Restarts().judge(0, 1.0) == Finished()
 
 
+def test_a_program_that_never_ends_by_itself_is_started_again_after_code_0() -> None:
+    assert isinstance(Restarts(ends=False).judge(0, 60.0), Again)
+
+
 @pytest.mark.parametrize("code", [1, 2])
 def test_a_program_that_says_it_cannot_go_on_is_not_started_again(code: int) -> None:
     assert isinstance(Restarts().judge(code, 100.0), GiveUp)
@@ -100,6 +104,20 @@ async def test_a_child_that_is_killed_comes_back(stage: Stage) -> None:
     assert child.starts == 2
     assert stage.said == ["book was killed by SIGKILL: restarted"]
     assert not stage.supervisor.failed.done()
+
+
+@pytest.mark.connected
+async def test_a_child_that_somebody_else_stops_comes_back_and_one_that_we_stop_does_not(
+    stage: Stage,
+) -> None:
+    child = await stage.supervisor.start(stage.program("nats", STEADY)._replace(ends=False))
+    await stage.until_printed("nats", 1)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGTERM)
+    await stage.until_printed("nats", 2)
+    assert stage.said == ["nats ended with exit code 0: restarted"]
+    await stage.supervisor.stop(["nats"])
+    assert (child.starts, child.left_in_order) == (2, True)
 
 
 @pytest.mark.connected

@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
-from tickbus_runtime.commands import doctor, up
-from tickbus_runtime.local.checks import findings
+from tickbus_runtime.commands import demo, doctor, trace, up
+from tickbus_runtime.local.checks import check_ports, findings
 from tickbus_runtime.local.data_folder import DataFolder
-from tickbus_runtime.settings.sections import Settings
+from tickbus_runtime.settings.sections import HealthSettings, Settings
 from tickbus_schemas.errors import Fatal
 
 
@@ -24,9 +26,9 @@ def no_settings_of_mine(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def arguments(*words: str) -> argparse.Namespace:
+def arguments(*words: str, command: ModuleType = up) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    up.configure(parser)
+    command.configure(parser)
     return parser.parse_args(words)
 
 
@@ -69,12 +71,53 @@ def test_a_capture_is_served_by_the_venue(tmp_path: Path) -> None:
         (["--set", "ingest.linger=3"], "did you mean ingest.linger_ms?"),
         (["--config", "/no/such.toml"], "No such file"),
         (["--health-port", "99999"], "at most 65535"),
+        (["--health-port", "65533"], "health.port = 65533: 4 services take the ports from it on"),
+        (["--set", "ingest.feeds="], "ingest.feeds = [] (command line): at least one of trade"),
     ],
 )
 def test_a_mistake_is_told_before_anything_starts(words: list[str], line: str) -> None:
     with pytest.raises(Fatal) as caught:
         up.plan_of(arguments(*words))
     assert line in str(caught.value)
+
+
+WRONG_PORTS = {"99999", "-1", "4222.0", "x"}
+WRONG_SECONDS = {"-1", "0", "nan", "inf", "x"}
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "wrong", "line"),
+    [
+        (up, "--nats-port", WRONG_PORTS, "is no port: 0 to 65535"),
+        (trace, "--port", WRONG_PORTS, "is no port: 0 to 65535"),
+        (up, "--duration", WRONG_SECONDS, "is no number of seconds above 0"),
+        (demo, "--duration", WRONG_SECONDS, "is no number of seconds above 0"),
+        (trace, "--duration", WRONG_SECONDS, "is no number of seconds above 0"),
+        (trace, "--count", WRONG_SECONDS, "is no whole number above 0"),
+    ],
+)
+def test_a_number_that_cannot_be_is_wrong_usage(
+    command: ModuleType, option: str, wrong: set[str], line: str, capsys: Any
+) -> None:
+    for text in wrong:
+        with pytest.raises(SystemExit) as left:
+            arguments(f"{option}={text}", command=command)
+        assert left.value.code == 2
+        assert f"argument {option}: '{text}' {line}" in capsys.readouterr().err
+
+
+def test_an_exchange_of_the_command_line_is_checked_against_the_capture(tmp_path: Path) -> None:
+    capture = tmp_path / "a.jsonl.gz"
+    capture.write_bytes(b"")
+    for words in (["--exchange", "okx"], ["--set", "ingest.exchange=okx"]):
+        plan = up.plan_of(arguments("--capture", str(capture), *words))
+        assert plan.venue[-2:] == ["--exchange", "okx"]
+
+
+def test_the_doctor_has_a_line_for_ports_that_do_not_exist() -> None:
+    found = check_ports(Settings(health=HealthSettings(port=65_535)))
+    assert found.level == "fail"
+    assert "65535 is the last one" in found.text
 
 
 def test_a_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def test_bad_lines_are_named_and_counted_and_the_rest_is_read(
 
     told = capsys.readouterr().err.splitlines()
     assert capture.bad_lines == len(bad)
+    assert capture.first_bad_line == told[0]
     assert len(capture.texts) == 2
     assert [line.split(": ")[0] for line in told] == [f"{path}:{n}" for n in (2, 3, 4, 5, 6)]
 

@@ -381,6 +381,7 @@ def test_the_same_seed_is_described_the_same_and_a_capture_is_described_without_
     assert (facts["frames"], facts["rest_bodies"], facts["bad_lines"]) == (52, 1, 1)
     assert facts["channels"] == ["depth@100ms", "trade"]
     assert f"{path}:54: " in run.stderr
+    assert facts["first_bad_line"] in run.stderr.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,6 @@
 
 import sys
 
-from tickbus.cli.dispatch import main
+from tickbus.cli.entry import main
 
 sys.exit(main())

@@ -20,6 +20,10 @@ _HEADS = ("md", *DERIVED, *OF_HEAD, "alert")
 _AGO = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
+SECONDS_MAX = 1e9
+"""Thirty years: nobody waits longer, and every timer takes it."""
+PORT_MAX = 65_535
+
 TIMES = (
     "times: 2026-11-21T10:00:00Z (UTC unless it says otherwise), or how long ago: 30s, 5m, 2h, 1d"
 )
@@ -123,6 +127,13 @@ def seconds(text: str) -> float:
         found = float(text)
     except ValueError:
         found = 0.0
-    if not 0 < found < 1e6:
+    if not 0 < found < SECONDS_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
     return found
+
+
+def port(text: str) -> int:
+    """A TCP port, or 0 for any free one; an argparse type."""
+    if not (text.isdecimal() and text.isascii() and int(text) <= PORT_MAX):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to {PORT_MAX}")
+    return int(text)

@@ -11,11 +11,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tickbus_runtime.commands.up import say
+from tickbus.cli import arguments
+
+from tickbus_runtime.commands.up import EXIT_SHORT, say
 from tickbus_runtime.local.demo_view import DemoView, subjects_of
 from tickbus_runtime.local.local_run import local_run
 from tickbus_runtime.local.progress import Progress
-from tickbus_runtime.local.run_report import RunReport, summary
+from tickbus_runtime.local.run_report import RunReport, nothing_received, summary
 from tickbus_runtime.local.stack import Plan, Stack
 from tickbus_runtime.settings.sources import load
 from tickbus_runtime.telemetry import tracing
@@ -43,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--duration",
-        type=float,
+        type=arguments.seconds,
         metavar="S",
         help=f"end after so many seconds ({SCREEN_S:.0f}; {PLAIN_S:.0f} without a terminal)",
     )
@@ -55,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when everything was written, also after Ctrl-C."""
+    """0 when everything was written, also after Ctrl-C; EXIT_SHORT when nothing was received."""
     screen = sys.stdout.isatty() and not args.json
     duration_s = args.duration or (SCREEN_S if screen else PLAIN_S)
     data = args.data or f"data/demo-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -63,16 +65,17 @@ def run(args: argparse.Namespace) -> int:
     if result is None:
         return 130
     query = _query(Path(result["data"]))
+    code = EXIT_SHORT if nothing_received(result) else 0
     if args.json:
         facts = {"trace": trace.to_json() if trace else None, "query": query}
         print(json.dumps({**result, **facts}), flush=True)
-        return 0
+        return code
     print("\n".join(["", *summary(result)]))
     if trace is not None:
         width = shutil.get_terminal_size((100, 24)).columns
         print("\n".join(["", "the path of one packet:", *render(trace, width)]))
     print(f"\nread the files with one line:\n  {query}", flush=True)
-    return 0
+    return code
 
 
 async def _demo(

@@ -9,6 +9,8 @@ import shutil
 import sys
 import time
 
+from tickbus.cli import arguments
+
 from tickbus_runtime.telemetry.trace_receiver import TraceReceiver
 from tickbus_runtime.telemetry.waterfall import QUIET_S, Trace, Traces, render
 
@@ -25,12 +27,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.epilog = _EXAMPLES
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=4318, help="port to listen on (4318)")
-    parser.add_argument("--duration", type=float, metavar="S", help="stop after so many seconds")
-    parser.add_argument("--count", type=int, metavar="N", help="stop after so many traces")
+    parser.add_argument(
+        "--port", type=arguments.port, default=4318, help="port to listen on (4318)"
+    )
+    parser.add_argument(
+        "--duration", type=arguments.seconds, metavar="S", help="stop after so many seconds"
+    )
+    parser.add_argument(
+        "--count", type=arguments.positive, metavar="N", help="stop after so many traces"
+    )
     parser.add_argument(
         "--quiet-time",
-        type=float,
+        type=arguments.seconds,
         default=QUIET_S,
         metavar="S",
         help=f"show a trace without a write span after this long without a new span ({QUIET_S:g})",

@@ -9,16 +9,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tickbus.cli import arguments
 from tickbus_schemas.errors import Fatal
 
 from tickbus_runtime.local.local_run import local_run
-from tickbus_runtime.local.run_report import shortcomings, summary
+from tickbus_runtime.local.run_report import nothing_received, shortcomings, summary
 from tickbus_runtime.local.stack import Plan
+from tickbus_runtime.settings import services
 from tickbus_runtime.settings.sections import NatsSettings
 from tickbus_runtime.settings.sources import from_text, load
 
 EXIT_SHORT = 3
-"""Something of a capture could not be stored; the last lines say what."""
+"""Nothing was received, or something of a capture not stored; the last lines say what."""
 
 help = "run everything on this machine: NATS, ingest, book, features, writer"
 
@@ -46,10 +48,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--speed", metavar="N|max", help="of the capture (1: as it was recorded)")
     add("--capture-times", action="store_true", help="keep the capture's receive times")
     add("--nats", metavar="URL", help="use this server instead of starting one")
-    add("--nats-port", metavar="PORT", type=int, default=0, help="port of our own (0: a free one)")
+    add("--nats-port", metavar="PORT", type=arguments.port, default=0,
+        help="port of our own (0: a free one)")  # fmt: skip
     add("--health-port", metavar="PORT", type=int, help="first of the services' ports (0: free)")
     add("--data", metavar="DIR", help="folder for everything that is written (./data)")
-    add("--duration", metavar="S", type=float, help="stop, and drain, after so many seconds")
+    add("--duration", metavar="S", type=arguments.seconds,
+        help="stop, and drain, after so many seconds")  # fmt: skip
     add("--set", metavar="KEY=VALUE", action="append", default=[], help="any setting")
     add("--json", action="store_true", help="end with one JSON object")
 
@@ -57,14 +61,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 when everything received is written, 130 when stopped before it began.
 
-    EXIT_SHORT when a capture had something that could not be stored.
+    EXIT_SHORT when nothing was received, or a capture had something that could not be stored.
     """
     plan = plan_of(args)
     result, stopped = asyncio.run(local_run(plan, duration_s=args.duration, say=say))
     if result is None:
         return 130
     print(json.dumps(result) if args.json else "\n".join(summary(result)), flush=True)
-    short = shortcomings(result) if plan.venue_ends and not stopped else []
+    whole = plan.venue_ends and not stopped
+    short = shortcomings(result) if whole else nothing_received(result)
     if args.json:
         for line in short:
             say(line)
@@ -80,13 +85,16 @@ def plan_of(args: argparse.Namespace) -> Plan:
     """The plan of the run; Fatal for wrong arguments."""
     overrides = _overrides(args)
     settings = load(args.config, overrides=overrides)
+    if why := services.no_ports(settings.health.port):
+        raise Fatal(why)
     overrides["data_dir"] = str(Path(settings.data_dir).absolute())
     return Plan(
         settings=lambda values, offers: load(args.config, overrides=values, offers=offers),
         config=args.config,
         embedded=settings.nats.url == NatsSettings().url,
         nats_port=args.nats_port,
-        venue=_venue(args),
+        # An exchange that the command line names, by either option, must be the capture's.
+        venue=_venue(args, overrides.get("ingest.exchange")),
         venue_ends=bool(args.capture),
         overrides=overrides,
     )
@@ -110,7 +118,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
     return overrides | {key: value for key, value in given.items() if value is not None}
 
 
-def _venue(args: argparse.Namespace) -> list[str]:
+def _venue(args: argparse.Namespace, exchange: str | None) -> list[str]:
     """Arguments of the simulated venue that serves the captures, if any are named."""
     if not args.capture:
         if args.capture_times or args.speed is not None:
@@ -121,10 +129,10 @@ def _venue(args: argparse.Namespace) -> list[str]:
             raise Fatal(f"no such capture: {name}")
     speed = "1" if args.speed is None else args.speed
     _check_speed(speed)
-    arguments = ["--capture", *args.capture, "--speed", speed]
-    if args.exchange:
-        arguments += ["--exchange", args.exchange]
-    return arguments + (["--capture-times"] if args.capture_times else [])
+    told = ["--capture", *args.capture, "--speed", speed]
+    if exchange:
+        told += ["--exchange", exchange]
+    return told + (["--capture-times"] if args.capture_times else [])
 
 
 def _check_speed(text: str) -> None:

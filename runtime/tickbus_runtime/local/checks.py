@@ -129,8 +129,9 @@ def check_disk(folder: Path, stream_bytes: int) -> Finding:
 def check_ports(settings: Settings) -> Finding:
     """Whether the services' ports can be listened on."""
     host, first = settings.health.host, settings.health.port
-    ports = range(first, first + len(services.NAMES)) if first else range(1)
-    for port in ports:
+    if why := services.no_ports(first):
+        return Finding("ports", "fail", why, "choose a lower one, or 0 for any")
+    for port in services.health_ports(first) or [0]:
         try:
             socket.create_server((host, port)).close()
         except OSError as error:

@@ -67,6 +67,22 @@ class Lives:
         """A field of a service's status, one value for each life that has it."""
         return [status[name] for status in self._of((service,)) if name in status]
 
+    def fates(self, service: str) -> list[dict[str, int]]:
+        """`frames` of a service's status, one for each life: how many were `received`, and fates.
+
+        The counters are newer: a life that was killed has them from after its last status of this.
+        """
+        found = []
+        for status in self._of((service,)):
+            frames: dict[str, int] = dict(status.get("frames", {}))
+            for key, value in status.get("counters", {}).items():
+                name, labels = split_labels(key)
+                if name == "fates":
+                    fate = labels["fate"]
+                    frames[fate] = max(frames.get(fate, 0), int(value))
+            found.append(frames)
+        return found
+
     def _of(self, services: Iterable[str]) -> list[Status]:
         wanted = set(services)
         return [status for (name, _), status in self._lives.items() if not wanted or name in wanted]

@@ -21,6 +21,8 @@ class LogTail:
         self.path = path
         self._offset = path.stat().st_size if path.exists() else 0
         self._last_error = ""
+        self.last_warning = ""
+        """The last of the important lines."""
 
     def new_lines(self) -> list[str]:
         """The important lines since the last call, for a person."""
@@ -39,6 +41,7 @@ class LogTail:
                 self._last_error = text
             if level in IMPORTANT:
                 shown.append(text)
+                self.last_warning = text
         return shown
 
     def last_error(self) -> str:

@@ -27,14 +27,16 @@ def service(
         [sys.executable, "-m", f"tickbus_{name}"],
         _log(Path(settings.data_dir), name),
         environment(values) | ({"TICKBUS_CONFIG": config} if config else {}),
+        ends=name == "ingest",  # when its input does
     )
 
 
 def nats_program(server: EmbeddedServer) -> Program:
     """The embedded server; it is restarted after any exit."""
     return Program(
-        NATS, server.argv, server.log, {}, on_start=server.announce, fatal_codes=frozenset()
-    )
+        NATS, server.argv, server.log, {},
+        on_start=server.announce, fatal_codes=frozenset(), ends=False,
+    )  # fmt: skip
 
 
 def venue_program(

@@ -15,6 +15,7 @@ from tickbus_runtime.local.lives import Lives
 from tickbus_runtime.telemetry.names import STAGES
 
 RunReport = dict[str, Any]
+_NOT_TOLD = "ingest died before its last report: what became of its last frames cannot be told"
 
 
 def run_report(
@@ -28,14 +29,19 @@ def run_report(
     restarts: int,
     instrument_lists: int = 0,
     left_out: Mapping[str, int] | None = None,
+    bad_lines: int = 0,
     without_stages: Collection[str] = (),
+    ingest_told_all: bool = True,
+    why_silent: str = "",
 ) -> RunReport:
     """The report: `files` and `messages` (by stream) are those that the run added.
 
     `instrument_lists`: how many are in the capture. Made-up lists, and answers to our own
     subscriptions, do not count as frames, so that the number agrees with the capture.
-    `left_out`: frames of a capture whose channel is no feed. `without_stages`: latencies that have
-    no meaning in this run.
+    `left_out`: frames of a capture whose channel is no feed. `bad_lines`: of it, not read.
+    `without_stages`: latencies that have no meaning in this run. `ingest_told_all`: ingest had one
+    life, and left its last status. `why_silent`: why no frame came, if none did, and where to look;
+    empty when none is expected.
     """
     rows: dict[str, int] = defaultdict(int)
     count = size = 0
@@ -47,13 +53,13 @@ def run_report(
     answers = min(lives.sum("requests", "ingest"), lives.sum("control_frames", "ingest"))
     websocket = frames.get("websocket", 0) - answers
     rest = frames.get("rest", 0) + min(frames.get("instruments", 0), instrument_lists)
-    fates, accounted = _fates(lives.fact("ingest", "frames"), answers)
+    fates, even = _fates(lives.fates("ingest"), answers)
     return {
         "frames": websocket + rest,
         "frames_websocket": websocket,
         "rest_bodies": rest,
         "fates": fates,
-        "accounted": accounted,
+        "accounted": even if ingest_told_all else None,
         "events": lives.by_label("events", "feed", "ingest"),
         "rows": dict(sorted(rows.items())),
         "gaps": lives.sum("gaps", "ingest"),
@@ -61,6 +67,8 @@ def run_report(
         "rejects_by_reason": lives.by_label("rejects", "reason"),
         "refusals": _added(lives.fact("ingest", "refusals")),
         "left_out": dict(left_out or {}),
+        "bad_lines": bad_lines,
+        "nothing_received": why_silent if why_silent and not websocket + rest else None,
         "books_without_snapshot": lives.latest("ingest").get("books_without_snapshot", {}),
         "files": count,
         "bytes": size,
@@ -92,7 +100,7 @@ def _fates(frames: Iterable[Mapping[str, int]], answers: int) -> tuple[dict[str,
     total.pop("received", None)
     if "control" in total:
         total["control"] -= min(answers, total["control"])
-    even = all(2 * life["received"] == sum(life.values()) for life in frames)
+    even = all(2 * life.get("received", 0) == sum(life.values()) for life in frames)
     return total, even
 
 
@@ -106,16 +114,30 @@ def _added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 def shortcomings(result: RunReport) -> list[str]:
     """What the run did not store, a line each; the exit code is not 0 then."""
-    lines = [
-        f"{updates:,} updates of {ticker} are not stored: their book had no snapshot"
+    lines = nothing_received(result)
+    lines += [
+        f"{updates:,} updates of {ticker} are not stored: no snapshot came for them"
         for ticker, updates in result["books_without_snapshot"].items()
     ]
-    if not result["accounted"]:
+    if result["bad_lines"]:
+        lines.append(lines_of_a_capture(result["bad_lines"]))
+    if result["accounted"] is False:
         lines.append("the frames received and what became of them do not add up: please report it")
     return lines
 
 
-def _printable(text: str) -> str:
+def nothing_received(result: RunReport) -> list[str]:
+    """One line when not a single frame came: then the exit code is not 0 in any run."""
+    why = result["nothing_received"]
+    return [f"nothing was received: {printable(why)}"] if why else []
+
+
+def lines_of_a_capture(bad: int) -> str:
+    """That so many of its lines are lost."""
+    return f"{bad:,} {'line' if bad == 1 else 'lines'} of the capture cannot be read"
+
+
+def printable(text: str) -> str:
     """The text without control characters: a terminal would obey them."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
@@ -166,8 +188,9 @@ def summary(result: RunReport) -> list[str]:
         f"{result['rest_bodies']:,} REST) in {result['seconds']:.2f} s, "
         f"{result['gaps']:,} gaps, {result['rejects']:,} rejects",
         *([f"  frames: {' + '.join(fates)}"] if fates else []),
+        *([f"  {_NOT_TOLD}"] if result["accounted"] is None else []),
         *(
-            f"  refused {count:,} times: {_printable(why)}"
+            f"  refused {count:,} times: {printable(why)}"
             for why, count in result["refusals"].items()
         ),
         f"{sum(rows.values()):,} rows in {result['files']:,} files, "

@@ -29,7 +29,7 @@ from tickbus_runtime.local.programs import (
     service,
     venue_program,
 )
-from tickbus_runtime.local.run_report import RunReport, run_report
+from tickbus_runtime.local.run_report import RunReport, lines_of_a_capture, printable, run_report
 from tickbus_runtime.local.status_poller import StatusPoller
 from tickbus_runtime.local.supervise import Program, Supervisor
 from tickbus_runtime.settings import services
@@ -102,6 +102,7 @@ class Stack:
         self._instrument_lists = 0
         self._left_out: dict[str, int] = {}
         """channel -> frames of a capture that are no feed"""
+        self._bad_lines = 0
         self._first_us = self._last_us = 0
         """receive time of a capture's last frame"""
         self._ends_before: dict[str, LogEnd] = {}
@@ -172,6 +173,7 @@ class Stack:
         await self.watch(leaving)
         ended_s = time.monotonic()
         await self.poller.close()
+        ingest = self.supervisor.children["ingest"]
         return run_report(
             self.poller.lives,
             [file for path, file in self._files().items() if path not in self._files_before],
@@ -182,9 +184,21 @@ class Stack:
             restarts=self.supervisor.restarts,
             instrument_lists=self._instrument_lists,
             left_out=self._left_out,
+            bad_lines=self._bad_lines,
             # The event times of a capture are in the past: they give no latency of the wire.
             without_stages=["wire"] if self.plan.venue_ends else [],
+            why_silent=self._why_silent(),
+            ingest_told_all=ingest.starts == 1 and ingest.left_in_order,
         )
+
+    def _why_silent(self) -> str:
+        """Why ingest received nothing, if it did not, and where to look."""
+        if set(self.settings.ingest.feeds) <= {"instrument"}:
+            return ""  # lists do not count as frames
+        begun = self.poller.lives.latest("ingest").get("checks", {}).get("started")
+        silent = "the venue sent nothing" if begun else "the venue's list of instruments is awaited"
+        why = self.supervisor.children["ingest"].tail.last_warning or silent
+        return f"{why}; see {self.folder.log('ingest')}"
 
     async def _written(self, ends: Mapping[str, LogEnd]) -> None:
         """Let the writer commit everything up to `ends`; restart it if it dies meanwhile."""
@@ -295,9 +309,11 @@ class Stack:
         }
         self._instrument_lists = int(facts.get("instrument_lists", 0))
         self._left_out = dict(facts.get("other", {}))
+        self._bad_lines = int(facts.get("bad_lines", 0))
         self._first_us = (facts.get("first_ns") or 0) // 1000
         self._last_us = (facts.get("last_ns") or 0) // 1000
         self.say(f"venue {facts['exchange']} at {facts['ws']}: {', '.join(facts['tickers'])}")
+        self._say_unused(facts)
         self._say_left_out(facts)
 
     def _take_offers(self) -> None:
@@ -309,8 +325,22 @@ class Stack:
         if missing:
             said = f"the venue has no {missing} to give; it has {', '.join(offered)}"
             if not set(ingest.feeds) & set(offered):
-                raise Fatal(f"{said}: name some of these in ingest.feeds, or none for all")
+                raise Fatal(
+                    f"{said}: name some of these in ingest.feeds, or leave it unset for all"
+                )
             self.say(said)
+
+    def _say_unused(self, facts: Mapping[str, Any]) -> None:
+        """Name the settings that say where data comes from: here the venue says it."""
+        exchange = facts["exchange"]
+        asked = self.plan.settings(self.plan.overrides, {"ingest.exchange": exchange}).ingest
+        source = "capture" if self.plan.venue_ends else "simulated venue"
+        if asked.exchange != exchange:
+            setting = f"ingest.exchange = {asked.exchange}"
+            self.say(f"the {source} is of {exchange}: the setting {setting} is not used")
+        for name in ("ws_url", "rest_url"):
+            if getattr(asked, name):
+                self.say(f"a {source} is served here: the setting ingest.{name} is not used")
 
     def _say_left_out(self, facts: Mapping[str, Any]) -> None:
         """Name what a capture holds and nobody reads; Fatal when that is all of it."""
@@ -321,6 +351,9 @@ class Stack:
                 f"the capture holds no feed of {facts['exchange']}: {held}; record trades, book "
                 "updates or best quotes, or name the right --exchange"
             )
+        if self._bad_lines:
+            lost = lines_of_a_capture(self._bad_lines)
+            self.say(f"{lost}; the first: {printable(facts['first_bad_line'])}")
         if left_out:
             self.say(f"left out, no feed or said by another channel: {left_out}")
 

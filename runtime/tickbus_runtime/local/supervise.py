@@ -52,21 +52,23 @@ class Restarts:
 
     | exit | then |
     |---|---|
-    | 0 | finished |
+    | 0 | finished; a program that never ends by itself was told by somebody: as a crash |
     | 1, 2 | give up: it has reported why it cannot go on |
     | killed from outside (SIGKILL, SIGTERM, SIGINT) | again, with backoff |
     | anything else, fewer than 5 times without 10 s of work between | again, with backoff |
     | anything else | give up: it crashes again and again |
     """
 
-    def __init__(self, fatal_codes: frozenset[int] = FATAL_CODES) -> None:
+    def __init__(self, fatal_codes: frozenset[int] = FATAL_CODES, *, ends: bool = True) -> None:
+        """`ends`: the program may end by itself."""
         self._fatal_codes = fatal_codes
+        self._ends = ends
         self._exits = 0
         self._crashes = 0
 
     def judge(self, code: int, uptime_s: float) -> Again | Finished | GiveUp:
         """What to do after an exit with this code (negative: the signal that killed it)."""
-        if code == 0:
+        if code == 0 and self._ends:
             return Finished()
         if code in self._fatal_codes:
             return GiveUp("cannot go on")
@@ -75,17 +77,17 @@ class Restarts:
         self._exits += 1
         self._crashes += code not in KILLED
         if self._crashes >= CRASHES_MAX:
-            return GiveUp(f"crashes again and again ({describe(code)})")
+            return GiveUp(f"crashes again and again (the last time it {describe(code)})")
         return Again(longest_s(self._exits, RESTART_FIRST_S, RESTART_MAX_S))
 
 
 def describe(code: int) -> str:
-    """An exit code in words."""
+    """An exit code in words, behind the name of the program."""
     if code >= 0:
-        return f"exit code {code}"
+        return f"ended with exit code {code}"
     with contextlib.suppress(ValueError):
-        return f"killed by {signal.Signals(-code).name}"
-    return f"killed by signal {-code}"
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"was killed by signal {-code}"
 
 
 class Program(NamedTuple):
@@ -103,6 +105,8 @@ class Program(NamedTuple):
     """exit codes after which a restart is useless"""
     restart: bool = True
     """whether it is ever restarted"""
+    ends: bool = True
+    """whether it ends by itself, with code 0; else it is restarted then, too"""
     held: bool = False
     """whether it waits for `Child.release` before it begins to work"""
 
@@ -233,7 +237,7 @@ class Supervisor:
             self.failed.cancel()
 
     async def _keep(self, child: Child) -> None:
-        restarts = Restarts(child.program.fatal_codes)
+        restarts = Restarts(child.program.fatal_codes, ends=child.program.ends)
         name = child.program.name
         try:
             while True:
@@ -250,10 +254,10 @@ class Supervisor:
                         self._fail(child, reason)
                         return
                     case Again() if not child.program.restart:
-                        self._fail(child, f"was {describe(code)}")
+                        self._fail(child, describe(code))
                         return
                     case Again(after_s):
-                        self._say(f"{name} was {describe(code)}: restarted")
+                        self._say(f"{name} {describe(code)}: restarted")
                         if await wait_or_stop(child.stopping, after_s):
                             return
                 await child.start()

@@ -13,7 +13,7 @@ from msgspec import Meta
 from tickbus_schemas import subjects
 from tickbus_schemas.exchanges import Exchange
 
-from tickbus_runtime.settings.services import STREAM_KINDS
+from tickbus_runtime.settings.services import PORT_MAX, STREAM_KINDS
 
 if TYPE_CHECKING:
     StreamKind: TypeAlias = str
@@ -27,7 +27,7 @@ Count = Annotated[int, Meta(ge=1)]
 CountOrOff = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
 Milliseconds = Annotated[float, Meta(ge=0)]
-Port = Annotated[int, Meta(ge=0, le=65_535)]
+Port = Annotated[int, Meta(ge=0, le=PORT_MAX)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):

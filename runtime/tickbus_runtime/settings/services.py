@@ -28,7 +28,23 @@ SERVICES = (
 )
 """In order of start and of health port."""
 
+PORT_MAX = 65_535
 NAMES = tuple(service.name for service in SERVICES)
 FOLDS = tuple(service.name for service in SERVICES if service.folds)
 STREAM_KINDS = tuple(kind for service in SERVICES for kind in service.streams)
 DERIVED_KINDS = tuple(kind for service in SERVICES if service.folds for kind in service.streams)
+
+
+def health_ports(first: int) -> range:
+    """Ports of the services' health servers from `first` on; none where 0 stands for free ones."""
+    return range(first, first + len(NAMES)) if first else range(0)
+
+
+def no_ports(first: int) -> str:
+    """Why `first` cannot be the first health port: the last ones do not exist; empty if it can."""
+    if not first or first + len(NAMES) - 1 <= PORT_MAX:
+        return ""
+    return (
+        f"health.port = {first}: {len(NAMES)} services take the ports from it on, "
+        f"and {PORT_MAX} is the last one"
+    )

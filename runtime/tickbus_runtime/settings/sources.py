@@ -16,6 +16,7 @@ from msgspec import inspect as types
 from tickbus_schemas import subjects
 from tickbus_schemas.errors import Fatal, Reject
 from tickbus_schemas.exchanges import Exchange
+from tickbus_schemas.feeds import RAW
 
 from tickbus_runtime.settings.sections import Section, Settings
 
@@ -34,6 +35,8 @@ GONE = {
 Overrides = Mapping[str, Any]
 """Dotted key (`ingest.tickers`) to value; overrides file and environment."""
 
+_FEEDS = [feed for feed in RAW if feed != "status"]
+"""Those that a venue can have."""
 _URL = re.compile(r"(nats|tls|ws|wss)://[^\s/]+", re.IGNORECASE)
 _USER_INFO = re.compile(r"//[^@/\s]*@")
 _SIZE = re.compile(r"([0-9]+) ?(KiB|MiB|GiB|TiB)")
@@ -214,6 +217,11 @@ def _check_intervals(intervals: list[str]) -> None:
         subjects.interval_ms(interval)
 
 
+def _check_feeds(feeds: list[str]) -> None:
+    if not feeds:
+        raise Reject(f"at least one of {', '.join(_FEEDS)}; without the setting, the usual ones")
+
+
 def _check_web(schemes: str) -> Callable[[str], None]:
     def check(url: str) -> None:
         if url and url.partition("://")[0] not in schemes.split():
@@ -226,6 +234,7 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "shard": _check_shard,
     "nats.url": _check_url,
     "ingest.exchange": Exchange.from_token,
+    "ingest.feeds": _check_feeds,
     "ingest.ws_url": _check_web("ws wss"),
     "ingest.rest_url": _check_web("http https"),
     "book.intervals": _check_intervals,

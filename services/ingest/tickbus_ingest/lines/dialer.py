@@ -106,13 +106,15 @@ class Dialer:
 
     def _failed(self, route: Route, error: Exception) -> None:
         """Say it, not too often, and hold all attempts where the venue wants that."""
+        why = str(error)
         if isinstance(error, HandshakeRefused):
             hold_s = self.venue.hold_s(error.status, error.headers)
             if hold_s is not None:
                 self.limits.attempts[route.host].hold(time.monotonic() + hold_s)
+                why += f"; no attempt for {hold_s:g} s"
         facts = self._troubles.again(route.path, time.monotonic())
         if facts is not None:
-            self.log.warning("cannot connect to the venue", why=str(error), **facts)
+            self.log.warning("cannot connect to the venue", why=why, **facts)
 
     def _opened(self, line: Line, socket: Socket) -> Connection:
         """Announce the line, then let its frames in, greet and subscribe."""

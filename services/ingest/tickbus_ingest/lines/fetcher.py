@@ -62,16 +62,18 @@ class Fetcher:
         async with self._at_once:
             await self._weight.take(request.weight)
             answer = await self._rest.ask(request)
-        self._note_limits(answer)
+        hold_s = self._note_limits(answer)
         if answer.status != 200:
             text = answer.data[:200].decode(errors="replace")
             kind = Denied if self._is_for_good(answer) else Retry
-            raise kind(f"{answer.url}: HTTP {answer.status} {text}")
+            held = "" if hold_s is None else f"; no request for {hold_s:g} s"
+            raise kind(f"{answer.url}: HTTP {answer.status} {text}{held}")
         self._telemetry.count("frames", source=source)
         self._telemetry.count("frame_bytes", len(answer.data), source=source)
         return answer
 
-    def _note_limits(self, answer: Answer) -> None:
+    def _note_limits(self, answer: Answer) -> float | None:
+        """What an answer says of the budget; how long it forbids all requests, if it does."""
         now_s, bucket = time.monotonic(), self._weight.bucket
         used = answer.headers.get(self._weight_header, "") if self._weight_header else ""
         if used.isdigit():
@@ -79,6 +81,7 @@ class Fetcher:
         hold_s = self._hold_s(answer.status, answer.headers)
         if hold_s is not None:
             bucket.hold(now_s + hold_s)
+        return hold_s
 
     def _is_for_good(self, answer: Answer) -> bool:
         held = self._hold_s(answer.status, answer.headers) is not None

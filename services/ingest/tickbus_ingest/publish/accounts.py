@@ -142,5 +142,5 @@ class Accounts:
         }  # fmt: skip
         self._status["refusals"] = dict(self._reasons)
         self._status["books_without_snapshot"] = {
-            book.name: book.waiting_packets for book in session.books if book.never_had_a_snapshot
+            book.name: book.waiting_packets for book in session.books if book.waiting_packets
         }

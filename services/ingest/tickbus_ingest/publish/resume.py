@@ -63,6 +63,19 @@ class _Found(msgspec.Struct):
     message: _Stored | None = None
 
 
+class _Error(msgspec.Struct):
+    err_code: int = 0
+    description: str = ""
+
+
+class _Answer(msgspec.Struct):
+    error: _Error | None = None
+
+
+NO_MESSAGE = 10037
+"""https://github.com/nats-io/nats-server/blob/main/server/errors.json"""
+
+
 @dataclass
 class Resumed:
     """What was found."""
@@ -197,6 +210,9 @@ async def _ask(nc: Client, subject: str, question: dict[str, object]) -> bytes:
         answer = await nc.request(subject, msgspec.json.encode(question), timeout=REQUEST_S)
     except (nats.errors.Error, TimeoutError, OSError) as error:
         raise Retry(f"{subject}: {error or type(error).__name__}") from None
+    refusal = msgspec.json.decode(answer.data, type=_Answer).error
+    if refusal is not None and refusal.err_code != NO_MESSAGE:
+        raise Retry(f"{subject}: {refusal.err_code} {refusal.description}")
     return bytes(answer.data)
 
 

@@ -60,11 +60,6 @@ class TickerBook:
         return self._waiting.packets
 
     @property
-    def never_had_a_snapshot(self) -> bool:
-        """Updates wait, and no book was published at all."""
-        return self.log.last is None and bool(self._waiting)
-
-    @property
     def held_since_us(self) -> int:
         """Venue time of the oldest update that waits; 0 when none does."""
         if self._sequencer.early is not None:
@@ -244,6 +239,8 @@ class TickerBook:
     def _replace(self, packet: L2Table, line: int, out: Flush) -> bool:
         """The packet's levels are the book from now on; False when its checksum is wrong."""
         moment = moment_of(packet, 0)
+        if self._is_last_again(packet):
+            self._lost = None
         if not self.log.replace(packet, out):
             self.log.drop(packet, 0, 1, "gap", out)
             reason = "the checksum of a snapshot is wrong"
@@ -263,6 +260,18 @@ class TickerBook:
             moment = replace(moment, timestamp=min(moment.timestamp, int(first.timestamp[0])))
         self._begin(moment, packet, line, joined_prev, out)
         return True
+
+    def _is_last_again(self, packet: L2Table) -> bool:
+        """Whether a whole book is the last one published, of the same time: nothing is missing.
+
+        The time must be the venue's: one that is inferred stands still as long as we hear nothing.
+        """
+        lost, last = self._lost, self.log.last
+        if lost is None or not lost.stored or last is None:
+            return False
+        told = not int(packet.flags[0]) & L2Flag.TIME_INFERRED
+        same_time = int(packet.timestamp[0]) == lost.from_us == last.timestamp
+        return told and same_time and self.log.holds(packet)
 
     def _begin(
         self, moment: Moment, packet: L2Table, line: int, joined_prev: int, out: Flush

@@ -94,9 +94,10 @@ def content_numbers(
     price_bits, qty_bits = price.view(np.int64), qty.view(np.int64)
     for n in range(len(ticker)):
         number[n] = _mix(price_bits[n], qty_bits[n], timestamp[n], side[n])
-        for k in range(n - 1, -1, -1):
-            if packet_id[k] != packet_id[n] or ticker[k] != ticker[n]:
-                break
+        first = n
+        while first > 0 and packet_id[first - 1] == packet_id[n] and ticker[first - 1] == ticker[n]:
+            first -= 1
+        for k in range(first, n):  # upwards: the third of equal ones comes behind the second
             if number[k] == number[n]:
                 number[n] += 1
 
