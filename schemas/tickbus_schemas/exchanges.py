@@ -24,6 +24,7 @@ class Exchange(IntEnum):
     HYPERLIQUID = 12
     BITGET = 13
     BITMEX = 14
+    BITGET_FUTURES = 15
     HTX = 16
     KUCOIN = 17
 

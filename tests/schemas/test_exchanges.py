@@ -21,6 +21,7 @@ FROZEN = {
     12: "hyperliquid",
     13: "bitget",
     14: "bitmex",
+    15: "bitget_futures",
     16: "htx",
     17: "kucoin",
 }
