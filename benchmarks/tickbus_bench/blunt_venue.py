@@ -71,17 +71,13 @@ class BluntVenue:
         self.after: list[tuple[str, bytes]] = []
         lines = capture.lines(path)
         last = max(n for n, line in enumerate(lines) if capture.is_book(line))
-        waiting = {
-            f"{found[1].lower()}@depth"
-            for line in lines
-            if capture.is_book(line) and (found := _SYMBOL.search(line.url))
-        }
+        for line in filter(capture.is_book, lines):
+            symbol = _SYMBOL.search(line.url)
+            assert symbol
+            self.bodies[symbol[1]] = line.data.encode()
+        waiting = {f"{symbol.lower()}@depth" for symbol in self.bodies}
         for n, line in enumerate(lines):
-            if capture.is_book(line):
-                symbol = _SYMBOL.search(line.url)
-                assert symbol
-                self.bodies[symbol[1]] = line.data.encode()
-            elif line.dir == "in":
+            if line.dir == "in":
                 frame = line.data.encode()
                 stream = _STREAM.search(frame)
                 name = family(stream[1].decode()) if stream else ""

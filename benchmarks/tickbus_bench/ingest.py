@@ -2,8 +2,8 @@
 
 A real capture over a real loopback socket into a real nats-server: parsed, book kept, NEW told
 from UPDATE, encoded, stored, acked. Each run is a process of its own, pinned to one core where
-there are several; venue and server have the others, and streams are made anew. Timed from the
-moment when the venue sends on behind the snapshots to the last answer of JetStream; without the
+there are several; venue and server have the others, and streams are made anew. Timed from when
+every book has its snapshot and the venue sends on, to the last answer of JetStream; without the
 recorder of raw frames, and with it (`_raw`), which compresses on the same core.
 """
 
@@ -34,8 +34,6 @@ from tickbus_bench.target import Target, of_runs
 
 PEER = "cryptofeed"
 TARGETS = {"picows": 200_000, "websockets": 110_000}
-
-
 RUN_MAX_S = 60.0
 FEEDS = "trade,l2,bbo"
 

@@ -118,7 +118,10 @@ def test_damaged_frames_are_dead_letters(outcome: Outcome, compared: Comparison)
     heard = [one for one in journal.faults["corrupt"] if one["frame"] not in journal.unheard]
     damaged = Counter(without_numbers(one["text"].encode()) for one in heard)
     assert damaged
-    assert Counter(without_numbers(letter.data) for letter in outcome.letters) == damaged
+    told = Counter(without_numbers(letter.data) for letter in outcome.letters)
+    assert set(told) == set(damaged)
+    # While a connection is replaced, both receive the frame, and each tells what it received.
+    assert all(count <= told[frame] <= 2 * count for frame, count in damaged.items())
     for letter in outcome.letters:
         assert letter.service == "ingest"
         assert letter.reason

@@ -220,6 +220,38 @@ async def test_a_stream_that_the_venue_will_never_give_is_said_and_not_asked_for
     assert (said.ticker, said.reason) == (1, "the venue refuses l2.B: unknown")
 
 
+async def test_a_new_connection_asks_for_what_the_last_one_was_refused() -> None:
+    connections, got = 0, list[str]()
+
+    async def send(connection: ServerConnection) -> None:
+        nonlocal connections
+        connections += 1
+        async for frame in connection:
+            if connections == 1:
+                await connection.send('{"never":"l2.A"}')
+                await asyncio.sleep(0.1)
+                await connection.close(1001)
+                return
+            got.append(str(frame))
+            await connection.send('{"ok":1}')
+            if len(got) == 3:
+                await connection.close(END_OF_INPUT)
+
+    async with server(send) as url, asyncio.timeout(20):
+        driven = Driven(url, "websockets", venue=plain(feeds=("l2",)))
+        running = asyncio.create_task(driven.run())
+        (stream,) = driven.lines.streams
+        await until(lambda: driven.lines.is_refused(stream))
+        await until(lambda: len(got) == 1)
+        assert not driven.lines.is_refused(stream)
+        await until(
+            lambda: not any(c.answers.waits_for("") for c in driven.dialer.connections.values())
+        )
+        driven.lines.renew_books([0])
+        await running
+    assert got == ['{"subscribe": "l2.A"}', '{"unsubscribe": "l2.A"}', '{"subscribe": "l2.A"}']
+
+
 @CLIENTS
 async def test_what_sends_ends_with_its_connection(client: str) -> None:
     async def send(connection: ServerConnection) -> None:

@@ -19,8 +19,10 @@ from typing import Protocol, cast
 
 from tickbus_schemas.errors import Fatal, TickbusError
 
+from tickbus.cli.entry import EXIT_INTERRUPTED
+
 GROUP = "tickbus.commands"
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
+EXIT_FAILED, EXIT_USAGE, EXIT_BROKEN_PIPE = 1, 2, 141
 
 _EXAMPLES = """\
 examples:

@@ -104,7 +104,7 @@ class Stack:
         """channel -> frames of a capture that are no feed"""
         self._bad_lines = 0
         self._first_us = self._last_us = 0
-        """receive time of a capture's last frame"""
+        """receive times of a capture's first and last frame"""
         self._ends_before: dict[str, LogEnd] = {}
         self._files_before: set[str] = set()
 

@@ -22,7 +22,14 @@ from tickbus_runtime.settings.sections import Section, Settings
 
 PREFIX = "TICKBUS_"
 NOT_SETTINGS = frozenset(
-    {"TICKBUS_CONFIG", "TICKBUS_CAPTURES", "TICKBUS_SUPERVISED", "TICKBUS_HELD", "TICKBUS_DEBUG"}
+    {
+        "TICKBUS_CONFIG",
+        "TICKBUS_SUPERVISED",
+        "TICKBUS_HELD",
+        "TICKBUS_DEBUG",
+        "TICKBUS_CAPTURES",
+        "TICKBUS_FOUND",
+    }
 )
 """Environment variables with the same prefix that are not settings."""
 

@@ -28,13 +28,13 @@ from tickbus_sim.dialect import (
     parse,
 )
 from tickbus_sim.events import Change, Derivative, Instrument, Liquidation, Quote, Trade
+from tickbus_sim.numbers import decimal_of, is_number, json_number
 
 ROUTE = "/ws/api/v2"
 INTERVALS = ("100ms", "agg2")
 """Others need a login."""
 NEVER_MS = 32_503_708_800_000
 """Expiry of what does not expire."""
-_NUMBER = re.compile(r"-?\d{1,40}(?:\.\d{1,40})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _DATED = re.compile(r"\d{1,2}[A-Z]{3}\d{2}", re.ASCII)
 
 
@@ -175,7 +175,7 @@ class Dialect(contract.Dialect):
             frame = _frame(text)
             book = _book(frame.params.data)
             bids, asks = (
-                [(_text(price), _text(amount)) for _, price, amount in side]
+                [(decimal_of(price), decimal_of(amount)) for _, price, amount in side]
                 for side in (book.bids, book.asks)
             )
         except (msgspec.MsgspecError, ValueError):
@@ -226,7 +226,11 @@ class Dialect(contract.Dialect):
 
     def trade(self, event: Trade) -> bytes:
         row: dict[str, Any] = {"trade_seq": event.number, "trade_id": str(3 * event.number)}
-        row |= {"timestamp": event.time_ms, "price": _raw(event.price), "amount": _raw(event.qty)}
+        row |= {
+            "timestamp": event.time_ms,
+            "price": json_number(event.price),
+            "amount": json_number(event.qty),
+        }
         row |= {"instrument_name": event.ticker, "direction": "sell" if event.sells else "buy"}
         if event.is_liquidation:
             row["liquidation"] = "T"
@@ -259,8 +263,8 @@ class Dialect(contract.Dialect):
         stats = {"high": day.high, "low": day.low, "volume": coins, "volume_usd": usd}
         stats |= {"volume_notional": usd}
         row: dict[str, Any] = {"timestamp": event.time_ms, "instrument_name": event.ticker}
-        row |= {"state": "open", "stats": {name: _raw(text) for name, text in stats.items()}}
-        row |= {name: _raw(text) for name, text in numbers.items()} | _best(day.bid, day.ask)
+        row |= {"state": "open", "stats": {name: json_number(text) for name, text in stats.items()}}
+        row |= {name: json_number(text) for name, text in numbers.items()} | _best(day.bid, day.ask)
         yield "ticker", _told(f"ticker.{event.ticker}.100ms", row)
 
     def liquidation(self, event: Liquidation) -> bytes:
@@ -282,27 +286,17 @@ def _error(number: int | None, code: int, text: str) -> Reply:
 
 
 def _rows(levels: Levels, action: str) -> list[tuple[str, msgspec.Raw, msgspec.Raw]]:
-    return [(action if Decimal(qty) else "delete", _raw(price), _raw(qty)) for price, qty in levels]
+    return [
+        (action if Decimal(qty) else "delete", json_number(price), json_number(qty))
+        for price, qty in levels
+    ]
 
 
 def _best(bid: tuple[str, str], ask: tuple[str, str]) -> dict[str, msgspec.Raw]:
     (bid_px, bid_sz), (ask_px, ask_sz) = bid, ask
     named = {"best_bid_price": bid_px, "best_bid_amount": bid_sz}
     named |= {"best_ask_price": ask_px, "best_ask_amount": ask_sz}
-    return {name: _raw(text) for name, text in named.items()}
-
-
-def _raw(text: str) -> msgspec.Raw:
-    """A decimal text as a JSON number."""
-    return msgspec.Raw(text.encode())
-
-
-def _text(raw: msgspec.Raw) -> str:
-    """The decimal text of a JSON number such as 2.0e3. Errors: ValueError for anything else."""
-    text = bytes(raw).decode()
-    if _NUMBER.fullmatch(text) is None:
-        raise ValueError(f"no number: {text[:40]}")
-    return format(Decimal(text), "f") if "e" in text.lower() else text
+    return {name: json_number(text) for name, text in named.items()}
 
 
 def _kind(ticker: str) -> str:
@@ -337,12 +331,12 @@ def _instrument(listing: Listing) -> dict[str, Any]:
     row: dict[str, Any] = {"instrument_name": ticker, "kind": kind, "is_active": True}
     row |= {"base_currency": base, "quote_currency": quote, "settlement_currency": settles}
     row |= {"instrument_type": "reversed" if inverse else "linear", "state": "open"}
-    row |= {"tick_size": _raw(listing.tick), "tick_size_steps": []}
-    row |= {"min_trade_amount": _raw(listing.lot), "contract_size": _raw(listing.lot)}
+    row |= {"tick_size": json_number(listing.tick), "tick_size_steps": []}
+    row |= {"min_trade_amount": json_number(listing.lot), "contract_size": json_number(listing.lot)}
     row |= {"expiration_timestamp": _expiry_ms(parts)}
     if kind == "future":
         row |= {"settlement_period": "perpetual" if parts[-1] == "PERPETUAL" else "month"}
     if kind == "option":
         row |= {"settlement_period": "month", "option_type": "put" if parts[-1] == "P" else "call"}
-        row |= {"strike": _raw(parts[2])} if _NUMBER.fullmatch(parts[2]) else {}
+        row |= {"strike": json_number(parts[2])} if is_number(parts[2]) else {}
     return row

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -26,13 +24,13 @@ from tickbus_sim.dialect import (
     parse,
 )
 from tickbus_sim.events import Change, Quote, Statistics, Trade
+from tickbus_sim.numbers import decimal_of, json_number
 
 MARKET, FEED = "/ws", "/feed"
 BOOK = "mbp"
 LEVELS = ("5", "20", "150", "400")
 """Of which updates can be subscribed to; of 400 no whole book can be asked for."""
 QUOTES = ("usdt", "usdc", "husd", "usdd", "btc", "eth", "trx", "ht")
-_NUMBER = re.compile(r"-?\d{1,40}(?:\.\d{1,40})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _Level = tuple[msgspec.Raw, msgspec.Raw]
 
 
@@ -164,7 +162,7 @@ class Dialect(contract.Dialect):
             topic = _topic(frame.ch or frame.rep)
             book = _book(frame.data if frame.rep else frame.tick)
             bids, asks = (
-                [(_text(price), _text(qty)) for price, qty in side]
+                [(decimal_of(price), decimal_of(qty)) for price, qty in side]
                 for side in (book.bids, book.asks)
             )
         except (msgspec.MsgspecError, ValueError):
@@ -214,8 +212,8 @@ class Dialect(contract.Dialect):
 
     def trade(self, event: Trade) -> bytes:
         row: dict[str, Any] = {"id": msgspec.Raw(b"1000200%d%015d" % (event.number, event.number))}
-        row |= {"ts": event.time_ms, "tradeId": event.number, "amount": _raw(event.qty)}
-        row |= {"price": _raw(event.price), "direction": "sell" if event.sells else "buy"}
+        row |= {"ts": event.time_ms, "tradeId": event.number, "amount": json_number(event.qty)}
+        row |= {"price": json_number(event.price), "direction": "sell" if event.sells else "buy"}
         tick = {"id": event.number, "ts": event.time_ms, "data": [row]}
         return _data(event.ticker, "trade.detail", event.time_ms, tick)
 
@@ -227,15 +225,15 @@ class Dialect(contract.Dialect):
     def quote(self, event: Quote) -> bytes:
         (bid, bid_size), (ask, ask_size) = event.bid, event.ask
         tick: dict[str, Any] = {"seqId": event.update_id, "quoteTime": event.time_ms}
-        tick |= {"bid": _raw(bid), "bidSize": _raw(bid_size), "symbol": event.ticker}
-        tick |= {"ask": _raw(ask), "askSize": _raw(ask_size)}
+        tick |= {"bid": json_number(bid), "bidSize": json_number(bid_size), "symbol": event.ticker}
+        tick |= {"ask": json_number(ask), "askSize": json_number(ask_size)}
         return _data(event.ticker, "bbo", event.time_ms, tick)
 
     def statistics(self, event: Statistics) -> bytes:
         tick: dict[str, Any] = {"id": event.trades, "version": event.trades, "count": event.trades}
         numbers = {"open": event.open, "close": event.last, "high": event.high, "low": event.low}
         numbers |= {"amount": event.volume, "vol": event.turnover}
-        tick |= {name: _raw(text) for name, text in numbers.items()}
+        tick |= {name: json_number(text) for name, text in numbers.items()}
         return _data(event.ticker, "detail", event.time_ms, tick)
 
 
@@ -263,20 +261,7 @@ def _now_ms() -> int:
 
 
 def _rows(levels: Levels) -> list[tuple[msgspec.Raw, msgspec.Raw]]:
-    return [(_raw(price), _raw(qty)) for price, qty in levels]
-
-
-def _raw(text: str) -> msgspec.Raw:
-    """A decimal text as a JSON number."""
-    return msgspec.Raw(text.encode())
-
-
-def _text(raw: msgspec.Raw) -> str:
-    """The decimal text of a JSON number such as 1.2E-7. Errors: ValueError for anything else."""
-    text = bytes(raw).decode()
-    if _NUMBER.fullmatch(text) is None:
-        raise ValueError(f"no number: {text[:40]}")
-    return format(Decimal(text), "f") if "e" in text.lower() else text
+    return [(json_number(price), json_number(qty)) for price, qty in levels]
 
 
 def _instrument(listing: Listing) -> dict[str, Any]:
@@ -285,4 +270,4 @@ def _instrument(listing: Listing) -> dict[str, Any]:
     row: dict[str, Any] = {"symbol": symbol, "bc": symbol.removesuffix(quote), "qc": quote}
     row |= {"state": "online", "at": "enabled", "sp": "main", "vp": 8}
     row |= {"pp": listing.price_decimals, "ap": listing.qty_decimals}
-    return row | {"minoa": _raw(listing.lot), "minov": 5, "tags": ""}
+    return row | {"minoa": json_number(listing.lot), "minov": 5, "tags": ""}

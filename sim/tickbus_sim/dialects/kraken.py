@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -27,11 +25,11 @@ from tickbus_sim.dialect import (
     decoding,
 )
 from tickbus_sim.events import Change, Quote, Statistics, Trade
+from tickbus_sim.numbers import decimal_of, json_number
 
 CHECKED = 10
 """Levels a side that the checksum covers."""
 DEPTHS = (10, 25, 100, 500, 1000)
-_NUMBER = re.compile(r"-?\d{1,40}(?:\.\d{1,40})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 
 
 class _Request(msgspec.Struct, gc=False):
@@ -163,8 +161,12 @@ class Dialect(contract.Dialect):
         try:
             frame = _frame(text)
             parts = _books(frame.data)
-            bids = [(_text(one.price), _text(one.qty)) for part in parts for one in part.bids]
-            asks = [(_text(one.price), _text(one.qty)) for part in parts for one in part.asks]
+            bids = [
+                (decimal_of(one.price), decimal_of(one.qty)) for part in parts for one in part.bids
+            ]
+            asks = [
+                (decimal_of(one.price), decimal_of(one.qty)) for part in parts for one in part.asks
+            ]
             event_ms = _ms(parts[-1].timestamp if parts else "")
         except (msgspec.MsgspecError, ValueError):
             return None  # no frame of books, a number or a time that is none
@@ -207,7 +209,11 @@ class Dialect(contract.Dialect):
 
     def trade(self, event: Trade) -> bytes:
         row: dict[str, Any] = {"symbol": event.ticker, "side": "sell" if event.sells else "buy"}
-        row |= {"price": _raw(event.price), "qty": _raw(event.qty), "ord_type": "market"}
+        row |= {
+            "price": json_number(event.price),
+            "qty": json_number(event.qty),
+            "ord_type": "market",
+        }
         row |= {"trade_id": event.number, "timestamp": _rfc3339(event.time_ms)}
         return compact({"channel": "trade", "type": "update", "data": [row]})
 
@@ -225,7 +231,7 @@ class Dialect(contract.Dialect):
         numbers |= {"low": event.low, "high": event.high, "change": event.change}
         numbers |= {"change_pct": event.percent}
         row: dict[str, Any] = {"symbol": event.ticker}
-        row |= {name: _raw(text) for name, text in numbers.items()}
+        row |= {name: json_number(text) for name, text in numbers.items()}
         row |= {"timestamp": _rfc3339(event.time_ms)}
         return compact({"channel": "ticker", "type": "update", "data": [row]})
 
@@ -253,24 +259,12 @@ def _book_frame(symbol: str, kind: str, bids: Levels, asks: Levels, book: NaiveB
     return compact({"channel": "book", "type": kind, "data": [row]})
 
 
+def _level(one: _Level) -> tuple[str, str]:
+    return decimal_of(one.price), decimal_of(one.qty)
+
+
 def _rows(levels: Levels) -> list[dict[str, msgspec.Raw]]:
-    return [{"price": _raw(price), "qty": _raw(qty)} for price, qty in levels]
-
-
-def _raw(text: str) -> msgspec.Raw:
-    """A decimal text as a JSON number with all its digits."""
-    return msgspec.Raw(text.encode())
-
-
-def _text(raw: msgspec.Raw) -> str:
-    """A JSON number as decimal text. Errors: ValueError for anything else.
-
-    An exponent of three digits is no price: its decimals would fill the memory.
-    """
-    text = bytes(raw).decode()
-    if _NUMBER.fullmatch(text) is None:
-        raise ValueError(f"no number: {text[:40]}")
-    return format(Decimal(text), "f") if "e" in text.lower() else text
+    return [{"price": json_number(price), "qty": json_number(qty)} for price, qty in levels]
 
 
 def _depth(*levels: int) -> int:

@@ -25,6 +25,7 @@ from tickbus_sim.dialect import (
     parse,
 )
 from tickbus_sim.events import Change, Quote, Statistics, Trade
+from tickbus_sim.numbers import json_number
 
 TOKEN = "local-venue"
 SYMBOLS_MAX = 100
@@ -235,7 +236,7 @@ class Dialect(contract.Dialect):
         numbers |= {"low": event.low, "vol": event.volume, "volValue": event.turnover}
         numbers |= {"changePrice": event.change, "buy": event.bid[0], "sell": event.ask[0]}
         day: dict[str, Any] = {"symbol": event.ticker, "datetime": event.time_ms, "trading": True}
-        day |= {name: msgspec.Raw(text.encode()) for name, text in numbers.items()}
+        day |= {name: json_number(text) for name, text in numbers.items()}
         data = {"sequence": str(event.trades), "data": day}
         return _told("/market/snapshot", event.ticker, "trade.snapshot", data)
 

@@ -106,13 +106,7 @@ class Venue(contract.Venue):
     # -------------------------------------------------------- subscriptions
 
     def routes(self) -> list[Route]:
-        streams = [
-            Stream(f"{channel}:{ticker}", ticker, feeds)
-            for ticker in self.tickers
-            for channel, carries in CARRIES.items()
-            if (feeds := tuple(feed for feed in carries if feed in self.wanted))
-        ]
-        return self.split("", streams)
+        return self.split("", self.streams_by_channel(CARRIES))
 
     def greet(self) -> list[Request]:
         """Heartbeats, once a second: without them a quiet channel is closed after 60 to 90 s."""

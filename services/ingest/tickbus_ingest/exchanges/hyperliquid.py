@@ -106,13 +106,7 @@ class Venue(contract.Venue):
     # -------------------------------------------------------- subscriptions
 
     def routes(self) -> list[Route]:
-        streams = [
-            Stream(f"{channel}:{ticker}", ticker, feeds)
-            for ticker in self.tickers
-            for channel, carried in CHANNELS.items()
-            if (feeds := tuple(feed for feed in carried if feed in self.wanted))
-        ]
-        return self.split("/ws", streams)
+        return self.split("/ws", self.streams_by_channel(CHANNELS))
 
     def subscribe(self, streams: Sequence[Stream]) -> list[Request]:
         return [_request("subscribe", stream) for stream in streams]

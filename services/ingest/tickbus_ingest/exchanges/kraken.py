@@ -64,7 +64,8 @@ CHECKED = 10
 """Best levels of each side that a checksum covers, whatever the depth."""
 EXACT = 2**50
 """A decimal of so many units of its last place is surely found again from its double."""
-CHANNELS = (BOOK, TRADE, TICKER)
+CARRIED = {BOOK: ("l2",), TRADE: ("trade",), TICKER: ("bbo", "ticker")}
+CHANNELS = tuple(CARRIED)
 """Their places are the `req_id` of requests: an error names no channel."""
 _PRICE = re.compile(rb'"price"\s*:\s*[0-9]+(?:\.([0-9]{1,18}))?\s*[,}]')
 _QTY = re.compile(rb'"qty"\s*:\s*[0-9]+(?:\.([0-9]{1,18}))?\s*[,}]')
@@ -125,14 +126,7 @@ class Venue(contract.Venue):
     # -------------------------------------------------------- subscriptions
 
     def routes(self) -> list[Route]:
-        carried = {BOOK: ("l2",), TRADE: ("trade",), TICKER: ("bbo", "ticker")}
-        streams = [
-            Stream(f"{channel}:{ticker}", ticker, feeds)
-            for ticker in self.tickers
-            for channel in CHANNELS
-            if (feeds := tuple(feed for feed in carried[channel] if feed in self.wanted))
-        ]
-        return self.split("/v2", streams)
+        return self.split("/v2", self.streams_by_channel(CARRIED))
 
     def subscribe(self, streams: Sequence[Stream]) -> list[Request]:
         """A second subscription to a channel is refused: `unsubscribe` comes before it.

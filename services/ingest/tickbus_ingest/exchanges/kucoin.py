@@ -39,12 +39,12 @@ from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.venue.wire_types import decoded, json_decoder
 
 CHANNELS = {
-    "/market/match": "trade",
-    "/market/level2": "l2",
-    "/spotMarket/level1": "bbo",
-    "/market/snapshot": "ticker",
+    "/market/match": ("trade",),
+    "/market/level2": ("l2",),
+    "/spotMarket/level1": ("bbo",),
+    "/market/snapshot": ("ticker",),
 }
-"""channel -> the feed that it carries"""
+"""channel -> the feeds that it carries"""
 ALONE = "/market/snapshot"
 """The document of this channel knows one symbol in a topic, the others' up to 100."""
 ADDRESS = Get("/api/v1/bullet-public", weight=10, body=b"{}")
@@ -93,7 +93,7 @@ class Venue(contract.Venue):
         self._acts = {
             channel: (json_decoder(kind), act)
             for channel, (kind, act) in acts.items()
-            if CHANNELS[channel] in feeds
+            if {*CHANNELS[channel]} & {*feeds}
         }
 
     # ---------------------------------------------------------- instruments
@@ -109,12 +109,7 @@ class Venue(contract.Venue):
     # -------------------------------------------------------- subscriptions
 
     def routes(self) -> list[Route]:
-        streams = [
-            Stream(f"{channel}:{ticker}", ticker, (feed,))
-            for ticker in self.tickers
-            for channel, feed in CHANNELS.items()
-            if feed in self.wanted
-        ]
+        streams = self.streams_by_channel(CHANNELS)
         return [
             Route(one.path, one.streams, one.host, ADDRESS)
             for one in self.split("/endpoint", streams)

@@ -25,6 +25,8 @@ class Connection:
     """it is replaced at this time"""
     told: asyncio.Event = field(default_factory=asyncio.Event)
     """set when it is to be replaced"""
+    refused: set[str] = field(default_factory=set)
+    """names of streams that the venue will never give"""
     sending: asyncio.Task[None] | None = None
     """ends by itself when the socket is closed"""
 

@@ -38,7 +38,6 @@ class Lines:
             for _ in range(per_route)
         ]
         self._l2_of = _streams_of_books(self.routes)
-        self._refused: set[str] = set()
 
     @property
     def streams(self) -> list[Stream]:
@@ -69,20 +68,24 @@ class Lines:
             if connection is not None:
                 connection.outbox.reply(frame)
 
-    def answered(self, answers: Iterable[tuple[int, bool, str]]) -> None:
+    def answered(self, numbers: Iterable[int]) -> None:
         """The venue answered requests of these lines."""
-        for number, _, _ in answers:
+        for number in numbers:
             connection = self._dialer.connections.get(number)
             if connection is not None:
                 connection.answers.came()
 
-    def give_up(self, names: Iterable[str]) -> None:
-        """The venue will never give these streams: they are asked for at a new connection only."""
-        self._refused.update(names)
+    def give_up(self, streams: Iterable[tuple[int, str]]) -> None:
+        """The venue will never give these, (line, name): only a new connection asks for them."""
+        for number, name in streams:
+            connection = self._dialer.connections.get(number)
+            if connection is not None:
+                connection.refused.add(name)
 
     def is_refused(self, stream: Stream) -> bool:
-        """Whether asking for it again is no use."""
-        return stream.name in self._refused
+        """Whether asking for it again is no use: a connection that carries it was refused."""
+        connection = self._carrying(stream)
+        return connection is not None and stream.name in connection.refused
 
     def replace(self, numbers: Iterable[int]) -> None:
         """These lines are to be opened anew, before the old ones are closed."""
@@ -98,8 +101,10 @@ class Lines:
             ticker = venue.tickers[number]
             for stream in self._l2_of.get(ticker, ()):
                 connection = self._carrying(stream)
-                if connection is None or self.is_refused(stream) or _is_asked(connection, ticker):
+                if connection is None or stream.name in connection.refused:
                     continue  # who connects asks for it by itself
+                if _is_asked(connection, ticker):
+                    continue
                 connection.outbox.request(venue.unsubscribe([stream]), ticker)
                 connection.outbox.request(venue.subscribe([stream]), ticker)
 

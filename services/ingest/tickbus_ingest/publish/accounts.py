@@ -109,8 +109,10 @@ class Accounts:
             if number:
                 self._telemetry.count("events", number, feed=feed)
 
-    def stored(self, flush: Flush, arrived_ns: list[int], parsed_ns: int, stored_ns: int) -> None:
-        """A flush is stored; monotonic ns."""
+    def stored(
+        self, flush: Flush, arrived_ns: list[int], parsed_ns: int, sent_ns: int, stored_ns: int
+    ) -> None:
+        """A flush is stored; monotonic ns. It may have waited for the one before it to be."""
         self._telemetry.count("flushes")
         if not arrived_ns:
             return
@@ -118,7 +120,7 @@ class Accounts:
         times = np.array(arrived_ns, np.int64)
         self._ingest.observe_since(stored_ns, times)
         self._parse.observe_since(parsed_ns, times)
-        self._publish.observe((stored_ns - parsed_ns) / 1e3)
+        self._publish.observe((stored_ns - sent_ns) / 1e3)
         for wire_us in flush.wire_us:
             self._wire.observe_many(wire_us)
 

@@ -179,14 +179,14 @@ class Flusher:
             await asyncio.gather(self._storing, return_exceptions=True)
 
     async def _store(self, reading: Reading, messages: list[Numbered]) -> None:
-        flush, traces = reading.flush, reading.traces
+        flush, traces, sent_ns = reading.flush, reading.traces, time.monotonic_ns()
         self._refused_books |= await self._owner.store(messages, traces.headers)
         await self._owner.bury(flush.refused)
         stored_ns, offset_ns = time.monotonic_ns(), reading.offset_ns
         traces.end(
             reading.taken_ns + offset_ns, reading.parsed_ns + offset_ns, stored_ns + offset_ns
         )
-        self._accounts.stored(flush, reading.arrived_ns, reading.parsed_ns, stored_ns)
+        self._accounts.stored(flush, reading.arrived_ns, reading.parsed_ns, sent_ns, stored_ns)
 
     def _add_clock(self, messages: list[Numbered], final: bool) -> None:
         now_s = time.monotonic()

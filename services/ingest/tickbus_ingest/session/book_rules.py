@@ -34,24 +34,30 @@ class BookRules:
 
     snapshots: Snapshots
     update_ids: UpdateIds
-    is_global: bool
     drops_equal: bool
     pulls: bool
     """a snapshot can be asked for over REST"""
     log: SnapshotRule
     wait_us: int
     """how long an update that came too early waits for the ones before it, in the venue's time"""
+    counts_globally: bool
+    """every connection shows the same numbers, where there are any"""
 
     @classmethod
     def of(cls, venue: Venue, log: SnapshotRule, wait_us: int) -> BookRules:
         """The rules of a venue."""
         asked = type(venue).snapshot_request is not Venue.snapshot_request
         return cls(
-            venue.snapshots, venue.update_ids, venue.numbering_is_global, venue.drops_equal,
-            asked, log, wait_us,
+            venue.snapshots, venue.update_ids, venue.drops_equal, asked, log, wait_us,
+            venue.numbering_is_global,
         )  # fmt: skip
 
     @property
     def has_numbers(self) -> bool:
         """The venue numbers the updates of a ticker; else they are numbered here."""
         return self.update_ids in (UpdateIds.LINKED, UpdateIds.COUNTED)
+
+    @property
+    def is_global(self) -> bool:
+        """The numbers tell, whatever the connection, which update is new."""
+        return self.counts_globally and self.has_numbers

@@ -256,8 +256,7 @@ class TickerBook:
         if self._waiting:
             first = self._waiting.first
             joined_prev = int(first.prev_update_id[0])
-            # The update's time must not be before its book's: grid points would be lost.
-            moment = replace(moment, timestamp=min(moment.timestamp, int(first.timestamp[0])))
+            moment = _not_behind(moment, int(first.timestamp[0]))
         self._begin(moment, packet, line, joined_prev, out)
         return True
 
@@ -337,9 +336,8 @@ class TickerBook:
         assert packet is not None
         moment = moment_of(packet, 0)
         moment = replace(moment, packet_id=max(moment.packet_id, released_by))
-        if joined_us is not None and joined_us < moment.timestamp:
-            # The update's time must not be before its book's: grid points would be lost.
-            moment = replace(moment, timestamp=joined_us)
+        if joined_us is not None:
+            moment = _not_behind(moment, joined_us)
         self.log.replace(packet, out)
         self._begin(moment, packet, NOBODY, joined_prev, out)
         self._statuses.snapshot("REST", moment, out)
@@ -382,3 +380,8 @@ class TickerBook:
         if not self._said_waiting and self._waiting:
             self._said_waiting = True
             self._statuses.no_snapshot(self._waiting, reason, out)
+
+
+def _not_behind(moment: Moment, joined_us: int) -> Moment:
+    """The moment of a book, not after the update that joins it: grid points would be lost."""
+    return replace(moment, timestamp=min(moment.timestamp, joined_us))

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 from tickbus_schemas.messages import StatusKind
 
 from tickbus_ingest.session.arbiter import Arbiter
+from tickbus_ingest.session.arrived import Arrived
 from tickbus_ingest.session.books import TickerBook
 from tickbus_ingest.session.clock import VenueClock
+from tickbus_ingest.session.decoding import Decoded
 from tickbus_ingest.session.feeds import Policy
-from tickbus_ingest.session.tables import I64, Flush, Refused, StatusRow
+from tickbus_ingest.session.tables import Flush, Refused, StatusRow
 from tickbus_ingest.venue.contract import Line, Route, Snapshots, Venue
+from tickbus_ingest.venue.rows import Control
 from tickbus_ingest.wire import buffer
 
 TOLD_MAX = 10
@@ -70,37 +73,45 @@ class Connections:
         out.broken_lines.add(number)
 
     def refused(
-        self, number: int, stream: str, text: str, received_us: int, packet: int, seen_us: I64,
-        out: Flush,
-    ) -> None:  # fmt: skip
-        """The venue will never give this stream: whoever waits for its tickers is told.
+        self, one: Refused | Control, frame: int, decoded: Decoded, arrived: Arrived, out: Flush
+    ) -> None:
+        """The log is told that we refuse a frame, or the venue a stream for good.
 
-        `seen_us` [tickers]: venue time of each, here and below.
+        The batch has not moved the clock yet, so the time does not depend on the flush.
         """
-        for one in self.line(number).route.streams:
-            if one.name == stream:
-                out.refused_streams.append(stream)
-                index = self._venue.index
-                tickers = [index[one.ticker]] if one.ticker in index else range(len(self._books))
-                reason = f"the venue refuses {stream}: {text}"
-                kind = StatusKind.NOTICE
-                self._announce(tickers, kind, reason, received_us, packet, number, out, seen_us)
+        line = self.line(int(arrived.line[frame]))
+        if isinstance(one, Control):
+            tickers, reason = self._lose_stream(one, line, out)
+        else:
+            tickers, reason = self._not_understood(one, line)
+        if not tickers:
+            return
+        seen_us = self._clock.before(decoded, arrived, frame)
+        packet, received_us = int(arrived.packet_id[frame]), int(arrived.received_us[frame])
+        for ticker in tickers:
+            time_us = int(seen_us[ticker]) or received_us
+            kind = StatusKind.NOTICE
+            out.statuses.append(
+                StatusRow(ticker, kind, time_us, received_us, packet, "", reason, line=line.number)
+            )
 
-    def is_told(self, refused: Refused) -> bool:
-        """Whether a frame was refused for such a reason before, or too many others were."""
-        return refused.kind in self._told or len(self._told) == TOLD_MAX
+    def _lose_stream(self, one: Control, line: Line, out: Flush) -> tuple[Sequence[int], str]:
+        """Whoever waits for the tickers of the stream is told."""
+        for stream in line.route.streams:
+            if stream.name == one.stream:
+                out.refused_streams.append((line.number, stream.name))
+                ticker = self._venue.index.get(stream.ticker)
+                everyone = range(len(self._books))
+                tickers = everyone if ticker is None else [ticker]
+                return tickers, f"the venue refuses {stream.name}: {one.text}"
+        return [], ""
 
-    def not_understood(self, number: int, refused: Refused, seen_us: I64, out: Flush) -> None:
-        """A frame is refused: nobody knows of which ticker, so all of its line are told.
-
-        Once for each kind of reason; how often it came is counted.
-        """
-        self._told.add(refused.kind)
-        tickers = self._tickers_of(self.line(number))
-        reason = f"a frame is refused: {refused.reason}"
-        received_us, packet = refused.rcv_timestamp, refused.packet_id
-        kind = StatusKind.NOTICE
-        self._announce(tickers, kind, reason, received_us, packet, number, out, seen_us)
+    def _not_understood(self, one: Refused, line: Line) -> tuple[Sequence[int], str]:
+        """Nobody knows of which ticker a frame is: all of its line are told, once for each kind."""
+        if one.kind in self._told or len(self._told) == TOLD_MAX:
+            return [], ""
+        self._told.add(one.kind)
+        return self._tickers_of(line), f"a frame is refused: {one.reason}"
 
     def overflow(self, notice: buffer.Overflow, packet: int, out: Flush) -> None:
         """Frames of any connection were dropped: what they said of any ticker is lost."""
@@ -165,12 +176,9 @@ class Connections:
         packet: int,
         line: int,
         out: Flush,
-        seen_us: I64 | None = None,
     ) -> None:
         for ticker in tickers:
             time_us = self._clock.time_us(ticker, received_us)
-            if seen_us is not None:
-                time_us = int(seen_us[ticker]) or received_us
             out.statuses.append(
                 StatusRow(ticker, kind, time_us, received_us, packet, "", reason, line=line)
             )

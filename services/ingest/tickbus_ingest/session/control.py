@@ -7,7 +7,6 @@ from operator import itemgetter
 import numpy as np
 
 from tickbus_ingest.session.arrived import Arrived
-from tickbus_ingest.session.clock import VenueClock
 from tickbus_ingest.session.connections import Connections
 from tickbus_ingest.session.decoding import Decoded
 from tickbus_ingest.session.tables import Flush, Refused
@@ -19,12 +18,7 @@ ERRORS_MAX = 20
 
 
 def take_control(
-    decoded: Decoded,
-    batch: Frames,
-    arrived: Arrived,
-    connections: Connections,
-    clock: VenueClock,
-    out: Flush,
+    decoded: Decoded, batch: Frames, arrived: Arrived, connections: Connections, out: Flush
 ) -> None:
     """Everything that is no row; before the batch moves the clock."""
     if decoded.long_decimals:
@@ -42,28 +36,8 @@ def take_control(
         if control.fatal:
             said.append((control.frame, control))
     for frame, one in sorted(said, key=itemgetter(0)):
-        _announce(frame, one, decoded, batch, arrived, connections, clock, out)
+        connections.refused(one, frame, decoded, arrived, out)
     _tell_fates(decoded, len(batch), out)
-
-
-def _announce(
-    frame: int,
-    one: Refused | Control,
-    decoded: Decoded,
-    batch: Frames,
-    arrived: Arrived,
-    connections: Connections,
-    clock: VenueClock,
-    out: Flush,
-) -> None:
-    """What the log says of a refusal: ours of a frame, or the venue's of a stream."""
-    line = batch.line[frame]
-    if isinstance(one, Control):
-        seen_us = clock.before(decoded, arrived, frame)
-        packet, received_us = int(arrived.packet_id[frame]), int(arrived.received_us[frame])
-        connections.refused(line, one.stream, one.text, received_us, packet, seen_us, out)
-    elif not connections.is_told(one):
-        connections.not_understood(line, one, clock.before(decoded, arrived, frame), out)
 
 
 def _take_one(control: Control, line: int, out: Flush) -> None:
@@ -74,7 +48,7 @@ def _take_one(control: Control, line: int, out: Flush) -> None:
             out.errors.append(control.text)
         out.counts["venue_errors", ""] += 1
     if control.answer:
-        out.answers.append((line, control.error, control.stream))
+        out.answers.append(line)
 
 
 def _tell_fates(decoded: Decoded, count: int, out: Flush) -> None:

@@ -131,12 +131,9 @@ class FrameDecoder:
                 if check and len(frame) > largest:
                     raise Reject(f"{len(frame)} bytes in one frame: at most {largest}")
                 read(frame, lines[n], rows)
-            except Reject as error:
-                rows.undo()
-                refused[n] = str(error)
             except Exception as error:  # a venue's file must not end the service
                 rows.undo()
-                refused[n] = f"the venue's file failed: {type(error).__name__}: {error}"[:200]
+                refused[n] = _reason(error)
         return rows
 
     def body(self, parse: Callable[[Rows], None], received_us: int) -> Decoded:
@@ -145,12 +142,9 @@ class FrameDecoder:
         refused: dict[int, str] = {}
         try:
             parse(rows)
-        except Reject as error:
-            rows.undo()
-            refused[0] = str(error)
         except Exception as error:  # as above
             rows.undo()
-            refused[0] = f"the venue's file failed: {type(error).__name__}: {error}"[:200]
+            refused[0] = _reason(error)
         return self._columns(rows, refused, np.array([received_us]))
 
     def _columns(self, rows: Rows, refused: dict[int, str], received_us: I64) -> Decoded:
@@ -210,6 +204,13 @@ class FrameDecoder:
         if kind is TradeIds.UNIQUE:
             table["number"] = np.array([hash(one) for one in decoded.ids], np.int64)
         return bad
+
+
+def _reason(error: Exception) -> str:
+    """Why a frame is refused: the venue's file says so, or fails."""
+    if isinstance(error, Reject):
+        return str(error)
+    return f"the venue's file failed: {type(error).__name__}: {error}"[:200]
 
 
 def _arrays(

@@ -165,13 +165,10 @@ class Sequencer:
         self, known: Bool, table: L2Table, start: int, stop: int, out: Flush
     ) -> tuple[L2Table, int, int]:
         """The updates but for those known already [stop - start], which are dropped."""
-        table = table.cut(start, stop)
-        for n in np.flatnonzero(known).tolist():
-            self._log.drop(table, n, n + 1, "duplicate", out)
-        rows = np.flatnonzero(~known).tolist()
-        if not rows:
-            return table, 0, 0
-        return joined_l2([table.cut(n, n + 1) for n in rows]), 0, len(rows)
+        dropped = table.take(start + np.flatnonzero(known))
+        self._log.drop(dropped, 0, len(dropped), "duplicate", out)
+        kept = table.take(start + np.flatnonzero(~known))
+        return kept, 0, len(kept)
 
     def _number_all(self, table: L2Table, start: int, stop: int) -> None:
         """Give the updates numbers of our own."""
@@ -222,7 +219,7 @@ class Sequencer:
             if wrong is not None:
                 return self._break_rows(table, wrong, WRONG, [*waiting, *behind])
         if waiting:
-            self.early = joined_l2([table.cut(n, n + 1) for n in waiting])
+            self.early = table.take(waiting)
         else:
             self._early_since_s = None
         return None
@@ -277,6 +274,6 @@ class Sequencer:
         """The same where these rows are left."""
         if not rows:
             return self._break(table, at, reason, table, 0, 0)
-        left = joined_l2([table.cut(n, n + 1) for n in rows])
+        left = table.take(rows)
         np.maximum.accumulate(left.packet_id, out=left.packet_id)
         return self._break(table, at, reason, left, 0, len(left))

@@ -52,8 +52,7 @@ class Session:
         count = len(venue.tickers)
         decoder = self._decoder = FrameDecoder(venue, max_frame_bytes)
         rules = BookRules.of(venue, rule or SnapshotRule(), wait_us)
-        is_global = venue.numbering_is_global and rules.has_numbers
-        arbiter = Arbiter(count, is_global=is_global)
+        arbiter = Arbiter(count, is_global=rules.is_global)
         self.books = [
             TickerBook(n, name, venue, rules, arbiter) for n, name in enumerate(venue.tickers)
         ]
@@ -85,7 +84,7 @@ class Session:
             np.arange(first, first + count, dtype=np.int64),
             np.array(batch.line, np.int32),
         )
-        take_control(decoded, batch, arrived, self._connections, self._clock, out)
+        take_control(decoded, batch, arrived, self._connections, out)
         if decoded.losses:
             self._take_around_losses(decoded, arrived, out)
         else:

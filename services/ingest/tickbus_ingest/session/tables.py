@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,6 +115,16 @@ class L2Table:
         }
         columns |= {name: getattr(self, name)[first:last].copy() for name in LEVEL_COLUMNS}
         return L2Table(level_ends=self.level_ends[start : stop + 1] - first, **columns)
+
+    def take(self, rows: Sequence[int] | I64) -> L2Table:
+        """A copy of these packets, in the order given."""
+        chosen = np.asarray(rows, np.int64)
+        counts = np.diff(self.level_ends)[chosen]
+        ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
+        levels = np.repeat(self.level_ends[chosen] - ends[:-1], counts) + np.arange(ends[-1])
+        columns: dict[str, Any] = {name: getattr(self, name)[chosen] for name in PACKET_COLUMNS}
+        columns |= {name: getattr(self, name)[levels] for name in LEVEL_COLUMNS}
+        return L2Table(level_ends=ends, **columns)
 
     def content(self, row: int) -> tuple[int, int, bytes]:
         """What the venue said in a packet: time, checksum and levels, to compare with another's."""
@@ -290,12 +301,12 @@ class Flush:
     """tickers whose book must be subscribed to again"""
     replies: list[tuple[int, bytes]] = field(default_factory=list)
     """(line, frame) to send"""
-    answers: list[tuple[int, bool, str]] = field(default_factory=list)
-    """(line, refused, text): what the venue answered to requests"""
+    answers: list[int] = field(default_factory=list)
+    """lines whose requests were answered, once for each answer"""
     errors: list[str] = field(default_factory=list)
     """what the venue refused"""
-    refused_streams: list[str] = field(default_factory=list)
-    """names of streams that the venue will never give: asking again is no use"""
+    refused_streams: list[tuple[int, str]] = field(default_factory=list)
+    """(line, name) of streams that the venue will never give: asking again is no use"""
     closing_lines: set[int] = field(default_factory=set)
     """lines that the venue will close soon"""
     broken_lines: set[int] = field(default_factory=set)

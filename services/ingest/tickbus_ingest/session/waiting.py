@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 
 import numpy as np
 from tickbus_schemas.continuity import Continuity, Verdict
@@ -23,9 +22,6 @@ class Waiting:
 
     def __bool__(self) -> bool:
         return bool(self._tables)
-
-    def __iter__(self) -> Iterator[L2Table]:
-        return iter(self._tables)
 
     @property
     def first(self) -> L2Table:
@@ -92,14 +88,14 @@ class Waiting:
 
     def _forget_others(self, line: int) -> list[L2Table]:
         """Take out what came over other connections, which count for themselves."""
-        dropped: list[L2Table] = []
+        dropped = []
         for table in self.take_all():
-            for n in range(len(table)):
-                if int(table.line[n]) == line:
-                    self._tables.append(table.cut(n, n + 1))
-                    self.packets += 1
-                else:
-                    dropped.append(table.cut(n, n + 1))
+            own = table.line == line
+            if own.any():
+                self._tables.append(table.take(np.flatnonzero(own)))
+                self.packets += len(self.last)
+            if not own.all():
+                dropped.append(table.take(np.flatnonzero(~own)))
         return dropped
 
     def _forget(self, packets: int) -> L2Table:

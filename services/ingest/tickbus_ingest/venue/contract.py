@@ -355,6 +355,18 @@ class Venue(ABC):
         """The number of one limit; `default` where the venue names none."""
         return min((one.n for one in cls.limits if one.what is what), default=default)
 
+    def streams_by_channel(self, carried: Mapping[str, Sequence[str]]) -> list[Stream]:
+        """A stream `<channel>:<ticker>` for each ticker and channel that carries a wanted feed.
+
+        carried: channel -> the feeds that it carries.
+        """
+        return [
+            Stream(f"{channel}:{ticker}", ticker, wanted)
+            for ticker in self.tickers
+            for channel, feeds in carried.items()
+            if (wanted := tuple(feed for feed in feeds if feed in self.wanted))
+        ]
+
     def split(self, path: str, streams: Sequence[Stream], host: int = 0) -> list[Route]:
         """Routes of one path, each with as many streams as a connection may carry."""
         most = self.limit(What.STREAMS)
