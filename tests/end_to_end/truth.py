@@ -24,6 +24,8 @@ from tests.end_to_end.oracle import SNAPSHOT_FIRST, text
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
+Level = tuple[int, str]
+"""side and price"""
 
 DISCONNECTED, GAP = 2, 3
 TIME_INFERRED = 1
@@ -40,6 +42,7 @@ class Comparison:
         self.journal = journal
         self.counts_trades = venue.trade_ids is TradeIds.DENSE
         self.numbers_changes = venue.update_ids in (UpdateIds.LINKED, UpdateIds.COUNTED)
+        self.proves_changes = venue.update_ids is not UpdateIds.KEYED
         self._dialect = dialect
         self._root = root
         self.rows = cache(self._rows)
@@ -82,7 +85,8 @@ class Comparison:
             told = [one for one in events[feed, ticker] if one["frames"]]
             if feed == "liquidation" and self._family(feed) == self._family("trade"):
                 told = [one for one in events["trade", ticker] if one["is_liquidation"]]
-            return [(_order(one), one) for one in told]
+            has_time = any(key[0] is not None for key in self.stored(feed, ticker))
+            return [(_order(one, has_time=has_time), one) for one in told]
         quotes = [*events["quote", ticker]]
         if self._family("ticker") == self._family("bbo"):
             quotes += events["statistics", ticker]
@@ -226,6 +230,7 @@ class Comparison:
         The last one must leave the book that the journal ends with.
         """
         truth = TrueBook(self.journal, ticker, self._place)
+        unclear = self._unclear_levels(ticker)
         book: dict[int, Side] = {BID: {}, ASK: {}}
         edges: dict[int, float] = {}
         wrong, changes = [], Counter[int]()
@@ -241,9 +246,24 @@ class Comparison:
             elif self._dialect.books is Books.PULLED:
                 edges = _edges(book)
                 continue  # it lies between two changes: judged after the next one
-            wrong += [f"{place}: {one}" for one in _differ(book, truth.at(place), edges)[:3]]
+            wrong += [
+                f"{place}: {one}" for one in _differ(book, truth.at(place), edges, unclear)[:3]
+            ]
         wrong += [f"{place}: {n} times" for place, n in changes.items() if n > 1]
-        return wrong + [f"the final book: {one}" for one in _differ(book, truth.final, edges)[:3]]
+        final = _differ(book, truth.final, edges, unclear)[:3]
+        return wrong + [f"the final book: {one}" for one in final]
+
+    def _unclear_levels(self, ticker: str) -> set[Level]:
+        """Levels of lost or late changes, at a venue where nothing tells that one is missing."""
+        if self.proves_changes:
+            return set()
+        return {
+            (side, text(price))
+            for event in self.journal.events["change", ticker]
+            if self.journal.was(event, LOST | REORDERED) or not self.journal.was_heard(event)
+            for side, levels in ((BID, event["bids"]), (ASK, event["asks"]))
+            for price, _ in levels
+        }
 
     def changes_missing(self, ticker: str) -> list[Line]:
         """Changes since the first book that are no packet."""
@@ -270,13 +290,14 @@ class Comparison:
         ]
 
 
-def _order(event: Line) -> Key:
+def _order(event: Line, *, has_time: bool) -> Key:
     side = -1 if event["sells"] else 1
-    return event["time_ms"] * 1000, side, text(event["price"]), text(event["qty"])
+    time_us = event["time_ms"] * 1000 if has_time else None
+    return time_us, side, text(event["price"]), text(event["qty"])
 
 
 def _order_row(row: Row) -> Key:
-    return row["timestamp"], row["side"], text(row["price"]), text(row["qty"])
+    return _time_us(row), row["side"], text(row["price"]), text(row["qty"])
 
 
 def _quote(event: Line, *, has_id: bool, has_time: bool) -> Key:
@@ -286,9 +307,13 @@ def _quote(event: Line, *, has_id: bool, has_time: bool) -> Key:
 
 
 def _quote_row(row: Row) -> Key:
-    time_us = None if row["flags"] & TIME_INFERRED else row["timestamp"]
     values = (row[name] for name in ("bid_px", "bid_sz", "ask_px", "ask_sz"))
-    return row["update_id"], time_us, *map(text, values)
+    return row["update_id"], _time_us(row), *map(text, values)
+
+
+def _time_us(row: Row) -> int | None:
+    """The venue's time; None: it gave none, and ingest put its own in."""
+    return None if row["flags"] & TIME_INFERRED else row["timestamp"]
 
 
 def _fold(book: dict[int, Side], packet: Sequence[Row]) -> None:
@@ -304,14 +329,16 @@ def _edges(book: dict[int, Side]) -> dict[int, float]:
     return {BID: min(map(float, book[BID])), ASK: max(map(float, book[ASK]))}
 
 
-def _differ(book: dict[int, Side], truth: dict[int, Side], edges: dict[int, float]) -> list[str]:
+def _differ(
+    book: dict[int, Side], truth: dict[int, Side], edges: dict[int, float], unclear: set[Level]
+) -> list[str]:
     """Levels of one book that the other one has not; what lies beyond the edges may be unknown."""
     found = []
     for side in (BID, ASK):
         for price, qty in truth[side].items() - book[side].items():
             is_beyond = side in edges and (edges[side] - float(price)) * side > 0
             if price in book[side] or not is_beyond:
-                found.append(f"side {side}: no {qty} at {price}")
+                found.append((side, price, f"side {side}: no {qty} at {price}"))
         wrong = book[side].items() - truth[side].items()
-        found += [f"side {side}: {qty} at {price}" for price, qty in wrong]
-    return found
+        found += [(side, price, f"side {side}: {qty} at {price}") for price, qty in wrong]
+    return [said for side, price, said in found if (side, price) not in unclear]

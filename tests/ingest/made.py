@@ -99,6 +99,9 @@ class Made(Venue):
                 case "quote":
                     ticker, ms, own, bid, bid_sz, ask, ask_sz = values
                     rows.bbo(ticker, ms, bid, bid_sz, ask, ask_sz, _id(own))
+                case "forced":
+                    ticker, ms, side, price, qty = values
+                    rows.liquidation(ticker, ms or 0, side, price, qty)
                 case "count":
                     self._count(values[0], line, rows)
                 case "lost":
@@ -156,12 +159,13 @@ def play(
     kind: type[Venue],
     *,
     tickers: Sequence[str] = TICKERS,
+    feeds: Sequence[str] = FEEDS,
     lines: int = 1,
     wait_us: int = 0,
     rule: SnapshotRule = NEVER,
 ) -> Player:
     """A session of a made venue, with so many connections that carry all of it."""
-    venue = kind([Instrument(ticker=name) for name in tickers], FEEDS)
+    venue = kind([Instrument(ticker=name) for name in tickers], feeds)
     (route,) = venue.routes()
     return Player(venue, [Line(n, route) for n in range(lines)], wait_us=wait_us, rule=rule)
 
@@ -211,6 +215,11 @@ def quote(
     own: int | None, ms: int, bid: float = 100.0, ask: float = 101.0, ticker: str = "A"
 ) -> Event:
     return ["quote", ticker, T0_MS + ms, own, bid, 1.0, ask, 2.0]
+
+
+def forced(ms: int | None, price: float = 100.0, ticker: str = "A") -> Event:
+    """A liquidation; None: the venue gives no time."""
+    return ["forced", ticker, None if ms is None else T0_MS + ms, -1, price, 1.0]
 
 
 def count(number: int) -> Event:

@@ -11,6 +11,7 @@ from tickbus_ingest.session.kernels.trades import content_numbers
 from tickbus_ingest.session.latest import LatestPolicy
 from tickbus_ingest.session.quotes import QuotePolicy
 from tickbus_ingest.session.tables import I64, Flush, Table
+from tickbus_ingest.session.times import with_inferred
 from tickbus_ingest.session.trades import TradePolicy
 from tickbus_ingest.venue.contract import TradeIds
 from tickbus_ingest.venue.rows import TICKER_VALUES
@@ -50,6 +51,10 @@ class Feeds:
     def take(self, feed: str, table: Table, seen_us: I64, out: Flush) -> None:
         """Publish what is new. `seen_us`: highest venue time seen before each row, 0 where none."""
         columns = table.columns
+        if feed in ("trade", "liquidation"):
+            columns["timestamp"] = with_inferred(
+                feed, columns["timestamp"], columns["flags"], seen_us, columns["rcv_timestamp"], out
+            )
         if feed == "trade":
             self.trades.take(table, out)
         elif feed == "bbo":

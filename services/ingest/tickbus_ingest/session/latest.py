@@ -13,11 +13,10 @@ from tickbus_schemas.messages import ABSENT
 
 from tickbus_ingest.session.kernels.latest import merge
 from tickbus_ingest.session.tables import Flush, Table
+from tickbus_ingest.session.times import with_inferred
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
-
-TIME_INFERRED = 1
 
 
 class LatestPolicy:
@@ -46,12 +45,10 @@ class LatestPolicy:
             columns[name] = _whole(column) if name in whole else column
         columns["fields"] = fields
         columns["flags"] = np.zeros(len(table), np.uint16)
-        inferred = columns["timestamp"] == 0
-        if inferred.any():
-            times = np.where(seen_us > 0, seen_us, columns["rcv_timestamp"])
-            columns["timestamp"] = np.where(inferred, times, columns["timestamp"])
-            columns["flags"][inferred] = TIME_INFERRED
-            out.counts["inferred_times", self._feed] += int(inferred.sum())
+        columns["timestamp"] = with_inferred(
+            self._feed, columns["timestamp"], columns["flags"], seen_us, columns["rcv_timestamp"],
+            out,
+        )  # fmt: skip
         if not fresh.all():
             out.fates["duplicate", self._feed] += int(np.count_nonzero(table.stands & ~fresh))
             out.counts["duplicates", self._feed] += int(np.count_nonzero(~fresh))

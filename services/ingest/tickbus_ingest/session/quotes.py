@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from tickbus_schemas.messages import ABSENT, BboFlag, StatusKind
+from tickbus_schemas.messages import ABSENT, StatusKind
 
 from tickbus_ingest.session.kernels.quotes import FRESH, REPEAT, STALE, judge_quotes
 from tickbus_ingest.session.tables import Flush, StatusRow, Table
+from tickbus_ingest.session.times import with_inferred
 
 I64 = npt.NDArray[np.int64]
 I8 = npt.NDArray[np.int8]
@@ -62,7 +63,10 @@ class QuotePolicy:
             columns = table.columns
         if not len(table):
             return
-        columns["flags"] = _infer_times(columns, seen_us, out)
+        columns["flags"] = np.zeros(len(table), np.uint16)
+        columns["timestamp"] = with_inferred(
+            "bbo", columns["timestamp"], columns["flags"], seen_us, columns["rcv_timestamp"], out
+        )
         if self._interrupted.any():
             self._announce(table, out)
         self._said_id[table.ticker] = columns["update_id"]
@@ -102,16 +106,3 @@ class QuotePolicy:
                     to_timestamp=int(columns["timestamp"][n]),
                 )
             )
-
-
-def _infer_times(columns: dict[str, I64], seen_us: I64, out: Flush) -> npt.NDArray[np.uint16]:
-    """Give quotes without a time the highest one seen of their ticker; their flags."""
-    timestamp = columns["timestamp"]
-    flags = np.zeros(len(timestamp), np.uint16)
-    if not timestamp.all():
-        inferred = timestamp == 0
-        times = np.where(seen_us > 0, seen_us, columns["rcv_timestamp"])
-        columns["timestamp"] = np.where(inferred, times, timestamp)
-        flags[inferred] = BboFlag.TIME_INFERRED
-        out.counts["inferred_times", "bbo"] += int(inferred.sum())
-    return flags

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from tickbus_schemas.messages import ABSENT, L2Flag
+from tickbus_schemas.messages import ABSENT
 
 from tickbus_ingest.session.arbiter import Arbiter
 from tickbus_ingest.session.arrived import Arrived, l2_table_of, table_of
@@ -24,6 +24,7 @@ from tickbus_ingest.session.feeds import Feeds
 from tickbus_ingest.session.kernels.batch import by_ticker
 from tickbus_ingest.session.listed import Listed
 from tickbus_ingest.session.tables import I32, I64, Flush, L2Table, Table
+from tickbus_ingest.session.times import with_inferred
 from tickbus_ingest.venue.contract import Snapshots, UpdateIds, Venue
 from tickbus_ingest.venue.instruments import Instrument
 from tickbus_ingest.venue.rows import WHOLE_LINE
@@ -125,12 +126,9 @@ class Session:
         if self.venue.update_ids is UpdateIds.COUNTED:
             linked = table.prev_update_id == ABSENT
             table.prev_update_id[linked] = table.update_id[linked] - 1
-        inferred = table.timestamp == 0
-        if inferred.any():
-            times = np.where(seen_us > 0, seen_us, table.rcv_timestamp)
-            table.timestamp = np.where(inferred, times, table.timestamp)
-            table.flags[inferred] |= np.uint16(L2Flag.TIME_INFERRED)
-            out.counts["inferred_times", "l2"] += int(inferred.sum())
+        table.timestamp = with_inferred(
+            "l2", table.timestamp, table.flags, seen_us, table.rcv_timestamp, out
+        )
         segments = Table(ticker, table.stands, {}).segments()
         parts = table.in_parts()
         if parts is not table:
