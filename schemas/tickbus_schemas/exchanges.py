@@ -27,6 +27,17 @@ class Exchange(IntEnum):
     BITGET_FUTURES = 15
     HTX = 16
     KUCOIN = 17
+    KUCOIN_FUTURES = 18
+    GATEIO = 19
+    GATEIO_FUTURES = 20
+    KRAKEN_FUTURES = 21
+    MEXC = 22
+    DYDX = 23
+    UPBIT = 24
+    BITFINEX = 25
+    CRYPTOCOM = 26
+    BITSTAMP = 27
+    GEMINI = 28
 
     @property
     def token(self) -> str:

@@ -24,6 +24,17 @@ FROZEN = {
     15: "bitget_futures",
     16: "htx",
     17: "kucoin",
+    18: "kucoin_futures",
+    19: "gateio",
+    20: "gateio_futures",
+    21: "kraken_futures",
+    22: "mexc",
+    23: "dydx",
+    24: "upbit",
+    25: "bitfinex",
+    26: "cryptocom",
+    27: "bitstamp",
+    28: "gemini",
 }
 
 

@@ -16,7 +16,7 @@ from tickbus_schemas.exchanges import Exchange
 from tickbus_ingest.exchanges._binance_futures import Futures
 from tickbus_ingest.exchanges._binance_instruments import Symbol
 from tickbus_ingest.exchanges._binance_wire import TickerEvent
-from tickbus_ingest.venue.contract import Route
+from tickbus_ingest.venue.contract import Evidence, Route
 from tickbus_ingest.venue.rows import Rows
 
 STREAM = "/stream"
@@ -26,6 +26,7 @@ class Venue(Futures):
     """COIN-M: one route, quantities in contracts."""
 
     exchange = Exchange.BINANCE_COINM
+    evidence = Evidence.WORKS
     docs = (
         "https://developers.binance.com/docs/derivatives/coin-margined-futures/websocket-market-streams",
         "https://developers.binance.com/docs/derivatives/coin-margined-futures/common-definition",

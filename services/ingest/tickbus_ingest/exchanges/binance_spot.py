@@ -17,6 +17,7 @@ from tickbus_schemas.exchanges import Exchange
 from tickbus_ingest.exchanges._binance import Binance
 from tickbus_ingest.exchanges._binance_wire import BARE_QUOTE, COMBINED_QUOTE, SpotQuote
 from tickbus_ingest.venue.contract import (
+    Evidence,
     Get,
     Limit,
     Line,
@@ -38,6 +39,7 @@ class Venue(Binance):
     """Spot: one route; bookTicker and REST books carry no time."""
 
     exchange = Exchange.BINANCE_SPOT
+    evidence = Evidence.WORKS
     docs = ("https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams",)
     websocket_urls = ("wss://stream.binance.com:9443",)
     rest_urls = ("https://api.binance.com",)

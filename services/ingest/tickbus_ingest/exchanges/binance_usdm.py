@@ -9,7 +9,7 @@ from __future__ import annotations
 from tickbus_schemas.exchanges import Exchange
 
 from tickbus_ingest.exchanges._binance_futures import Futures
-from tickbus_ingest.venue.contract import Route
+from tickbus_ingest.venue.contract import Evidence, Route
 
 # Since 2026-04-23 a connection serves the streams of its route only; a wrong one is acknowledged
 # and stays silent (binance-public-data issue 472).
@@ -22,6 +22,7 @@ class Venue(Futures):
     """USD-M: two routes."""
 
     exchange = Exchange.BINANCE_USDM
+    evidence = Evidence.WORKS
     docs = (
         "https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams",
     )

@@ -22,6 +22,7 @@ from tickbus_schemas.messages import InstrumentKind
 from tickbus_ingest.exchanges import _bitmex as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    Evidence,
     Get,
     Keepalive,
     Limit,
@@ -56,6 +57,7 @@ class Venue(contract.Venue):
     """One connection carries any tables; quantities are contracts, of spot a small unit."""
 
     exchange = Exchange.BITMEX
+    evidence = Evidence.WORKS
     docs = (
         "https://www.bitmex.com/app/wsAPI",
         "https://www.bitmex.com/app/restAPI",

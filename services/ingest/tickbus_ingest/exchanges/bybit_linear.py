@@ -11,12 +11,14 @@ from typing import ClassVar
 from tickbus_schemas.exchanges import Exchange
 
 from tickbus_ingest.exchanges._bybit import Bybit
+from tickbus_ingest.venue.contract import Evidence
 
 
 class Venue(Bybit):
     """Quantities are in the base coin."""
 
     exchange = Exchange.BYBIT_LINEAR
+    evidence = Evidence.CHECKED
     category = "linear"
     docs = (
         "https://bybit-exchange.github.io/docs/v5/ws/connect",

@@ -11,13 +11,14 @@ from typing import ClassVar
 from tickbus_schemas.exchanges import Exchange
 
 from tickbus_ingest.exchanges._bybit import Bybit
-from tickbus_ingest.venue.contract import Limit, What
+from tickbus_ingest.venue.contract import Evidence, Limit, What
 
 
 class Venue(Bybit):
     """Quantities are in the base coin; a ticker is always whole, without the best quotes."""
 
     exchange = Exchange.BYBIT_SPOT
+    evidence = Evidence.CHECKED
     category = "spot"
     docs = (
         "https://bybit-exchange.github.io/docs/v5/ws/connect",

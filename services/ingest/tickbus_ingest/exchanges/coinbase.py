@@ -22,6 +22,7 @@ from tickbus_schemas.messages import Side
 from tickbus_ingest.exchanges import _coinbase as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    Evidence,
     Get,
     Levels,
     Limit,
@@ -50,6 +51,7 @@ class Venue(contract.Venue):
     """One route; books by the connection's count, trades by id."""
 
     exchange = Exchange.COINBASE
+    evidence = Evidence.CHECKED
     docs = (
         "https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-channels",
         "https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-rate-limits",

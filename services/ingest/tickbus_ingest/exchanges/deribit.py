@@ -22,6 +22,7 @@ from tickbus_schemas.messages import ABSENT, InstrumentKind
 from tickbus_ingest.exchanges import _deribit as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    Evidence,
     Get,
     Levels,
     Limit,
@@ -52,6 +53,7 @@ class Venue(contract.Venue):
     """One connection carries all kinds of instruments; each channel is of one instrument."""
 
     exchange = Exchange.DERIBIT
+    evidence = Evidence.CHECKED
     docs = (
         "https://docs.deribit.com/articles/notifications",
         "https://docs.deribit.com/articles/market-data-collection-best-practices",

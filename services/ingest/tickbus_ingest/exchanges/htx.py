@@ -23,6 +23,7 @@ from tickbus_ingest.exchanges import _htx as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
     Compression,
+    Evidence,
     Get,
     Limit,
     Line,
@@ -54,6 +55,7 @@ class Venue(contract.Venue):
     """Two routes: increments of books have an address of their own."""
 
     exchange = Exchange.HTX
+    evidence = Evidence.CHECKED
     docs = (
         "https://www.htx.com/en-us/opend/newApiPages/?id=7ec5362b-7773-11ed-9966-0242ac110003",
         "https://huobiapi.github.io/docs/spot/v1/en/#market-by-price-incremental-update",

@@ -18,6 +18,7 @@ from tickbus_schemas.messages import Side
 from tickbus_ingest.exchanges import _hyperliquid as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    Evidence,
     Get,
     Keepalive,
     Levels,
@@ -52,6 +53,7 @@ class Venue(contract.Venue):
     """One route; every book whole, trades by hash, no time in the context of an asset."""
 
     exchange = Exchange.HYPERLIQUID
+    evidence = Evidence.WORKS
     docs = (
         "https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/websocket/subscriptions",
         "https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/websocket/timeouts-and-heartbeats",

@@ -41,6 +41,7 @@ from tickbus_ingest.exchanges._kraken import (
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
     BookForm,
+    Evidence,
     Get,
     Keepalive,
     Levels,
@@ -75,6 +76,7 @@ class Venue(contract.Venue):
     """One route; books by checksum, trades by number, times in everything."""
 
     exchange = Exchange.KRAKEN
+    evidence = Evidence.WORKS
     docs = (
         "https://docs.kraken.com/exchange/api-reference/spot-websocket-v2/book",
         "https://docs.kraken.com/exchange/api-reference/spot-websocket-v2/trade",

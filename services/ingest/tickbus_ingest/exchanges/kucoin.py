@@ -22,6 +22,7 @@ from tickbus_ingest.exchanges import _kucoin as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
     HELD_MAX_S,
+    Evidence,
     Get,
     Keepalive,
     Limit,
@@ -59,6 +60,7 @@ class Venue(contract.Venue):
     """One route, whose address is asked for; books over REST; ids as text."""
 
     exchange = Exchange.KUCOIN
+    evidence = Evidence.WORKS
     docs = (
         "https://www.kucoin.com/docs-new/websocket-api/base-info/introduction",
         "https://www.kucoin.com/docs-new/3470067w0",

@@ -28,6 +28,7 @@ from tickbus_schemas.messages import (
 from tickbus_ingest.exchanges import _okx as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    Evidence,
     Get,
     Keepalive,
     Limit,
@@ -63,6 +64,7 @@ class Venue(contract.Venue):
     """Every kind of instrument; quantities of all but spot are contracts."""
 
     exchange = Exchange.OKX
+    evidence = Evidence.CHECKED
     docs = ("https://www.okx.com/docs-v5/en/",)
     websocket_urls = ("wss://ws.okx.com:8443",)
     rest_urls = ("https://www.okx.com",)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -23,6 +23,18 @@ from tickbus_ingest.venue.instruments import Instrument, Unread
 
 if TYPE_CHECKING:
     from tickbus_ingest.venue.rows import Rows
+
+
+class Evidence(StrEnum):
+    """What proves that a venue's file is right: its status word. All go to Parquet in the tests,
+    in their own protocol against the simulated venue, with every kind of fault."""
+
+    WORKS = "works"
+    """a long recording of the venue gives right rows and, after each frame, the right whole book"""
+    CHECKED = "checked"
+    """recorded frames of the venue give the right rows"""
+    BETA = "beta"
+    """frames were written after the venue's documents: none was recorded"""
 
 
 class Snapshots(Enum):
@@ -214,6 +226,7 @@ class Venue(ABC):
     """One exchange's market. Each property stands with its source beside it in the venue's file."""
 
     exchange: ClassVar[Exchange]
+    evidence: ClassVar[Evidence] = Evidence.BETA
     docs: ClassVar[tuple[str, ...]]
     websocket_urls: ClassVar[tuple[str, ...]]
     rest_urls: ClassVar[tuple[str, ...]]
