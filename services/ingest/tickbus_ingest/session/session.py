@@ -86,6 +86,7 @@ class Session:
             np.array(batch.line, np.int32),
         )
         take_control(decoded, batch, arrived, self._connections, out)
+        self._connections.heard(decoded, arrived, out)
         if decoded.losses:
             self._take_around_losses(decoded, arrived, out)
         else:
@@ -162,7 +163,7 @@ class Session:
             case buffer.Disconnected():
                 self._connections.disconnected(notice, self.packets, out)
             case buffer.Replaced():
-                self._connections.replaced(notice, out)
+                self._connections.replaced(notice, self.packets, out)
 
     def list_instruments(
         self, instruments: Iterable[Instrument], received_ns: int, out: Flush
