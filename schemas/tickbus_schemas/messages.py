@@ -162,7 +162,7 @@ class StatusKind(IntEnum):
     RESYNC = 4
     SNAPSHOT = 5
     NOTICE = 6
-    SKEW = 7
+    LINE = 8
 
 
 class InstrumentKind(IntEnum):

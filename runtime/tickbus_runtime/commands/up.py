@@ -28,6 +28,7 @@ _EXAMPLES = """\
 examples:
   tickbus up --exchange binance_usdm --tickers BTCUSDT,ETHUSDT --data ./data
   tickbus up --exchange binance_spot --tickers BTCUSDT --duration 60 --json
+  tickbus up --exchange okx --tickers BTC-USDT --connections 2
   tickbus up --capture btcusdt.jsonl.gz --speed max --data ./out --json
   tickbus up --config tickbus.toml --nats nats://127.0.0.1:4222
 
@@ -44,6 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--config", metavar="FILE", help="settings (TOML)")
     add("--exchange", metavar="NAME", help="e.g. binance_usdm, binance_spot")
     add("--tickers", metavar="A,B", help="as the venue spells them; * for all")
+    add("--connections", metavar="N", type=int, help="that carry the same: the fastest one wins")
     add("--capture", metavar="FILE", nargs="+", help="serve recordings instead of the real venue")
     add("--speed", metavar="N|max", help="of the capture (1: as it was recorded)")
     add("--capture-times", action="store_true", help="keep the capture's receive times")
@@ -110,6 +112,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
     given = {
         "ingest.exchange": args.exchange,
         "ingest.tickers": args.tickers and from_text("ingest.tickers", args.tickers),
+        "ingest.connections": args.connections,
         "nats.url": args.nats,
         "health.port": args.health_port,
         "data_dir": args.data,

@@ -25,6 +25,7 @@ from tickbus_ingest.lines.tickers import chosen
 from tickbus_ingest.lines.watch import DataWatch
 from tickbus_ingest.publish.accounts import Accounts
 from tickbus_ingest.publish.flusher import Flusher
+from tickbus_ingest.publish.line_reports import LineReports
 from tickbus_ingest.publish.owner import Owner, own_version
 from tickbus_ingest.session.book_rules import SnapshotRule
 from tickbus_ingest.session.session import Session
@@ -35,7 +36,7 @@ from tickbus_ingest.wire.buffer import Buffer
 from tickbus_ingest.wire.raw_lines import one_line
 from tickbus_ingest.wire.recorder import Recorder
 from tickbus_ingest.wire.rest import Answer, Rest
-from tickbus_ingest.wire.socket import choose_client
+from tickbus_ingest.wire.socket import check_local, choose_client
 
 TICK_S = 0.1
 LOOK_S = 1.0
@@ -54,6 +55,7 @@ async def serve(ctx: Context) -> None:
     settings = ctx.settings.ingest
     kind = exchanges.load(settings.exchange)
     choose_client(settings.websocket_client)
+    check_local(settings.bind)
     nobody = kind([], settings.feeds)  # Fatal for feeds that the venue does not have
     attempts = Limit(What.ATTEMPTS, settings.connection_attempts_per_5min, ATTEMPTS_S)
     limits = Limits(kind, attempts) if settings.limits else NoLimits(kind)
@@ -116,10 +118,14 @@ class Ingest:
             log=ctx.log,
             recorder=recorder,
             fetch=self._fetched,
+            bind=settings.bind,
+            hosts=settings.hosts,
             query="tickbus_times=1" if settings.capture_times else "",
         )
         self._client = dialer.client
-        self._lines = Lines(dialer, settings.lines, stop_at_end=settings.stop_at_end)
+        self._lines = Lines(dialer, settings.connections, stop_at_end=settings.stop_at_end)
+        self._reports = LineReports(ctx.telemetry, ctx.status)
+        self._next_report_s = time.monotonic() + settings.lines_report_s
         self._watch = DataWatch(self._lines.streams, venue, settings.ticker_silence_s)
         self._next_look_s = 0.0
         self._timer: asyncio.TimerHandle
@@ -213,6 +219,7 @@ class Ingest:
         reading = self._flusher.read(final=final, last_call=last_call)
         self._carry_out(reading.flush)
         self._look_around()
+        self._report_lines(reading.flush, last=final)
         await self._flusher.publish(reading)
 
     def _carry_out(self, flush: Flush) -> None:
@@ -228,6 +235,18 @@ class Ingest:
             request = self._venue.snapshot_request(name, self._settings.snapshot_limit)
             if request is not None:
                 self._fetcher.begin(request, self._buffer)
+
+    def _report_lines(self, flush: Flush, *, last: bool) -> None:
+        """How the lines did, where several carry the same; one that falls behind is replaced."""
+        now_s = time.monotonic()
+        if now_s < self._next_report_s and not last:
+            return
+        self._next_report_s = now_s + self._settings.lines_report_s
+        reports = self._session.report_lines(time.time_ns() // 1000, flush)
+        behind = self._reports.show(reports, now_s)
+        for report in behind:
+            self._ctx.log.warning("a line falls behind; it is replaced", **report.facts)
+        self._lines.replace(report.line for report in behind)
 
     def _look_around(self) -> None:
         """Once a second: silent streams, gauges."""

@@ -33,11 +33,15 @@ class Lines:
         self._dialer = dialer
         self.routes = dialer.venue.routes()
         _check_count(len(self.routes) * per_route, dialer.venue.limits)
+        turns = [asyncio.Lock() for _ in self.routes]
         self._keepers = [
-            Keeper(route, dialer, stop_at_end=stop_at_end, uniform=uniform)
-            for route in self.routes
-            for _ in range(per_route)
-        ]
+            Keeper(
+                route, dialer, place=place, name=f"{number}.{place}", turn=turns[number],
+                stop_at_end=stop_at_end, uniform=uniform,
+            )
+            for number, route in enumerate(self.routes)
+            for place in range(per_route)
+        ]  # fmt: skip
         self._l2_of = _streams_of_books(self.routes)
 
     @property

@@ -19,6 +19,10 @@ class Arrived:
     packet_id: I64
     line: I32
     """the connection that it came over; -1: it is a REST body"""
+    route: I32
+    """its place among the venue's routes; -1: none"""
+    slot: I32
+    """the connection's place among those of its route"""
 
 
 def table_of(decoded: Decoded, feed: str, order: I64, arrived: Arrived) -> Table:
@@ -28,6 +32,8 @@ def table_of(decoded: Decoded, feed: str, order: I64, arrived: Arrived) -> Table
     ticker, frame = sorted_columns.pop("ticker"), sorted_columns.pop("frame")
     sorted_columns["rcv_timestamp"] = arrived.received_us[frame]
     sorted_columns["packet_id"] = arrived.packet_id[frame]
+    sorted_columns["route"] = arrived.route[frame]
+    sorted_columns["slot"] = arrived.slot[frame]
     ids = None
     if feed == "trade" and decoded.ids is not None:
         ids = [decoded.ids[n] for n in order.tolist()]
