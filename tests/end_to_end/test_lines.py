@@ -7,7 +7,6 @@ What it did to whom is its own schedule, with which the metrics are compared.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from tickbus_schemas.exchanges import Exchange

@@ -24,9 +24,10 @@ def race_keys(feed: int, route: I32, ticker: I32, one: I64, two: I64, frame: I64
     """A hash of each event's identity: feed, route of its frame, ticker and two numbers."""
     for n in range(len(ticker)):
         mixed = (np.int64(route[frame[n]]) << 40) ^ (np.int64(ticker[n]) << 8) ^ feed
-        mixed = (mixed ^ one[n]) * np.int64(-7046029254386353131)
-        mixed = (mixed ^ (mixed >> 31) ^ two[n]) * np.int64(-4417276706812531889)
-        key[n] = mixed ^ (mixed >> 29)
+        for value in (one[n], two[n], np.int64(0)):
+            mixed = (mixed ^ (mixed >> 31)) * np.int64(-7046029254386353131)
+            mixed = (mixed ^ (mixed >> 29) ^ value) * np.int64(-4417276706812531889)
+        key[n] = mixed ^ (mixed >> 32)
 
 
 @kernel
