@@ -75,12 +75,14 @@ def _venue(token: str, dialect: Dialect, market: Market) -> Venue:
     listed = [
         Listing(one.ticker, one.price_decimals, one.qty_decimals) for one in market.instruments
     ]
-    bodies = []
-    for request in kind.instruments_requests():
+    bodies: list[bytes] = []
+    waiting = kind.instruments_requests()
+    for request in waiting:  # which grows: a body may name what must be asked for besides
         path, _, query = request.path.partition("?")
         fields = {k: [v] for k, _, v in (part.partition("=") for part in query.split("&") if part)}
         resource = dialect.resource(path, fields, request.body) or Resource("instruments")
         bodies.append(dialect.write_instruments(listed, START_MS, resource))
+        waiting += kind.more_instruments_requests(request, bodies[-1])
     tickers = set(dialect.demo)
     instruments = [
         one for one in understood(kind.parse_instruments(bodies)) if one.ticker in tickers
