@@ -62,7 +62,8 @@ def _of_venue(token: str, dialect: Dialect, quick: bool) -> list[Target]:
             notes={"frames": len(mixed)}, **of_runs(rates),
         ),
         Target(
-            f"ingest.venue.{token}_depth", unit="us a frame of 60 levels",
+            f"ingest.venue.{token}_depth",
+            unit="us a frame of one level" if dialect.one_level else "us a frame of 60 levels",
             target=round(DEPTH_US * max(1.0, size / DEPTH_BYTES), 1), at_least=False,
             notes={"bytes a frame": round(size)}, **of_runs(costs),
         ),
@@ -101,9 +102,10 @@ def _mixed(market: Market, venue: Venue) -> list[bytes]:
 
 
 def _deep(market: Market, number: int) -> Change:
-    """A book update of LEVELS levels that follows the one before."""
+    """A book update that follows the one before: LEVELS levels, or one where more never come."""
     listed = market.instruments[0]
-    half, first = LEVELS // 2, listed.price_ticks
+    is_one = market.dialect.one_level
+    half, first = 1 if is_one else LEVELS // 2, listed.price_ticks
     bids = [
         (listed.price_text(first - k), listed.qty_text((number * 7 + k * 13) % 5_000))
         for k in range(half)
@@ -113,6 +115,8 @@ def _deep(market: Market, number: int) -> Change:
         for k in range(half)
     ]
     ms = START_MS + number
+    if is_one:
+        asks = []
     book = NaiveBook(dict(bids), dict(asks), event_ms=ms, whole=True)
     return Change(
         listed.ticker, bids, asks, 2 * number + 1, 2 * number + 2, 2 * number, number + 1, ms, ms,
