@@ -15,6 +15,11 @@ from tickbus_runtime.local.lives import Lives
 from tickbus_runtime.telemetry.names import STAGES
 
 RunReport = dict[str, Any]
+ODD_PARTS = {
+    "untold_frames": "frames of the capture do not tell whose they are: played on the first route",
+    "strange_bodies": "REST bodies of the capture were fetched elsewhere: not served",
+}
+"""Facts of a capture that a run names, where they are not 0."""
 _NOT_TOLD = "ingest died before its last report: what became of its last frames cannot be told"
 
 
@@ -30,6 +35,7 @@ def run_report(
     instrument_lists: int = 0,
     left_out: Mapping[str, int] | None = None,
     bad_lines: int = 0,
+    odd_parts: Mapping[str, int] | None = None,
     without_stages: Collection[str] = (),
     ingest_told_all: bool = True,
     why_silent: str = "",
@@ -39,6 +45,7 @@ def run_report(
     `instrument_lists`: how many are in the capture. Made-up lists, and answers to our own
     subscriptions, do not count as frames, so that the number agrees with the capture.
     `left_out`: frames of a capture whose channel is no feed. `bad_lines`: of it, not read.
+    `odd_parts`: by ODD_PARTS, how many of them.
     `without_stages`: latencies that have no meaning in this run. `ingest_told_all`: ingest had one
     life, and left its last status. `why_silent`: why no frame came, if none did, and where to look;
     empty when none is expected.
@@ -68,6 +75,7 @@ def run_report(
         "refusals": _added(lives.fact("ingest", "refusals")),
         "left_out": dict(left_out or {}),
         "bad_lines": bad_lines,
+        **{name: (odd_parts or {}).get(name, 0) for name in ODD_PARTS},
         "nothing_received": why_silent if why_silent and not websocket + rest else None,
         "books_without_snapshot": lives.latest("ingest").get("books_without_snapshot", {}),
         "files": count,
@@ -193,6 +201,7 @@ def summary(result: RunReport) -> list[str]:
             f"  refused {count:,} times: {printable(why)}"
             for why, count in result["refusals"].items()
         ),
+        *(f"  {result[name]:,} {what}" for name, what in ODD_PARTS.items() if result[name]),
         f"{sum(rows.values()):,} rows in {result['files']:,} files, "
         f"{result['bytes'] / 1e6:,.1f} MB, below {result['data']}",
     ]

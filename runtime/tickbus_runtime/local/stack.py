@@ -29,7 +29,13 @@ from tickbus_runtime.local.programs import (
     service,
     venue_program,
 )
-from tickbus_runtime.local.run_report import RunReport, lines_of_a_capture, printable, run_report
+from tickbus_runtime.local.run_report import (
+    ODD_PARTS,
+    RunReport,
+    lines_of_a_capture,
+    printable,
+    run_report,
+)
 from tickbus_runtime.local.status_poller import StatusPoller
 from tickbus_runtime.local.supervise import Program, Supervisor
 from tickbus_runtime.settings import services
@@ -103,6 +109,7 @@ class Stack:
         self._left_out: dict[str, int] = {}
         """channel -> frames of a capture that are no feed"""
         self._bad_lines = 0
+        self._odd_parts: dict[str, int] = {}
         self._first_us = self._last_us = 0
         """receive times of a capture's first and last frame"""
         self._ends_before: dict[str, LogEnd] = {}
@@ -185,6 +192,7 @@ class Stack:
             instrument_lists=self._instrument_lists,
             left_out=self._left_out,
             bad_lines=self._bad_lines,
+            odd_parts=self._odd_parts,
             # The event times of a capture are in the past: they give no latency of the wire.
             without_stages=["wire"] if self.plan.venue_ends else [],
             why_silent=self._why_silent(),
@@ -310,6 +318,7 @@ class Stack:
         self._instrument_lists = int(facts.get("instrument_lists", 0))
         self._left_out = dict(facts.get("other", {}))
         self._bad_lines = int(facts.get("bad_lines", 0))
+        self._odd_parts = {name: int(facts.get(name, 0)) for name in ODD_PARTS}
         self._first_us = (facts.get("first_ns") or 0) // 1000
         self._last_us = (facts.get("last_ns") or 0) // 1000
         self.say(f"venue {facts['exchange']} at {facts['ws']}: {', '.join(facts['tickers'])}")
