@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tickbus_ingest.exchanges import load, names
 from tickbus_ingest.publish.messages import Messages
-from tickbus_ingest.session.decoding import Decoded, FrameDecoder
+from tickbus_ingest.session.decoding import FAILED, Decoded, FrameDecoder
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
 from tickbus_ingest.venue.contract import Line, Route
@@ -27,7 +27,6 @@ from tickbus_schemas.errors import Reject
 
 from tests.ingest import wire
 from tests.ingest.venues import vectors
-from tests.ingest.venues.comparing import FAILED
 from tests.ingest.venues.mutations import changed, each_change, each_cut, json_texts
 from tests.ingest.venues.playing import Player
 from tests.ingest.venues.reading import RECEIVED_MS, Reader

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tickbus_ingest.venue.contract import Stream, Venue
+from tickbus_ingest.venue.feeds import FEEDS
 
 Bool = npt.NDArray[np.bool_]
 
-QUIET = frozenset({"liquidation", "instrument"})
-"""Feeds that may be silent for hours: their silence tells nothing."""
+_QUIET = frozenset(feed.name for feed in FEEDS if feed.may_be_quiet)
 DOUBLINGS_MAX = 6
 
 
@@ -20,11 +20,12 @@ class DataWatch:
     """When each stream of the venue was last heard; times are monotonic seconds.
 
     A stream is heard when any of its feeds is, of its ticker, or of any ticker where it is of the
-    whole market. One that stays silent is told again after twice the time, and so on.
+    whole market; one whose feeds may all be quiet need not be heard. One that stays silent is told
+    again after twice the time, and so on.
     """
 
     def __init__(self, streams: Sequence[Stream], venue: Venue, silence_s: float) -> None:
-        self._streams = [one for one in streams if not QUIET.issuperset(one.feeds)]
+        self._streams = [one for one in streams if not _QUIET.issuperset(one.feeds)]
         self._silence_s = silence_s
         self._places = _places(self._streams, venue)
         self._doublings = np.zeros(len(self._streams), np.int64)

@@ -354,10 +354,7 @@ def _ids(table: Table) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
     """Texts of the trades' ids as a message has them."""
     if table.ids is None:
         return number_texts(table.columns["number"])
-    texts = [one.encode() for one in table.ids]
-    offsets = np.zeros(len(texts) + 1, np.int32)
-    np.cumsum(list(map(len, texts)), out=offsets[1:])
-    return offsets, np.frombuffer(b"".join(texts) or b"\0", np.uint8)[: offsets[-1]]
+    return table.ids.ends.astype(np.int32), table.ids.data
 
 
 def _sorted(tables: list[Table]) -> Table:

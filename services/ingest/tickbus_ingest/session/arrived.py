@@ -30,7 +30,7 @@ def table_of(decoded: Decoded, feed: str, order: I64, arrived: Arrived) -> Table
     sorted_columns["packet_id"] = arrived.packet_id[frame]
     ids = None
     if feed == "trade" and decoded.ids is not None:
-        ids = [decoded.ids[n] for n in order.tolist()]
+        ids = decoded.ids.take(order)
     return Table(ticker, decoded.stands[feed][order], sorted_columns, ids)
 
 
