@@ -102,7 +102,7 @@ def test_a_feed_that_nobody_asked_for_is_not_published_and_its_frame_is_counted(
 def test_a_frame_with_a_feed_that_the_venues_file_does_not_name_is_refused() -> None:
     own = player("trade", "bbo")
     own.say([b'{"unnamed":1}', b'{"both":1}'])
-    assert "it gives a row of ticker, which its feeds do not name" in own.refused[0]
+    assert "binance_usdm gives a row of ticker, which its feeds do not name" in own.refused[0]
     assert own.fates == {("refused", ""): 1, ("published", ""): 1}
     assert "ticker" not in own.published
     assert len(own.published["trade"]) == 1

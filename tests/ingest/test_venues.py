@@ -14,8 +14,9 @@ import msgspec
 import pytest
 from tickbus_ingest.exchanges import load, names
 from tickbus_ingest.session.book_rules import State
-from tickbus_ingest.session.decoding import FAILED, Decoded
+from tickbus_ingest.session.decoding import Decoded
 from tickbus_ingest.venue.contract import Snapshots
+from tickbus_ingest.venue.guard import FAILED
 from tickbus_ingest.venue.instruments import understood
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import InstrumentStatus, StatusKind

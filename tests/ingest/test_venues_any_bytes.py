@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tickbus_ingest.exchanges import load, names
 from tickbus_ingest.publish.messages import Messages
-from tickbus_ingest.session.decoding import FAILED, Decoded, FrameDecoder
+from tickbus_ingest.session.decoding import Decoded, FrameDecoder
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
 from tickbus_ingest.venue.contract import Line, Route
+from tickbus_ingest.venue.guard import FAILED
 from tickbus_ingest.venue.instruments import Instrument, understood
 from tickbus_schemas import codec, subjects
 from tickbus_schemas.errors import Reject

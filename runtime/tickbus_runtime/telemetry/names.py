@@ -41,6 +41,7 @@ METRICS: dict[str, Metric] = {
     "rejects": _counter("frames or messages", "refused and kept as dead letters", "reason"),
     "dead_letters_dropped": _counter("dead letters", "that their stream did not take in time"),
     "venue_errors": _counter("answers", "in which the venue refused something"),
+    "venue_failures": _counter("calls", "of a venue's file that failed", "function"),
     "rest_failures": _counter("requests", "over REST that brought no body"),
     "resume_skipped": _counter(
         "messages", "that an earlier ingest stored last and that make no sense"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tickbus_runtime.service.process import Context
-from tickbus_schemas.errors import Fatal, Retry
+from tickbus_schemas.errors import Fatal, Reject, Retry
 
 from tickbus_ingest import exchanges
 from tickbus_ingest.lines.dialer import Dialer
@@ -30,8 +30,9 @@ from tickbus_ingest.session.book_rules import SnapshotRule
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
 from tickbus_ingest.venue.contract import Get, Limit, Venue, What
+from tickbus_ingest.venue.guard import Failures, guard, made
 from tickbus_ingest.warm import warm
-from tickbus_ingest.wire.buffer import Buffer
+from tickbus_ingest.wire.buffer import Buffer, Failed
 from tickbus_ingest.wire.raw_lines import one_line
 from tickbus_ingest.wire.recorder import Recorder
 from tickbus_ingest.wire.rest import Answer, Rest
@@ -54,7 +55,9 @@ async def serve(ctx: Context) -> None:
     settings = ctx.settings.ingest
     kind = exchanges.load(settings.exchange)
     choose_client(settings.websocket_client)
-    nobody = kind([], settings.feeds)  # Fatal for feeds that the venue does not have
+    nobody = made(kind, [], settings.feeds)  # Fatal for feeds that the venue does not have
+    failures = Failures()
+    guard(nobody, failures)
     attempts = Limit(What.ATTEMPTS, settings.connection_attempts_per_5min, ATTEMPTS_S)
     limits = Limits(kind, attempts) if settings.limits else NoLimits(kind)
     rest = Rest(_rest_urls(ctx, kind), capture_times=settings.capture_times)
@@ -67,9 +70,10 @@ async def serve(ctx: Context) -> None:
             if listed is None:
                 return
             instruments = chosen(settings.tickers, listed.instruments, settings.exchange)
-            venue = kind(instruments, settings.feeds)
+            venue = made(kind, instruments, settings.feeds)
+            guard(venue, failures)
             await warming
-            ingest = Ingest(ctx, venue, limits, fetcher, recorder)
+            ingest = Ingest(ctx, venue, failures, limits, fetcher, recorder)
             await ingest.run(listing, listed)
     except Retry as error:  # only when told to stop: before that the bus is waited for
         raise Fatal(f"stopped with data that the bus did not take: {error}") from None
@@ -85,6 +89,7 @@ class Ingest:
         self,
         ctx: Context,
         venue: Venue,
+        failures: Failures,
         limits: Limits,
         fetcher: Fetcher,
         recorder: Recorder | None,
@@ -103,6 +108,7 @@ class Ingest:
             rule=SnapshotRule(interval_us=int(settings.snapshot_interval_s * 1e6)),
             wait_us=int(settings.reorder_wait_ms * 1000),
         )
+        self._failures = failures
         self._accounts = Accounts(ctx.telemetry, ctx.status)
         dialer = Dialer(
             venue=venue,
@@ -212,6 +218,7 @@ class Ingest:
         """
         reading = self._flusher.read(final=final, last_call=last_call)
         self._carry_out(reading.flush)
+        self._say_failures()
         self._look_around()
         await self._flusher.publish(reading)
 
@@ -223,10 +230,24 @@ class Ingest:
         lines.replace(flush.closing_lines | flush.broken_lines)
         lines.renew_books(flush.subscriptions_wanted)
         for ticker in flush.snapshots_wanted:
-            name = self._venue.tickers[ticker]
-            request = self._venue.snapshot_request(name, self._settings.snapshot_limit)
-            if request is not None:
-                self._fetcher.begin(request, self._buffer)
+            self._ask_for_book(self._venue.tickers[ticker])
+
+    def _ask_for_book(self, ticker: str) -> None:
+        try:
+            request = self._venue.snapshot_request(ticker, self._settings.snapshot_limit)
+        except Reject as error:
+            self._buffer.notice(Failed(Get("", book_of=ticker), str(error), for_good=True))
+            return
+        if request is not None:
+            self._fetcher.begin(request, self._buffer)
+
+    def _say_failures(self) -> None:
+        """What the venue's file fails to do: each kind of failure once, all of them counted."""
+        counts, lines = self._failures.take()
+        for function, times in counts.items():
+            self._ctx.telemetry.count("venue_failures", times, function=function)
+        for line in lines:
+            self._ctx.log.error(line)
 
     def _look_around(self) -> None:
         """Once a second: silent streams, gauges."""

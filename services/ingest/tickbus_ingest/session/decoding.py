@@ -22,13 +22,14 @@ from tickbus_ingest.session.tables import I64, Array, Bool
 from tickbus_ingest.session.texts import Texts
 from tickbus_ingest.venue.contract import Line, TradeIds, UpdateIds, Venue
 from tickbus_ingest.venue.feeds import FEEDS, Treatment, name_of
+from tickbus_ingest.venue.guard import FAILED, failure
 from tickbus_ingest.venue.rows import Control, Rows
 
 _LONG = re.compile(rb"[1-9][0-9]{15}|[1-9][0-9]*\.[0-9]{15}")
 """A number with more digits than a double gives back, or nearly: looked for in a sample."""
-FAILED = "the venue's file failed"
-"""How a refusal begins that its exchange is not to blame for."""
 ID_LENGTH_MAX = 64
+SAMPLE_FRAMES = 256
+"""One frame of so many is searched for long numbers."""
 
 
 @dataclass(slots=True)
@@ -63,6 +64,7 @@ class FrameDecoder:
     def __init__(self, venue: Venue, max_frame_bytes: int) -> None:
         self._venue = venue
         self._max_frame_bytes = max_frame_bytes
+        self._until_sample = 0
         self._listed = {name_of(feed) for feed in venue.feeds}
         self._wanted = {name_of(feed) for feed in venue.wanted}
 
@@ -88,8 +90,10 @@ class FrameDecoder:
             for line, memory in before:
                 line.memory.clear()
                 line.memory.update(memory)
-        if data and _LONG.search(data[0]):
-            decoded.long_decimals += 1
+        self._until_sample -= len(data)
+        if data and self._until_sample < 0:
+            self._until_sample = SAMPLE_FRAMES
+            decoded.long_decimals += _LONG.search(data[0]) is not None
         return decoded
 
     def _read(
@@ -110,18 +114,22 @@ class FrameDecoder:
                 read(frame, lines[n], rows)
             except Exception as error:  # a venue's file must not end the service
                 rows.undo()
-                refused[n] = _reason(error)
+                refused[n] = self._reason("read", error)
         return rows
 
-    def body(self, parse: Callable[[Rows], None], received_us: int) -> Decoded:
-        """What a REST body holds; refused as frame 0."""
+    def _reason(self, function: str, error: Exception) -> str:
+        """Why a frame is refused: the venue's file says so, or fails."""
+        return str(error) if isinstance(error, Reject) else failure(self._venue, function, error)
+
+    def body(self, function: str, parse: Callable[[Rows], None], received_us: int) -> Decoded:
+        """What a REST body holds, which this function of the venue parses; refused as frame 0."""
         rows = Rows(self._venue.index)
         refused: dict[int, str] = {}
         try:
             parse(rows)
         except Exception as error:  # as above
             rows.undo()
-            refused[0] = _reason(error)
+            refused[0] = self._reason(function, error)
         return self._columns(rows, refused, np.array([received_us]))
 
     def _columns(self, rows: Rows, refused: dict[int, str], received_us: I64) -> Decoded:
@@ -164,7 +172,8 @@ class FrameDecoder:
         if feed in self._listed:
             decoded.ignored += [(frame, feed) for frame in frames]
         else:
-            why = f"{FAILED}: it gives a row of {feed}, which its feeds do not name"
+            token = self._venue.exchange.token
+            why = f"{FAILED}: {token} gives a row of {feed}, which its feeds do not name"
             found.update(dict.fromkeys(frames, why))
 
     def _read_levels(
@@ -194,13 +203,6 @@ class FrameDecoder:
         if kind is TradeIds.UNIQUE:
             table["number"] = texts.hashes()
         return bad
-
-
-def _reason(error: Exception) -> str:
-    """Why a frame is refused: the venue's file says so, or fails."""
-    if isinstance(error, Reject):
-        return str(error)
-    return f"{FAILED}: {type(error).__name__}: {error}"[:200]
 
 
 def _id_texts(

@@ -12,7 +12,7 @@ import numpy as np
 from tickbus_schemas.messages import ABSENT
 
 from tickbus_ingest.session.arbiter import Arbiter
-from tickbus_ingest.session.arrived import Arrived, l2_table_of, table_of
+from tickbus_ingest.session.arrived import Arrived, l2_table_of, placed, table_of
 from tickbus_ingest.session.bodies import Bodies
 from tickbus_ingest.session.book_rules import BookRules, SnapshotRule, State
 from tickbus_ingest.session.books import TickerBook
@@ -113,14 +113,16 @@ class Session:
             if not len(ticker):
                 continue
             self.heard[feed][ticker] = True
-            order = np.empty(len(ticker), np.int64)
-            by_ticker(ticker, len(self.books), order)
+            place: I64 | None = None
+            if len(ticker) > 1:
+                order = np.empty(len(ticker), np.int64)
+                place = order if by_ticker(ticker, len(self.books), order) else None
+            seen_us = placed(seen[feed], place)
             if BY_NAME[feed].treatment is Treatment.BOOK:
-                updates = l2_table_of(decoded, order, arrived)
-                self._take_updates(ticker[order], updates, seen[feed][order], out)
+                updates = l2_table_of(decoded, place, arrived)
+                self._take_updates(placed(ticker, place), updates, seen_us, out)
             else:
-                table = table_of(decoded, feed, order, arrived)
-                self.feeds.take(feed, table, seen[feed][order], out)
+                self.feeds.take(feed, table_of(decoded, feed, place, arrived), seen_us, out)
 
     def _take_updates(self, ticker: I32, table: L2Table, seen_us: I64, out: Flush) -> None:
         if self.venue.update_ids is UpdateIds.COUNTED:

@@ -52,8 +52,8 @@ class Table:
 
     def segments(self) -> list[tuple[int, int, int]]:
         """(ticker, start, stop): whose the rows [start, stop) are."""
-        if not len(self.ticker):
-            return []
+        if len(self.ticker) < 2:
+            return [(one, 0, 1) for one in self.ticker.tolist()]
         edges = np.flatnonzero(self.ticker[1:] != self.ticker[:-1]) + 1
         starts = [0, *edges.tolist()]
         stops = [*starts[1:], len(self.ticker)]
