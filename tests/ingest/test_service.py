@@ -392,7 +392,6 @@ async def test_capture_times_become_receive_times(
     [
         ({"tickers": "SUSHIUSD"}, "does not list 'SUSHIUSD': did you mean SUSHIUSDT"),
         ({"feeds": "trades"}, "has no trades: choose among"),
-        ({"exchange": "bitget"}, "no ingest for exchange"),
     ],
 )
 async def test_a_mistake_ends_with_one_line(
