@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from functools import cache
 
 from tickbus_schemas.errors import Fatal
 
@@ -17,6 +18,7 @@ def names() -> list[str]:
     )
 
 
+@cache
 def load(token: str) -> type[Venue]:
     """The venue of an exchange token; Fatal with the known ones when there is no such file."""
     if token not in names():
