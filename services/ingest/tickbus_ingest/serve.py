@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import gc
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ async def serve(ctx: Context) -> None:
     limits = Limits(kind, attempts) if settings.limits else NoLimits(kind)
     rest = Rest(_rest_urls(ctx, kind), capture_times=settings.capture_times)
     fetcher = fetcher_of(nobody, rest, limits, ctx.telemetry, ctx.log)
-    warming = asyncio.ensure_future(asyncio.to_thread(warm))  # while the list is waited for
+    warming = _beside(warm)  # while the list is waited for
     try:
         async with _recorder(ctx) as recorder:
             listing = Listing(kind, fetcher, ctx.log, lambda body: _record(recorder, body))
@@ -72,13 +73,19 @@ async def serve(ctx: Context) -> None:
             instruments = chosen(settings.tickers, listed.instruments, settings.exchange)
             venue = made(kind, instruments, settings.feeds)
             guard(venue, failures)
-            await warming
+            told = asyncio.ensure_future(ctx.stopping.wait())
+            either: list[asyncio.Future[Any]] = [warming, told]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            told.cancel()
+            if not warming.done():  # kernels may compile for a minute: a stop does not wait
+                return
+            warming.result()
             ingest = Ingest(ctx, venue, failures, limits, fetcher, recorder)
             await ingest.run(listing, listed)
     except Retry as error:  # only when told to stop: before that the bus is waited for
         raise Fatal(f"stopped with data that the bus did not take: {error}") from None
     finally:
-        await asyncio.gather(warming, return_exceptions=True)
+        warming.cancel()
         await fetcher.close()
 
 
@@ -282,6 +289,32 @@ class Ingest:
         await self._flusher.stored()
         self._accounts.show(self._session, self._buffer, self._recorder)
         self._ctx.log.info("ends", packets=self._session.packets, **self._accounts.work())
+
+
+def _beside(work: Callable[[], None]) -> asyncio.Future[None]:
+    """Do this in a thread that no end of the process waits for."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        caught: BaseException | None = None
+        try:
+            work()
+        except BaseException as error:
+            caught = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(tell, caught)
+
+    threading.Thread(target=run, name="warm", daemon=True).start()
+    return done
 
 
 def _rest_urls(ctx: Context, venue: type[Venue]) -> list[str]:
