@@ -233,6 +233,7 @@ class Ingest:
         lines = self._lines
         lines.reply(flush.replies)
         lines.answered(flush.answers)
+        lines.heard(flush.heard_lines)
         lines.give_up(flush.refused_streams)
         lines.replace(flush.closing_lines | flush.broken_lines)
         lines.renew_books(flush.subscriptions_wanted)

@@ -86,6 +86,7 @@ class Session:
             np.array(batch.line, np.int32),
         )
         take_control(decoded, batch, arrived, self._connections, out)
+        self._connections.heard(decoded, arrived, out)
         if decoded.losses:
             self._take_around_losses(decoded, arrived, out)
         else:
@@ -164,7 +165,7 @@ class Session:
             case buffer.Disconnected():
                 self._connections.disconnected(notice, self.packets, out)
             case buffer.Replaced():
-                self._connections.replaced(notice, out)
+                self._connections.replaced(notice, self.packets, out)
 
     def list_instruments(
         self, instruments: Iterable[Instrument], received_ns: int, out: Flush
@@ -220,10 +221,10 @@ class Session:
     def clock_us(self) -> int:
         """Venue time that the whole shard has reached; 0 before there is any.
 
-        Updates that wait for a snapshot hold it back for a while: they are still to be published.
+        Updates that wait for a snapshot, and early trades, hold it back for a while: they are still
+        to be published.
         """
         highest = self._clock.highest_us
-        held = [
-            book.held_since_us for book in self.books if book.held_since_us > highest - HELD_MAX_US
-        ]
-        return min(held, default=highest)
+        waiting = [book.held_since_us for book in self.books] + self.trades.held_since_us
+        held = [one for one in waiting if one > highest - HELD_MAX_US]
+        return min([highest, *held]) if highest else 0
