@@ -44,7 +44,7 @@ class Conditions(RuleBasedStateMachine):
                 self.last_true[place] = self.now_s
             else:
                 self.true_since.pop(place, None)
-        holding = {place: f"seen at {self.now_s}" for place in places}
+        holding = dict.fromkeys(places, f"seen at {self.now_s}")
         now_us = int(self.now_s * 1e6)
         changes = self.alarms.look(holding, self.now_s, now_us)
         assert len({change.place for change in changes}) == len(changes)

@@ -14,7 +14,7 @@ ENOUGH_BYTES = 50 * 1024**3
 
 
 def nearly_full(free: int, total: int, folder: str) -> Holding:
-    """Of a disk with so many bytes free: less than 1 GiB, or than 5 % where that is below 50 GiB."""
+    """Of a disk with so many bytes free: less than 1 GiB, or than 5 % (50 GiB are enough)."""
     if free >= max(LEAST_BYTES, min(LEAST_SHARE * total, ENOUGH_BYTES)):
         return {}
     told = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB are free where {folder} is"

@@ -10,7 +10,7 @@ from tickbus.log.connection import BUS_AWAY, Connection
 from tickbus_schemas.errors import TickbusError
 
 from tickbus_runtime.alerts import lag
-from tickbus_runtime.alerts.alarms import Holding
+from tickbus_runtime.alerts.alarms import Holding, Place
 from tickbus_runtime.alerts.lag import StreamState
 from tickbus_runtime.alerts.watched import Watched
 
@@ -37,7 +37,7 @@ class StreamsWatch:
             self.holding = self._judged([state_of(one) for one in found])
 
     def _judged(self, streams: list[StreamState]) -> Holding:
-        holding: dict[lag.Place, str] = {}
+        holding: dict[Place, str] = {}
         for stream in streams:
             position = self._watched.positions.get(stream.name)
             if position is None:

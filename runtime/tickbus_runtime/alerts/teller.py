@@ -1,4 +1,4 @@
-"""Looks once a second at what holds, and stores the alerts that `Alarms` decides, in their order."""
+"""Looks once a second at what holds, and stores the alerts that `Alarms` decides, in order."""
 
 from __future__ import annotations
 

@@ -38,6 +38,8 @@ from tickbus_runtime.settings.sources import Overrides
 from tickbus_runtime.telemetry.metrics import Telemetry
 
 READY_WITHIN_S = 300.0  # includes compiling the kernels
+ALERTS = "alerts"
+"""The service that nothing waits for."""
 STUCK_S = 60.0
 """A reader without progress for this long is stuck."""
 
@@ -125,6 +127,8 @@ class Stack:
         self._files_before = set(self._files())
         for index, name in enumerate(services.NAMES):
             await self.supervisor.start(self._service(name, index))
+        if self.settings.alerts.receives:
+            await self.supervisor.start(self._service(ALERTS, services.ALL_NAMES.index(ALERTS)))
         self.poller.start(services.NAMES)
         # Ingest begins when its readers are ready, so that none of them is late.
         await self.watch(self.poller.all_started([*services.FOLDS, "writer"], READY_WITHIN_S))
@@ -172,6 +176,7 @@ class Stack:
         await self.watch(self._written({name: ends[name] for name in written}))
         await self.watch(leaving)
         ended_s = time.monotonic()
+        await self.watch(self.supervisor.stop([ALERTS]))
         await self.poller.close()
         ingest = self.supervisor.children["ingest"]
         return run_report(
