@@ -50,8 +50,9 @@ format: setup  ## put the code into its standard form
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-docs: setup  ## regenerate JSON Schema and AsyncAPI from the message types
+docs: setup  ## regenerate JSON Schema and AsyncAPI from the message types, tables from the venues
 	$(BIN)/python -m tickbus_schemas.documents
+	$(BIN)/python -m tickbus_ingest.commands.tables
 
 lock: setup  ## pin the newest allowed versions, with hashes and without index hosts
 	$(BIN)/uv export --quiet --upgrade --no-emit-workspace --no-header --no-emit-index-url --no-annotate --all-groups --format requirements-txt -o requirements/dev.txt

@@ -76,7 +76,8 @@ def test_a_digest_has_a_line_each_the_severe_ones_first() -> None:
 class _Text(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
-        self.text, self.tags = "", []
+        self.text = ""
+        self.tags: list[str] = []
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -117,9 +118,9 @@ def test_alertmanagers_shape_has_all_that_its_readers_look_for() -> None:
     assert again["fingerprint"] == firing["fingerprint"] != other["fingerprint"]
 
 
-def said(status: int, description: str, retry_after: str = "", **parameters: Any) -> Answer:
+def said(status: int, description: str, header: str = "", **parameters: Any) -> Answer:
     answer = {"ok": False, "error_code": status, "description": description}
-    return Answer(status, json.dumps(answer | {"parameters": parameters}), retry_after)
+    return Answer(status, json.dumps(answer | {"parameters": parameters}), header)
 
 
 PARSE = "Bad Request: can't parse entities: unsupported start tag"

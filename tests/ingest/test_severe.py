@@ -59,7 +59,8 @@ def test_a_quiet_bus_is_not_stalled() -> None:
 def test_a_reconnect_now_and_then_is_no_storm_and_three_a_minute_are(
     every_s: int, storm: bool
 ) -> None:
-    one, told = severe(), []
+    one = severe()
+    told: list[Place] = []
     for second in range(900):
         facts = Facts(frames=second, gaps=(second // every_s) * STREAMS)
         told += one.look(facts, second)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import copy
 import os
 import resource
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ DRAIN_S = 60.0
 EXIT_FATAL = 1
 EXIT_BUG = 70  # EX_SOFTWARE of sysexits.h: a restart may help
 
-Serve = Callable[["Context"], Awaitable[None]]
+Serve = Callable[["Context"], Coroutine[Any, Any, None]]
 
 
 class Context:
@@ -45,6 +46,8 @@ class Context:
 
     def __init__(self, name: str, settings: Settings, log: Any) -> None:
         self.name = name
+        self.instance = settings.instance or name
+        """Of this process, where several run the same service."""
         self.settings = settings
         self.shard: Shard = settings.of_shard
         self.log = log
@@ -62,6 +65,7 @@ class Context:
         """More fields for /status."""
         self.nc: Connection
         """Connected before `serve` begins."""
+        self._unready = {self.shard.name}
         self._positions: dict[str, int] = {}
         self.watched = Watched(self._positions)
         """What becomes an alert; `serve` adds to it."""
@@ -83,10 +87,24 @@ class Context:
             if await wait_or_stop(self.stopping, 0.01):
                 return
 
+    def of_each_shard(self) -> list[Context]:
+        """A context for each shard that this process serves; they share all but the shard."""
+        shards = self.settings.of_shards
+        self._unready = {shard.name for shard in shards}
+        found = []
+        for shard in shards:
+            one = copy.copy(self)
+            one.shard = shard
+            one.log = self.log.bind(shard=shard.name) if len(shards) > 1 else self.log
+            found.append(one)
+        return found
+
     def set_ready(self) -> None:
-        """The service has warmed up and works."""
-        memory.settle()
-        self.readiness.started = True
+        """The service has warmed up and works; ready are all once each shard is."""
+        self._unready.discard(self.shard.name)
+        if not self._unready:
+            memory.settle()
+            self.readiness.started = True
 
     def data_arrived(self) -> None:
         """Note that data arrived; it matters if `readiness.fresh_within_s` is set."""
@@ -98,6 +116,7 @@ class Context:
         now_s = time.monotonic()
         return {
             "service": self.name,
+            "instance": self.instance,
             "shard": self.shard.name,
             "pid": os.getpid(),
             "started": self._started_s,
@@ -112,6 +131,24 @@ class Context:
             **self.telemetry.status(),
             **self.status,
         }
+
+
+def each_shard(serve: Serve) -> Serve:
+    """Serves every shard of the process side by side; the first that fails ends all."""
+
+    async def serve_all(context: Context) -> None:
+        contexts = context.of_each_shard()
+        if len(contexts) == 1:
+            await serve(contexts[0])
+            return
+        try:
+            async with asyncio.TaskGroup() as shards:
+                for one in contexts:
+                    shards.create_task(serve(one))
+        except* Exception as several:
+            raise several.exceptions[0] from None  # one line for the user, not a group of them
+
+    return serve_all
 
 
 def run(name: str, serve: Serve) -> None:
@@ -168,7 +205,7 @@ async def _main(name: str, settings: Settings, log: Any, serve: Serve) -> None:
     probing: asyncio.Task[None] | None = None
     await health.start(settings.health)
     try:
-        with run_files.announced(Path(settings.data_dir), name, health.url):
+        with run_files.announced(Path(settings.data_dir), context.instance, health.url):
             connected = await connection.connect(
                 name, settings, context.telemetry, context.stopping, log
             )
@@ -194,7 +231,7 @@ async def _main(name: str, settings: Settings, log: Any, serve: Serve) -> None:
                 probing.cancel()
                 telling.cancel()
                 await teller.close()
-                run_files.leave_last(Path(settings.data_dir), name, context.show())
+                run_files.leave_last(Path(settings.data_dir), context.instance, context.show())
                 await connection.close(connected)
                 await context.tracing.close()
     finally:

@@ -206,6 +206,23 @@ class Settings(Section, frozen=True, kw_only=True):
 
     data_dir: Annotated[str, Meta(description="folder for data, run files and logs")] = "./data"
     shard: Annotated[str, Meta(description="name of the shard; empty: the exchange token")] = ""
+    shards: Annotated[
+        list[str],
+        Meta(
+            description="shards that a book, features or writer process serves side by side: "
+            "NAME where that is an exchange token, else NAME=EXCHANGE; empty: the one above"
+        ),
+    ] = msgspec.field(default_factory=list)
+    venues: Annotated[
+        list[str],
+        Meta(
+            description="what 'tickbus up' takes side by side: EXCHANGE:TICKER,TICKER; empty: "
+            "ingest.exchange"
+        ),
+    ] = msgspec.field(default_factory=list)
+    instance: Annotated[
+        str, Meta(description="name of the process in <data_dir>/_run; empty: the service's")
+    ] = ""
     nats: NatsSettings = NatsSettings()
     ingest: IngestSettings = msgspec.field(default_factory=IngestSettings)
     book: BookSettings = msgspec.field(default_factory=BookSettings)
@@ -220,6 +237,11 @@ class Settings(Section, frozen=True, kw_only=True):
         """The shard of these settings."""
         exchange = Exchange.from_token(self.ingest.exchange)
         return Shard(name=self.shard or exchange.token, exchange=exchange)
+
+    @property
+    def of_shards(self) -> list[Shard]:
+        """Those that a process with these settings serves."""
+        return [*map(shard_of, self.shards)] or [self.of_shard]
 
 
 class Shard(msgspec.Struct, frozen=True):
@@ -236,3 +258,9 @@ class Shard(msgspec.Struct, frozen=True):
     def md(self) -> str:
         """The raw stream: the log from which everything else is derived."""
         return self.stream("md")
+
+
+def shard_of(text: str) -> Shard:
+    """The shard that `NAME` or `NAME=EXCHANGE` names; Reject where there is no such exchange."""
+    name, _, exchange = text.partition("=")
+    return Shard(name=name.strip(), exchange=Exchange.from_token((exchange or name).strip()))

@@ -39,16 +39,21 @@ STREAM_KINDS = tuple(kind for service in SERVICES for kind in service.streams)
 DERIVED_KINDS = tuple(kind for service in SERVICES if service.folds for kind in service.streams)
 
 
-def health_ports(first: int) -> range:
-    """Ports of the services' health servers from `first` on; none where 0 stands for free ones."""
-    return range(first, first + len(ALL_NAMES)) if first else range(0)
+def health_ports(first: int, venues: int = 1) -> range:
+    """Ports of the health servers from `first` on, of one ingest a venue and the other services.
+
+    None where 0 stands for free ones.
+    """
+    count = len(ALL_NAMES) + max(venues, 1) - 1
+    return range(first, first + count) if first else range(0)
 
 
-def no_ports(first: int) -> str:
+def no_ports(first: int, venues: int = 1) -> str:
     """Why `first` cannot be the first health port: the last ones do not exist; empty if it can."""
-    if not first or first + len(ALL_NAMES) - 1 <= PORT_MAX:
+    ports = health_ports(first, venues)
+    if not first or ports[-1] <= PORT_MAX:
         return ""
     return (
-        f"health.port = {first}: {len(ALL_NAMES)} services take the ports from it on, "
+        f"health.port = {first}: {len(ports)} services take the ports from it on, "
         f"and {PORT_MAX} is the last one"
     )

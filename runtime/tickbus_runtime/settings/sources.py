@@ -18,7 +18,7 @@ from tickbus_schemas.errors import Fatal, Reject
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.feeds import RAW
 
-from tickbus_runtime.settings.sections import Section, Settings
+from tickbus_runtime.settings.sections import Section, Settings, shard_of
 
 PREFIX = "TICKBUS_"
 NOT_SETTINGS = frozenset(
@@ -221,6 +221,18 @@ def _check_shard(shard: str) -> None:
         subjects.fence(shard)
 
 
+def _check_shards(shards: list[str]) -> None:
+    for text in shards:
+        _check_shard(shard_of(text).name)
+    if len({shard_of(text).name for text in shards}) < len(shards):
+        raise Reject("each shard once")
+
+
+def _check_instance(name: str) -> None:
+    if name and not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
+        raise Reject("small letters, digits, _ and -")
+
+
 def _check_intervals(intervals: list[str]) -> None:
     if not intervals:
         raise Reject("at least one interval such as 100ms")
@@ -243,6 +255,8 @@ def _check_web(schemes: str) -> Callable[[str], None]:
 
 _CHECKS: dict[str, Callable[[Any], object]] = {
     "shard": _check_shard,
+    "shards": _check_shards,
+    "instance": _check_instance,
     "nats.url": _check_url,
     "ingest.exchange": Exchange.from_token,
     "ingest.feeds": _check_feeds,

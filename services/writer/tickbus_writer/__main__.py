@@ -23,11 +23,11 @@ async def serve(context: Context) -> None:
     """Write the streams named in the settings side by side until told to stop."""
     _allow_many_files()
     warm()
-    settings = context.settings.writer
+    settings, shards = context.settings.writer, context.settings.of_shards
     limits = Limits(
         block_s=settings.block_s,
         row_group_rows=settings.row_group_rows,
-        memory_bytes=settings.memory_bytes_max // len(settings.streams),
+        memory_bytes=settings.memory_bytes_max // (len(settings.streams) * len(shards)),
         zstd_level=settings.zstd_level,
     )
     waiting = set(settings.streams)
@@ -67,7 +67,7 @@ def _allow_many_files() -> None:
 
 def main() -> None:
     """Console script `tickbus-writer`."""
-    process.run("writer", serve)
+    process.run("writer", process.each_shard(serve))
 
 
 if __name__ == "__main__":

@@ -189,6 +189,16 @@ class Capture(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         return self.name
 
 
+class Compared(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A recording whose books are compared with independent answers."""
+
+    events: int
+    """of books; the best levels are compared after each of them, or where the answers hold no more
+    every 100 ms, and the whole book at the end"""
+    by: str = "test_venue_captures.py"
+    """the test in tests/ingest that does it"""
+
+
 class Captures(msgspec.Struct, forbid_unknown_fields=True):
     """A venue's captures.json: see README.md."""
 
@@ -197,6 +207,8 @@ class Captures(msgspec.Struct, forbid_unknown_fields=True):
     """capture of single frames -> what becomes of them"""
     folds: dict[str, tuple[int, int]] = {}
     """capture -> frames of books, and how many of them from the first on leave a whole book"""
+    compared: dict[str, Compared] = {}
+    """capture -> how far its whole books are compared: the status word rests on it"""
     notes: dict[str, str] = {}
     """capture -> why it is so"""
 
