@@ -163,6 +163,7 @@ class StatusKind(IntEnum):
     SNAPSHOT = 5
     NOTICE = 6
     SKEW = 7
+    SILENT = 8
 
 
 class InstrumentKind(IntEnum):

@@ -28,9 +28,7 @@ def test_no_frame_for_a_minute_is_no_data_and_the_next_frame_ends_it() -> None:
     one = severe()
     one.look(Facts(frames=5), 0.0)
     assert one.look(Facts(frames=5), 59.0) == {}
-    assert one.look(Facts(frames=5), 60.0) == {
-        Place("no_data"): "okx: no frame for more than 60 s"
-    }
+    assert one.look(Facts(frames=5), 60.0) == {Place("no_data"): "okx: no frame for more than 60 s"}
     assert one.look(Facts(frames=6), 61.0) == {}
 
 

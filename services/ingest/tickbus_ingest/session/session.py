@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from tickbus_schemas.messages import ABSENT
+from tickbus_schemas.messages import ABSENT, StatusKind
 
 from tickbus_ingest.session.arbiter import Arbiter
 from tickbus_ingest.session.arrived import Arrived, l2_table_of, table_of
@@ -23,9 +23,9 @@ from tickbus_ingest.session.decoding import Decoded, FrameDecoder
 from tickbus_ingest.session.feeds import Feeds
 from tickbus_ingest.session.kernels.batch import by_ticker
 from tickbus_ingest.session.listed import Listed
-from tickbus_ingest.session.tables import I32, I64, Flush, L2Table, Table
+from tickbus_ingest.session.tables import I32, I64, Flush, L2Table, StatusRow, Table
 from tickbus_ingest.session.times import with_inferred
-from tickbus_ingest.venue.contract import Snapshots, UpdateIds, Venue
+from tickbus_ingest.venue.contract import Snapshots, Stream, UpdateIds, Venue
 from tickbus_ingest.venue.instruments import Instrument
 from tickbus_ingest.venue.rows import WHOLE_LINE
 from tickbus_ingest.wire import buffer
@@ -188,6 +188,16 @@ class Session:
                 self.books[ticker].resume(ABSENT, time_us)
             else:
                 self._feeds.resume_connected(feed, ticker, time_us)
+
+    def say_silent(self, stream: Stream, reason: str, now_us: int, out: Flush) -> None:
+        """A stream says nothing: a row for each of its feeds and tickers."""
+        place = self.venue.index.get(stream.ticker)
+        for ticker in range(len(self.books)) if place is None else [place]:
+            time_us = self._clock.time_us(ticker, now_us)
+            out.statuses += [
+                StatusRow(ticker, StatusKind.SILENT, time_us, now_us, self.packets, feed, reason)
+                for feed in stream.feeds
+            ]
 
     # ----------------------------------------------------------------- time
 
