@@ -12,6 +12,7 @@ from tickbus_schemas.errors import Fatal
 from tickbus_ingest.lines.connection import Connection
 from tickbus_ingest.lines.dialer import Dialer
 from tickbus_ingest.lines.keeper import Keeper, Uniform
+from tickbus_ingest.lines.watch import Moves
 from tickbus_ingest.venue.contract import Limit, Route, Stream, What
 
 
@@ -39,6 +40,7 @@ class Lines:
             for _ in range(per_route)
         ]
         self._l2_of = _streams_of_books(self.routes)
+        self._moves = Moves()
 
     @property
     def streams(self) -> list[Stream]:
@@ -96,6 +98,10 @@ class Lines:
         connection = self._carrying(stream)
         return connection is not None and stream.name in connection.refused
 
+    def may_speak(self, stream: Stream) -> bool:
+        """Whether a connection carries it, and the venue did not refuse it for good."""
+        return self._carrying(stream) is not None and not self.is_refused(stream)
+
     def replace(self, numbers: Iterable[int]) -> None:
         """These lines are to be opened anew, before the old ones are closed."""
         for number in numbers:
@@ -131,6 +137,17 @@ class Lines:
             return
         outbox.request(venue.unsubscribe([stream]), stream.name)
         outbox.request(venue.subscribe([stream]), stream.name)
+
+    def move(self, stream: Stream, now_s: float) -> bool:
+        """Have another connection carry its route; False when that was done a short while ago."""
+        for number, route in enumerate(self.routes):
+            if stream in route.streams:
+                if not self._moves.allows(number, now_s):
+                    return False
+                connections = self._dialer.connections.values()
+                self.replace([one.line.number for one in connections if one.line.route is route])
+                return True
+        return False
 
     def _carrying(self, stream: Stream) -> Connection | None:
         for connection in self._dialer.connections.values():
