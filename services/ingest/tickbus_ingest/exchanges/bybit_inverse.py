@@ -12,7 +12,7 @@ from tickbus_schemas.exchanges import Exchange
 
 from tickbus_ingest.exchanges._bybit import Bybit
 from tickbus_ingest.exchanges._bybit_instruments import Listed
-from tickbus_ingest.venue.contract import Evidence
+from tickbus_ingest.venue.contract import BASE_SUMMED, Evidence, Units
 
 
 class Venue(Bybit):
@@ -25,6 +25,8 @@ class Venue(Bybit):
     exchange = Exchange.BYBIT_INVERSE
     evidence = Evidence.BETA  # nobody recorded this market
     category = "inverse"
+    examples = ("BTCUSD", "ETHUSD")
+    units = (Units("contract of 1 USD", BASE_SUMMED),)
     sums_quote = False
     docs = (
         "https://bybit-exchange.github.io/docs/v5/ws/connect",

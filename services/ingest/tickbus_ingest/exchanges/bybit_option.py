@@ -18,7 +18,7 @@ from tickbus_ingest.exchanges._bybit import Bybit
 from tickbus_ingest.exchanges._bybit_instruments import ROW, instrument_of, page_of
 from tickbus_ingest.exchanges._bybit_option_wire import ANSWERED, COIN, TICKER, Answered, Ticker
 from tickbus_ingest.exchanges._bybit_wire import TRADES, Frame
-from tickbus_ingest.venue.contract import Evidence, Get, Limit, Stream, What
+from tickbus_ingest.venue.contract import BASE, Evidence, Get, Limit, Stream, Units, What
 from tickbus_ingest.venue.instruments import Instrument, Unread, each_of
 from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.venue.wire_types import Number, decoded, known
@@ -34,6 +34,7 @@ class Venue(Bybit):
     exchange = Exchange.BYBIT_OPTION
     evidence = Evidence.BETA  # of this market only a ticker is known that a document shows
     category = "option"
+    units = (Units(BASE, "absent: the venue sums the value of the coins that options are on"),)
     docs = (
         "https://bybit-exchange.github.io/docs/v5/ws/connect",
         "https://bybit-exchange.github.io/docs/v5/websocket/public/orderbook",

@@ -18,6 +18,8 @@ from tickbus_schemas.messages import Side, TradeFlag
 from tickbus_ingest.exchanges import _kraken_futures as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    BASE,
+    QUOTE,
     Evidence,
     Get,
     Keepalive,
@@ -29,6 +31,7 @@ from tickbus_ingest.venue.contract import (
     Snapshots,
     Stream,
     TradeIds,
+    Units,
     UpdateIds,
     What,
 )
@@ -65,6 +68,11 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://futures.kraken.com",)
     rest_urls = ("https://futures.kraken.com",)
+    examples = ("PF_XBTUSD", "PI_XBTUSD")
+    units = (
+        Units("contract of 1 USD", QUOTE, of="inverse perpetuals and futures"),
+        Units(BASE, QUOTE, of="linear perpetuals and futures"),
+    )
     feeds = ("trade", "l2", "bbo", "ticker", "derivative", "liquidation", "instrument")
     snapshots = Snapshots.PUSHED
     # No document says by how much `seq` grows: in 2,392 of 2,392 recorded changes by one.

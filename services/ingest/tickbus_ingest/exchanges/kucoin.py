@@ -19,7 +19,7 @@ from tickbus_schemas.messages import Side
 
 from tickbus_ingest.exchanges import _kucoin_wire as wire
 from tickbus_ingest.exchanges._kucoin import Act, KuCoin
-from tickbus_ingest.venue.contract import Evidence, Get, Limit, UpdateIds, What
+from tickbus_ingest.venue.contract import PLAIN, Evidence, Get, Limit, UpdateIds, What
 from tickbus_ingest.venue.instruments import Instrument, Unread
 from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.venue.wire_types import decoded
@@ -38,6 +38,8 @@ class Venue(KuCoin):
     )
     websocket_urls = ("wss://ws-api-spot.kucoin.com",)
     rest_urls = ("https://api.kucoin.com",)
+    examples = ("BTC-USDT", "ETH-USDT")
+    units = PLAIN
     feeds = ("trade", "l2", "bbo", "ticker", "instrument")
     update_ids = UpdateIds.LINKED
     channels: ClassVar[Mapping[str, tuple[str, ...]]] = {

@@ -18,7 +18,17 @@ from tickbus_schemas.messages import Side
 from tickbus_ingest.exchanges import _kucoin_futures as wire
 from tickbus_ingest.exchanges._kucoin import Act, KuCoin
 from tickbus_ingest.exchanges._kucoin_wire import data_of
-from tickbus_ingest.venue.contract import Evidence, Get, Limit, Poll, UpdateIds, What
+from tickbus_ingest.venue.contract import (
+    BASE_SUMMED,
+    QUOTE,
+    Evidence,
+    Get,
+    Limit,
+    Poll,
+    Units,
+    UpdateIds,
+    What,
+)
 from tickbus_ingest.venue.instruments import Instrument, Unread
 from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.venue.wire_types import decoded
@@ -44,6 +54,13 @@ class Venue(KuCoin):
     )
     websocket_urls = ("wss://ws-api-futures.kucoin.com",)
     rest_urls = ("https://api-futures.kucoin.com",)
+    examples = ("XBTUSDTM", "ETHUSDTM")
+    units = (
+        Units("lot of `multiplier` in the base currency", QUOTE, of="linear perpetuals"),
+        Units(
+            "lot of 1 unit of the quote currency", BASE_SUMMED, of="inverse perpetuals and futures"
+        ),
+    )
     feeds = ("trade", "l2", "bbo", "ticker", "derivative", "instrument")
     update_ids = UpdateIds.COUNTED
     channels: ClassVar[Mapping[str, tuple[str, ...]]] = {
