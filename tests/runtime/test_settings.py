@@ -110,7 +110,7 @@ def test_every_mistake_is_named_at_once_with_its_key_value_and_what_is_allowed(
     lines = mistakes(config, {"TICKBUS_HEALTH__PORT": "70000", "TICKBUS_INGEST__RAW": "maybe"})
     for key, value, rule in [
         ("nats.replicas", "2", "one of 1, 3, 5"),
-        ("ingest.exchange", "'binanse'", "one of binance_coinm"),
+        ("ingest.exchange", "'binanse'", "built are binance_coinm"),
         ("ingest.linger_ms", "-1", "a number, at least 0"),
         ("ingest.silence_s", "inf", "a number, above 0"),
         ("book.depth", "'deep'", "a whole number, at least 1, at most 1000"),
