@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-MEMBERS := schemas client runtime services/ingest services/book services/features services/writer sim benchmarks
+MEMBERS := schemas client runtime services/ingest services/book services/features services/writer services/alerts sim benchmarks
 CODE   := $(MEMBERS) tests
 
 .PHONY: help setup demo test test-fast nightly check lint format lock bench bench-peers docs clean

@@ -38,6 +38,8 @@ LINES = {
     "Clock": "#7 2024-08-08T00:00:00.123456Z clock.binance_usdm  clock, the input has ended",
     "DeadLetter": "#7 2024-08-08T00:00:00.123456Z dlq.ingest.binance_usdm  "
     "ingest refused 8 bytes: not JSON: '{\"e\":tru'",
+    "Alert": "#7 2024-08-08T00:01:00.123456Z alert.critical.ingest  "
+    "RESOLVED no_data of ingest binance_usdm (wss://fstream.binance.com): no frame for 31 s",
 }
 
 

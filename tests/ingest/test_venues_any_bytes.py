@@ -21,13 +21,13 @@ from tickbus_ingest.session.decoding import Decoded, FrameDecoder
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
 from tickbus_ingest.venue.contract import Line, Route
+from tickbus_ingest.venue.guard import FAILED
 from tickbus_ingest.venue.instruments import Instrument, understood
 from tickbus_schemas import codec, subjects
 from tickbus_schemas.errors import Reject
 
 from tests.ingest import wire
 from tests.ingest.venues import vectors
-from tests.ingest.venues.comparing import FAILED
 from tests.ingest.venues.mutations import changed, each_change, each_cut, json_texts
 from tests.ingest.venues.playing import Player
 from tests.ingest.venues.reading import RECEIVED_MS, Reader
