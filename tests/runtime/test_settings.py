@@ -211,6 +211,11 @@ def test_settings_are_printed_with_the_values_that_a_run_would_have(
     names = [one["name"] for one in json.loads(out)["settings"]]
     assert names == [name for name in KEYS if name.startswith("nats.")]
     assert "secret" not in out
+    monkeypatch.setenv("TICKBUS_ALERTS__TELEGRAM_TOKEN", "123:secret")
+    assert printed("alerts") == 0
+    out = capsys.readouterr().out
+    assert "(set, not shown)" in out
+    assert "secret" not in out
 
 
 def test_a_setting_that_there_is_none_of_is_answered_with_the_nearest() -> None:

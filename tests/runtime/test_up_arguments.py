@@ -88,6 +88,9 @@ def test_the_settings_file_may_name_several_venues(tmp_path: Path) -> None:
     file.write_text('venues = ["okx:BTC-USDT", "deribit:BTC-PERPETUAL"]\n')
     expected = [("okx", ["BTC-USDT"]), ("deribit", ["BTC-PERPETUAL"])]
     assert taken("--config", str(file)) == expected
+    plan = up.plan_of(arguments("--config", str(file), "--set", "shard=mine"))
+    loaded = [plan.settings({**plan.overrides, **one.overrides}, {}) for one in plan.venues]
+    assert [one.of_shard.name for one in loaded] == ["okx", "deribit"]
     assert taken("--config", str(file), "--exchange", "kraken:X") == [("kraken", ["X"])]
 
 

@@ -105,6 +105,8 @@ def plan_of(args: argparse.Namespace) -> Plan:
     if len(venues) < 2:
         overrides |= venues[0].overrides if venues else {}
         venues = [VenuePlan(simulated=simulated)]
+    else:  # one shard each, named after the exchange
+        venues = [VenuePlan({**one.overrides, "shard": ""}) for one in venues]
     return Plan(
         settings=lambda values, offers: load(args.config, overrides=values, offers=offers),
         config=args.config,
