@@ -10,6 +10,8 @@ from tickbus_schemas.errors import Fatal
 
 GROUP = "tickbus.venues"
 """Entry points that are functions without arguments; each gives tokens of exchanges."""
+FEEDS = "tickbus.feeds"
+"""Entry points that are functions of a token; each gives the feeds of that exchange."""
 
 
 def built() -> list[str]:
@@ -32,3 +34,9 @@ def check_built(tokens: Iterable[str]) -> None:
     for token in tokens:
         if why := unknown(token):
             raise Fatal(why)
+
+
+def without_feed(token: str, wanted: Iterable[str]) -> list[str]:
+    """Which of the wanted feeds a built exchange does not have; none where that is not known."""
+    known = {feed for point in entry_points(group=FEEDS) for feed in point.load()(token)}
+    return [feed for feed in wanted if feed not in known] if known else []
