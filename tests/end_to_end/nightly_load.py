@@ -71,7 +71,7 @@ def plan(data: Path, duration_s: float) -> Plan:
         nats_port=0,
         venues=venues,
         venue_ends=False,
-        overrides={"data_dir": str(data), "writer.block_s": 30},
+        overrides={"data_dir": str(data), "writer.block_s": 300},
     )
 
 
@@ -143,9 +143,13 @@ def figures(rows: list[dict[str, Any]], result: dict[str, Any], burst_s: float) 
         "rejects": result["rejects"],
         "restarts": result["restarts"],
         "rows": result["rows"],
+        "most_waiting": {
+            name: max(row["waiting"].get(name, 0) for row in rows) for name in rows[-1]["waiting"]
+        },
         "most_waiting_calm": max((lag[id(row)] for row in calm), default=0),
         "most_waiting_since_burst": max((lag[id(row)] for row in during + behind), default=0),
         "lag_back_to_zero_s_after_burst": back,
+        "input_ends_s_after_burst": 30 * MINUTES - BURST_S,
         "memory_MiB": {
             name: {
                 "settled": round(max((s for t, s in of if t <= SETTLED_S), default=0) / 2**20),
