@@ -326,7 +326,7 @@ class Ingest:
         self._ctx.log.info("ends", packets=self._session.packets, **self._accounts.work())
 
 
-def _beside(work: Callable[[], None]) -> asyncio.Future[None]:
+def _beside(work: Callable[[], object]) -> asyncio.Future[None]:
     """Do this in a thread that no end of the process waits for."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
