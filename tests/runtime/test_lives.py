@@ -198,6 +198,21 @@ def test_lines_of_a_capture_that_cannot_be_read_are_a_shortcoming() -> None:
     assert shortcomings(result) == ["6 lines of the capture cannot be read"]
 
 
+def test_frames_and_bodies_that_fit_nowhere_are_named_where_there_are_any() -> None:
+    def told(**odd: int) -> str:
+        result = run_report(
+            Lives(), [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0,
+            venues={"": VenueFacts(odd_parts=odd)},
+        )  # fmt: skip
+        assert {name: result[name] for name in odd} == odd
+        assert shortcomings(result) == []
+        return "\n".join(summary(result))
+
+    assert "1,234 frames of the capture do not tell whose they are" in told(untold_frames=1234)
+    assert "2 REST bodies of the capture were fetched elsewhere" in told(strange_bodies=2)
+    assert "of the capture" not in told(untold_frames=0, strange_bodies=0)
+
+
 def test_without_the_services_own_times_the_supervisors_are_taken() -> None:
     result = run_report(
         Lives(), [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0

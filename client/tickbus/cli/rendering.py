@@ -146,7 +146,8 @@ def _value(name: str, value: Any) -> str:
 
 
 def _clock(time_us: int | None) -> str:
-    return "-" if time_us is None else text.clock(time_us)
+    """A time; 0 stands for one that the venue did not send."""
+    return text.clock(time_us) if time_us else "-"
 
 
 def _number(value: float | None) -> str:

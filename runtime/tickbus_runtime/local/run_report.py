@@ -15,6 +15,11 @@ from tickbus_runtime.local.lives import Lives
 from tickbus_runtime.telemetry.names import STAGES
 
 RunReport = dict[str, Any]
+ODD_PARTS = {
+    "untold_frames": "frames of the capture do not tell whose they are: played on the first route",
+    "strange_bodies": "REST bodies of the capture were fetched elsewhere: not served",
+}
+"""Facts of a capture that a run names, where they are not 0."""
 _NOT_TOLD = "ingest died before its last report: what became of its last frames cannot be told"
 
 
@@ -30,6 +35,8 @@ class VenueFacts(NamedTuple):
     """frames of a capture whose channel is no feed"""
     bad_lines: int = 0
     """of a capture, not read"""
+    odd_parts: Mapping[str, int] = {}
+    """by ODD_PARTS, how many of them"""
     told_all: bool = True
     """ingest had one life, and left its last status"""
     why_silent: str = ""
@@ -106,6 +113,7 @@ def _venue_report(lives: Lives, facts: VenueFacts, files: Iterable[DataFile]) ->
         "refusals": _added(lives.fact("ingest", "refusals")),
         "left_out": dict(facts.left_out),
         "bad_lines": facts.bad_lines,
+        **{name: facts.odd_parts.get(name, 0) for name in ODD_PARTS},
         "nothing_received": facts.why_silent if silent else None,
         "books_without_snapshot": lives.latest(facts.ingest).get("books_without_snapshot", {}),
     }
@@ -116,7 +124,7 @@ def _together(parts: Mapping[str, RunReport]) -> RunReport:
     reports = list(parts.values())
     if len(reports) == 1:
         return reports[0]
-    counts = ("frames", "frames_websocket", "rest_bodies", "gaps", "bad_lines")
+    counts = ("frames", "frames_websocket", "rest_bodies", "gaps", "bad_lines", *ODD_PARTS)
     by_name = ("fates", "events", "refusals", "left_out")
     accounted = [one["accounted"] for one in reports]
     silent = [f"{name}: {one['nothing_received']}" for name, one in parts.items()
@@ -256,6 +264,7 @@ def summary(result: RunReport) -> list[str]:
             f"  refused {count:,} times: {printable(why)}"
             for why, count in result["refusals"].items()
         ),
+        *(f"  {result[name]:,} {what}" for name, what in ODD_PARTS.items() if result[name]),
         f"{sum(rows.values()):,} rows in {result['files']:,} files, "
         f"{result['bytes'] / 1e6:,.1f} MB, below {result['data']}",
     ]

@@ -222,6 +222,7 @@ class Stack:
             instrument_lists=venue.instrument_lists,
             left_out=venue.left_out,
             bad_lines=venue.bad_lines,
+            odd_parts=venue.odd_parts,
             why_silent=venue.why_silent(
                 self.poller.lives, child.tail.last_warning, self.folder.log(venue.ingest)
             ),

@@ -16,7 +16,7 @@ from tickbus_schemas.errors import Fatal
 from tickbus_runtime.bus.clock import first_event_us, last_clock_us
 from tickbus_runtime.local.lives import Lives
 from tickbus_runtime.local.programs import VENUE, venue_program
-from tickbus_runtime.local.run_report import lines_of_a_capture, printable
+from tickbus_runtime.local.run_report import ODD_PARTS, lines_of_a_capture, printable
 from tickbus_runtime.local.supervise import Program
 from tickbus_runtime.settings.sections import Settings, Shard
 from tickbus_runtime.settings.sources import Overrides
@@ -68,6 +68,7 @@ class VenueRun:
         self.left_out: dict[str, int] = {}
         """channel -> frames of a capture that are no feed"""
         self.bad_lines = 0
+        self.odd_parts: dict[str, int] = {}
         self._first_us = self._last_us = 0
         """receive times of a capture's first and last frame"""
 
@@ -92,6 +93,8 @@ class VenueRun:
             "ingest.tickers": list(facts["tickers"]),
             "ingest.feeds": list(facts["feeds"]),
         }
+        if facts.get("lists_instruments"):
+            self._offers["ingest.feeds"].append("instrument")
         asked = self._load(self.overrides, {"ingest.exchange": facts["exchange"]}).ingest
         self.overrides = {
             "ingest.exchange": facts["exchange"],
@@ -104,6 +107,7 @@ class VenueRun:
         self.instrument_lists = int(facts.get("instrument_lists", 0))
         self.left_out = dict(facts.get("other", {}))
         self.bad_lines = int(facts.get("bad_lines", 0))
+        self.odd_parts = {name: int(facts.get(name, 0)) for name in ODD_PARTS}
         self._first_us = (facts.get("first_ns") or 0) // 1000
         self._last_us = (facts.get("last_ns") or 0) // 1000
         self._say(f"venue {facts['exchange']} at {facts['ws']}: {_some(facts['tickers'])}")

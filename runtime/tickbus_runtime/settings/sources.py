@@ -135,7 +135,7 @@ def _take_environment(
 
 
 def from_text(key: str, text: str) -> Any:
-    """The value of a text: a list has commas or is JSON; other values stay text."""
+    """The value of a text: a list has commas (venues: semicolons) or is JSON; others stay text."""
     field = KEYS.get(key)
     if field is None or not isinstance(_plain(field.type), types.ListType):
         return text
@@ -144,7 +144,8 @@ def from_text(key: str, text: str) -> Any:
             return msgspec.json.decode(text)
         except msgspec.DecodeError:
             return text  # refused later, with what is allowed
-    return [part.strip() for part in text.split(",") if part.strip()]
+    between = ";" if key == "venues" else ","  # an item of that list has commas itself
+    return [part.strip() for part in text.split(between) if part.strip()]
 
 
 def _build(given: dict[str, Given], mistakes: list[str]) -> Settings:

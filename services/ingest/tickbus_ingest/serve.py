@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import gc
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 from tickbus_runtime.alerts.alarms import Holding
 from tickbus_runtime.service.process import Context
-from tickbus_schemas.errors import Fatal, Retry
+from tickbus_schemas.errors import Fatal, Reject, Retry
 
 from tickbus_ingest import exchanges
 from tickbus_ingest.lines.dialer import Dialer
@@ -32,8 +33,9 @@ from tickbus_ingest.session.book_rules import SnapshotRule
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
 from tickbus_ingest.venue.contract import Get, Limit, Venue, What
+from tickbus_ingest.venue.guard import Failures, guard, made
 from tickbus_ingest.warm import warm
-from tickbus_ingest.wire.buffer import Buffer
+from tickbus_ingest.wire.buffer import Buffer, Failed
 from tickbus_ingest.wire.raw_lines import one_line
 from tickbus_ingest.wire.recorder import Recorder
 from tickbus_ingest.wire.rest import Answer, Rest
@@ -58,12 +60,14 @@ async def serve(ctx: Context) -> None:
     settings = ctx.settings.ingest
     kind = exchanges.load(settings.exchange)
     choose_client(settings.websocket_client)
-    nobody = kind([], settings.feeds)  # Fatal for feeds that the venue does not have
+    nobody = made(kind, [], settings.feeds)  # Fatal for feeds that the venue does not have
+    failures = Failures()
+    guard(nobody, failures)
     attempts = Limit(What.ATTEMPTS, settings.connection_attempts_per_5min, ATTEMPTS_S)
     limits = Limits(kind, attempts) if settings.limits else NoLimits(kind)
     rest = Rest(_rest_urls(ctx, kind), capture_times=settings.capture_times)
     fetcher = fetcher_of(nobody, rest, limits, ctx.telemetry, ctx.log)
-    warming = asyncio.ensure_future(asyncio.to_thread(warm))  # while the list is waited for
+    warming = _beside(warm)  # while the list is waited for
     try:
         async with _recorder(ctx) as recorder:
             listing = Listing(kind, fetcher, ctx.log, lambda body: _record(recorder, body))
@@ -75,14 +79,21 @@ async def serve(ctx: Context) -> None:
                 return
             unlisted.has_come = True
             instruments = chosen(settings.tickers, listed.instruments, settings.exchange)
-            venue = kind(instruments, settings.feeds)
-            await warming
-            ingest = Ingest(ctx, venue, limits, fetcher, recorder)
+            venue = made(kind, instruments, settings.feeds)
+            guard(venue, failures)
+            told = asyncio.ensure_future(ctx.stopping.wait())
+            either: list[asyncio.Future[Any]] = [warming, told]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            told.cancel()
+            if not warming.done():  # kernels may compile for a minute: a stop does not wait
+                return
+            warming.result()
+            ingest = Ingest(ctx, venue, failures, limits, fetcher, recorder)
             await ingest.run(listing, listed)
     except Retry as error:  # only when told to stop: before that the bus is waited for
         raise Fatal(f"stopped with data that the bus did not take: {error}") from None
     finally:
-        await asyncio.gather(warming, return_exceptions=True)
+        warming.cancel()
         await fetcher.close()
 
 
@@ -93,6 +104,7 @@ class Ingest:
         self,
         ctx: Context,
         venue: Venue,
+        failures: Failures,
         limits: Limits,
         fetcher: Fetcher,
         recorder: Recorder | None,
@@ -111,6 +123,7 @@ class Ingest:
             rule=SnapshotRule(interval_us=int(settings.snapshot_interval_s * 1e6)),
             wait_us=int(settings.reorder_wait_ms * 1000),
         )
+        self._failures = failures
         self._accounts = Accounts(ctx.telemetry, ctx.status)
         dialer = Dialer(
             venue=venue,
@@ -229,6 +242,7 @@ class Ingest:
         """
         reading = self._flusher.read(final=final, last_call=last_call)
         self._carry_out(reading.flush)
+        self._say_failures()
         self._look_around()
         await self._flusher.publish(reading)
 
@@ -236,6 +250,7 @@ class Ingest:
         lines = self._lines
         lines.reply(flush.replies)
         lines.answered(flush.answers)
+        lines.heard(flush.heard_lines)
         lines.give_up(flush.refused_streams)
         lines.replace(flush.closing_lines | flush.broken_lines)
         lines.renew_books(flush.subscriptions_wanted)
@@ -244,10 +259,24 @@ class Ingest:
         if delays_us:
             self._severe.note_delay(min(delays_us), time.monotonic())
         for ticker in flush.snapshots_wanted:
-            name = self._venue.tickers[ticker]
-            request = self._venue.snapshot_request(name, self._settings.snapshot_limit)
-            if request is not None:
-                self._fetcher.begin(request, self._buffer)
+            self._ask_for_book(self._venue.tickers[ticker])
+
+    def _ask_for_book(self, ticker: str) -> None:
+        try:
+            request = self._venue.snapshot_request(ticker, self._settings.snapshot_limit)
+        except Reject as error:
+            self._buffer.notice(Failed(Get("", book_of=ticker), str(error), for_good=True))
+            return
+        if request is not None:
+            self._fetcher.begin(request, self._buffer)
+
+    def _say_failures(self) -> None:
+        """What the venue's file fails to do: each kind of failure once, all of them counted."""
+        counts, lines = self._failures.take()
+        for function, times in counts.items():
+            self._ctx.telemetry.count("venue_failures", times, function=function)
+        for line in lines:
+            self._ctx.log.error(line)
 
     def _look_around(self) -> None:
         """Once a second: silent streams, gauges."""
@@ -299,6 +328,32 @@ class Ingest:
         await self._flusher.stored()
         self._accounts.show(self._session, self._buffer, self._recorder)
         self._ctx.log.info("ends", packets=self._session.packets, **self._accounts.work())
+
+
+def _beside(work: Callable[[], None]) -> asyncio.Future[None]:
+    """Do this in a thread that no end of the process waits for."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        caught: BaseException | None = None
+        try:
+            work()
+        except BaseException as error:
+            caught = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(tell, caught)
+
+    threading.Thread(target=run, name="warm", daemon=True).start()
+    return done
 
 
 def _rest_urls(ctx: Context, venue: type[Venue]) -> list[str]:

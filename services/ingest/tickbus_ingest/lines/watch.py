@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from tickbus_ingest.lines.activity import Activity, Bool
 from tickbus_ingest.venue.contract import Stream, Venue
+from tickbus_ingest.venue.feeds import FEEDS
 
-QUIET = frozenset({"liquidation", "instrument"})
-"""Feeds that may be silent for hours: their silence tells nothing."""
+_QUIET = frozenset(feed.name for feed in FEEDS if feed.may_be_quiet)
 DOUBLINGS_MAX = 6
 ANSWERS_S = 10.0
 """What speaks so soon after it was asked for again had not been subscribed to."""
@@ -50,12 +50,12 @@ class DataWatch:
     """When each stream of the venue was last heard; times are monotonic seconds.
 
     A stream is heard when any of its feeds is, of its ticker, or of any ticker where it is of the
-    whole market.
+    whole market; one whose feeds may all be quiet need not be heard.
     """
 
     def __init__(self, streams: Sequence[Stream], venue: Venue, silence_s: float) -> None:
         """`silence_s`: limit of a stream of which nothing is known."""
-        self._streams = [one for one in streams if not QUIET.issuperset(one.feeds)]
+        self._streams = [one for one in streams if not _QUIET.issuperset(one.feeds)]
         count = len(self._streams)
         self._activity = Activity(count, silence_s)
         self._places = _places(self._streams, venue)

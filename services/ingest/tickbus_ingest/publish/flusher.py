@@ -191,7 +191,7 @@ class Flusher:
     async def _store(self, reading: Reading, messages: list[Numbered]) -> None:
         flush, traces, sent_ns = reading.flush, reading.traces, time.monotonic_ns()
         self._refused_books |= await self._owner.store(messages, traces.headers)
-        await self._owner.bury(flush.refused)
+        self._owner.bury(flush.refused)
         stored_ns, offset_ns = time.monotonic_ns(), reading.offset_ns
         traces.end(
             reading.taken_ns + offset_ns, reading.parsed_ns + offset_ns, stored_ns + offset_ns
