@@ -136,13 +136,16 @@ class Ingest:
         owner = await self._begin(listed)
         await self._ctx.released()
         running = asyncio.ensure_future(self._lines.run())
-        beside = [
-            asyncio.create_task(Polls(self._venue.polls(), self._fetcher, self._buffer).run()),
-            asyncio.create_task(
-                listing.keep(self._settings.instruments_refresh_s, self._list_instruments)
-            ),
-        ]
-        ended = asyncio.create_task(self._until_ended(running))
+        refresh_s = self._settings.instruments_refresh_s
+        beside = {
+            "the refresh of the list of instruments": asyncio.create_task(
+                listing.keep(refresh_s, self._list_instruments)
+            )
+        }
+        if polls := self._venue.polls():
+            polling = Polls(polls, self._fetcher, self._buffer).run()
+            beside["the polls of REST bodies"] = asyncio.create_task(polling)
+        ended = asyncio.create_task(self._until_ended(running, *beside.values()))
         self._wake_regularly()
         self._ctx.readiness.fresh_within_s = self._venue.silence_s or self._settings.silence_s
         self._ctx.set_ready()
@@ -154,11 +157,14 @@ class Ingest:
                 await self._flush()
             if running.done():
                 running.result()  # a bug in a line is not an end of the input
-            await _cancelled(running, *beside)
+            died = [_last_word(name, task) for name, task in beside.items() if task.done()]
+            await _cancelled(running, *beside.values())
             await self._lines.close()
             await self._finish()
+            if died:
+                raise Fatal("; ".join(died))
         finally:
-            await _cancelled(running, ended, *beside)
+            await _cancelled(running, ended, *beside.values())
             await self._lines.close()
             self._timer.cancel()
             await self._flusher.abandon()
@@ -196,10 +202,15 @@ class Ingest:
     def _hold_back(self, paused: bool) -> None:
         self._lines.hold(paused)
 
-    async def _until_ended(self, running: asyncio.Future[None]) -> None:
-        """Ends when all lines have, or when told to stop; wakes the flusher to see it."""
+    async def _until_ended(
+        self, running: asyncio.Future[None], *beside: asyncio.Future[None]
+    ) -> None:
+        """Ends when all lines have, when what should never end has, or when told to stop.
+
+        Wakes the flusher to see it.
+        """
         told = asyncio.ensure_future(self._ctx.stopping.wait())
-        either: list[asyncio.Future[Any]] = [running, told]
+        either: list[asyncio.Future[Any]] = [running, told, *beside]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         told.cancel()
         self._buffer.arrived.set()
@@ -314,6 +325,13 @@ def _record(recorder: Recorder | None, body: Answer) -> None:
     """A list of instruments, as it came."""
     if recorder is not None:
         recorder.line(one_line(body.received_ns, 0, "http", body.data, body.url))
+
+
+def _last_word(name: str, task: asyncio.Future[None]) -> str:
+    """Why a task ended that should run as long as the service."""
+    error = None if task.cancelled() else task.exception()
+    why = "" if error is None else f": {type(error).__name__}: {error}"
+    return f"stopped, because {name} ended{why}"
 
 
 async def _cancelled(*tasks: asyncio.Future[Any]) -> None:
