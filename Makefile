@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-MEMBERS := schemas client runtime services/ingest services/book services/features services/writer sim benchmarks
+MEMBERS := schemas client runtime services/ingest services/book services/features services/writer services/alerts sim benchmarks
 CODE   := $(MEMBERS) tests
 
 .PHONY: help setup demo test test-fast nightly check lint format lock bench bench-peers docs clean
@@ -35,8 +35,9 @@ test: setup  ## the whole test suite, fast tests first
 test-fast: setup  ## tests without processes or sockets
 	$(BIN)/python -m pytest -m "not connected"
 
-nightly: setup  ## faults by chance on every venue, many seeds: an hour
+nightly: setup  ## faults by chance on every venue, many seeds, then eight venues with 200 tickers: an hour
 	$(BIN)/python -m pytest tests/end_to_end/nightly_faults.py
+	$(BIN)/python -m pytest -s tests/end_to_end/nightly_load.py
 
 check: lint test-fast  ## lint, then fast tests
 

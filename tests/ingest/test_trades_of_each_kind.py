@@ -264,3 +264,11 @@ def test_equal_events_of_a_packet_are_told_apart_however_many_there_are() -> Non
         np.zeros(5, np.int32), same, same + 9, np.ones(5, np.int8), np.ones(5), np.ones(5), number
     )
     assert len(set(number.tolist())) == 5
+
+
+def test_early_trades_that_wait_hold_the_clock_back() -> None:
+    player = play(DENSE, wait_us=200_000)
+    player.say(frames(trade(1, 10), trade(3, 60), quote(1, 90)))
+    assert player.session.clock_us() == (T0_MS + 60) * 1000
+    player.say(frames(trade(2, 30)))
+    assert player.session.clock_us() == (T0_MS + 90) * 1000

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
+import os
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,11 +15,13 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from tickbus_ingest.commands import tables
+from tickbus_ingest.commands import tables, venues
 from tickbus_ingest.commands.asking import asked
+from tickbus_ingest.commands.facts import facts
 from tickbus_ingest.exchanges import load, names
 from tickbus_ingest.venue.instruments import Unread
 from tickbus_ingest.wire.rest import Rest
+from tickbus_runtime.commands import up
 from tickbus_schemas.errors import Fatal, Retry
 from tickbus_schemas.exchanges import Exchange
 
@@ -71,6 +75,26 @@ def test_a_venue_says_its_units_and_where_it_is_documented(token: str) -> None:
     assert len(set(kinds)) == len(kinds)
     assert all(kinds) or len(kinds) == 1
     assert all(url.startswith("https://") for url in venue.docs)
+
+
+@pytest.mark.parametrize("tokens", [*([one] for one in names()), ["okx", "kraken", "deribit"]])
+def test_the_example_of_a_venue_is_a_settings_file_that_a_run_takes(
+    tokens: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("TICKBUS_")]:
+        monkeypatch.delenv(name)
+    file = tmp_path / "tickbus.toml"
+    file.write_text(venues.example([facts(load(token)) for token in tokens]))
+    parser = argparse.ArgumentParser()
+    up.configure(parser)
+    plan = up.plan_of(parser.parse_args(["--config", str(file)]))
+    taken = [plan.settings({**plan.overrides, **one.overrides}, {}) for one in plan.venues]
+    assert [one.ingest.exchange for one in taken] == tokens
+    for one in taken:
+        venue = load(one.ingest.exchange)
+        assert one.ingest.tickers == list(venue.examples)
+        assert {"trade", "l2", "bbo"} <= set(one.ingest.feeds)
+        venue([], one.ingest.feeds)  # refuses feeds that it does not have
 
 
 @pytest.mark.connected

@@ -107,13 +107,13 @@ def test_the_settings_file_may_name_several_venues(tmp_path: Path) -> None:
         ),
         (
             ["--exchange", "okx:A", "--exchange", "kraken:B", "--health-port", "65532"],
-            "health.port = 65532: 5 services take the ports from it on",
+            "health.port = 65532: 6 services take the ports from it on",
         ),
         (["--set", "ingest.linger_ms"], "write KEY=VALUE"),
         (["--set", "ingest.linger=3"], "did you mean ingest.linger_ms?"),
         (["--config", "/no/such.toml"], "No such file"),
         (["--health-port", "99999"], "at most 65535"),
-        (["--health-port", "65533"], "health.port = 65533: 4 services take the ports from it on"),
+        (["--health-port", "65533"], "health.port = 65533: 5 services take the ports from it on"),
         (["--set", "ingest.feeds="], "ingest.feeds = [] (command line): at least one of trade"),
     ],
 )

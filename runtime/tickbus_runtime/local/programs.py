@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tickbus_runtime.local.nats_server import EmbeddedServer
 from tickbus_runtime.local.supervise import Program
+from tickbus_runtime.settings import services
 from tickbus_runtime.settings.sections import Settings
 from tickbus_runtime.settings.sources import Overrides, environment
 
@@ -39,6 +40,7 @@ def service(
         _log(Path(settings.data_dir), instance),
         environment(values) | ({"TICKBUS_CONFIG": config} if config else {}),
         ends=name == "ingest",  # when its input does
+        vital=name in services.NAMES,
     )
 
 

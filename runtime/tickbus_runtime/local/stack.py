@@ -32,6 +32,8 @@ from tickbus_runtime.settings.sources import Overrides
 from tickbus_runtime.telemetry.metrics import Telemetry
 
 READY_WITHIN_S = 300.0  # includes compiling the kernels
+ALERTS = "alerts"
+"""The service that nothing waits for."""
 STUCK_S = 60.0
 """A reader without progress for this long is stuck."""
 
@@ -194,6 +196,7 @@ class Stack:
         await self.watch(self._written({name: ends[name] for name in written}))
         await self.watch(leaving)
         ended_s = time.monotonic()
+        await self.watch(self.supervisor.stop([ALERTS]))
         await self.poller.close()
         return self._report(ends, ended_s)
 
@@ -289,6 +292,8 @@ class Stack:
             self._service(INGEST, len(services.NAMES) + n, venue.overrides, venue)
             for n, venue in enumerate(more)
         ]
+        if self.settings.alerts.receives:
+            made.append(self._service(ALERTS, len(made), of_reader, first))
         return made
 
     def _service(self, name: str, index: int, overrides: Overrides, venue: VenueRun) -> Program:

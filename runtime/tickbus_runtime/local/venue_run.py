@@ -93,6 +93,8 @@ class VenueRun:
             "ingest.tickers": list(facts["tickers"]),
             "ingest.feeds": list(facts["feeds"]),
         }
+        if facts.get("lists_instruments"):
+            self._offers["ingest.feeds"].append("instrument")
         asked = self._load(self.overrides, {"ingest.exchange": facts["exchange"]}).ingest
         self.overrides = {
             "ingest.exchange": facts["exchange"],

@@ -22,6 +22,8 @@ from tickbus.log.connection import Connection
 from tickbus.retry import wait_or_stop
 from tickbus_schemas.errors import Fatal
 
+from tickbus_runtime.alerts.teller import Teller
+from tickbus_runtime.alerts.watched import Watched
 from tickbus_runtime.bus import connection
 from tickbus_runtime.service import leash, memory, run_files
 from tickbus_runtime.service.health import HealthServer, Readiness, keep_probing
@@ -65,6 +67,8 @@ class Context:
         """Connected before `serve` begins."""
         self._unready = {self.shard.name}
         self._positions: dict[str, int] = {}
+        self.watched = Watched(self._positions)
+        """What becomes an alert; `serve` adds to it."""
         self._committed: dict[str, int] = {}
         self._started_s = time.time()
 
@@ -207,19 +211,37 @@ async def _main(name: str, settings: Settings, log: Any, serve: Serve) -> None:
             )
             if connected is None:
                 return  # stopped before there was a bus
+            shard = context.shard
             context.nc = connected
+            teller = Teller(connected, name, shard, context.watched, context.telemetry, log)
             probing = asyncio.create_task(
-                keep_probing(context.readiness, lambda: connection.probe(connected, name))
+                keep_probing(
+                    context.readiness, lambda: connection.probe(connected, name, shard.name)
+                )
             )
+            telling = asyncio.create_task(teller.run())
+            telling.add_done_callback(lambda task: _tell_bug(task, log))
             try:
                 await _serve_until_drained(context, serve)
+                await connection.say_farewell(connected, name, shard.name)
+            except Fatal as error:
+                teller.tell_failure(str(error))
+                raise
             finally:
                 probing.cancel()
+                telling.cancel()
+                await teller.close()
                 run_files.leave_last(Path(settings.data_dir), context.instance, context.show())
                 await connection.close(connected)
                 await context.tracing.close()
     finally:
         await health.close()
+
+
+def _tell_bug(telling: asyncio.Task[None], log: Any) -> None:
+    """A bug in telling alerts costs the alerts, not the data."""
+    if not telling.cancelled() and (error := telling.exception()) is not None:
+        log.error("alerts are told no more because of a bug; please report it", exc_info=error)
 
 
 async def _serve_until_drained(context: Context, serve: Serve) -> None:

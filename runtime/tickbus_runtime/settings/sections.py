@@ -150,6 +150,36 @@ class WriterSettings(Section, frozen=True, kw_only=True):
     )
 
 
+class AlertsSettings(Section, frozen=True, kw_only=True):
+    """Who is told of alerts. Secrets belong into files, or into the environment."""
+
+    telegram_token: Annotated[str, Meta(description="token of the bot")] = ""
+    telegram_token_file: Annotated[str, Meta(description="file that holds it")] = ""
+    telegram_chat: Annotated[str, Meta(description="number or @name of the chat")] = ""
+    telegram_chat_file: Annotated[str, Meta(description="file that holds it")] = ""
+    telegram_url: Annotated[str, Meta(description="address of the Bot API")] = (
+        "https://api.telegram.org"
+    )
+    webhook_url: Annotated[str, Meta(description="address that takes JSON by POST")] = ""
+    webhook_url_file: Annotated[str, Meta(description="file that holds it")] = ""
+    webhook_shape: Annotated[
+        Literal["slack", "alertmanager"], Meta(description="shape of the JSON")
+    ] = "slack"
+    severity: Annotated[
+        Literal["warning", "critical"], Meta(description="the least severe that is sent")
+    ] = "warning"
+    per_minute: Annotated[
+        Count, Meta(description="messages to a receiver at most; then a digest")
+    ] = 15
+
+    @property
+    def receives(self) -> bool:
+        """Whether anybody is to be told: `tickbus up` starts the notifier then."""
+        given = (self.telegram_token, self.telegram_token_file, self.telegram_chat)
+        webhook = (self.webhook_url, self.webhook_url_file)
+        return any((*given, self.telegram_chat_file, *webhook))
+
+
 class TelemetrySettings(Section, frozen=True, kw_only=True):
     """Logs and traces."""
 
@@ -198,6 +228,7 @@ class Settings(Section, frozen=True, kw_only=True):
     book: BookSettings = msgspec.field(default_factory=BookSettings)
     features: FeatureSettings = msgspec.field(default_factory=FeatureSettings)
     writer: WriterSettings = msgspec.field(default_factory=WriterSettings)
+    alerts: AlertsSettings = AlertsSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     health: HealthSettings = HealthSettings()
 

@@ -18,6 +18,8 @@ class Service(NamedTuple):
     """kinds of the streams that it publishes to (`tickbus_schemas.feeds`)"""
     folds: bool = False
     """whether it derives them from the raw stream"""
+    beside: bool = False
+    """whether no data depends on it: `tickbus up` starts it where the settings ask for it"""
 
 
 SERVICES = (
@@ -25,11 +27,13 @@ SERVICES = (
     Service("book", ("book",), folds=True),
     Service("features", ("bar", "feature"), folds=True),
     Service("writer"),
+    Service("alerts", beside=True),
 )
 """In order of start and of health port."""
 
 PORT_MAX = 65_535
-NAMES = tuple(service.name for service in SERVICES)
+NAMES = tuple(service.name for service in SERVICES if not service.beside)
+ALL_NAMES = tuple(service.name for service in SERVICES)
 FOLDS = tuple(service.name for service in SERVICES if service.folds)
 STREAM_KINDS = tuple(kind for service in SERVICES for kind in service.streams)
 DERIVED_KINDS = tuple(kind for service in SERVICES if service.folds for kind in service.streams)
@@ -40,7 +44,7 @@ def health_ports(first: int, venues: int = 1) -> range:
 
     None where 0 stands for free ones.
     """
-    count = len(NAMES) + max(venues, 1) - 1
+    count = len(ALL_NAMES) + max(venues, 1) - 1
     return range(first, first + count) if first else range(0)
 
 

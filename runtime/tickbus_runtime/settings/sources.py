@@ -39,6 +39,9 @@ GONE = {
 }
 """Settings that were, and what to do instead."""
 
+SECRETS = frozenset({"alerts.telegram_token", "alerts.telegram_chat", "alerts.webhook_url"})
+"""Settings whose values no message shows."""
+
 Overrides = Mapping[str, Any]
 """Dotted key (`ingest.tickers`) to value; overrides file and environment."""
 
@@ -132,7 +135,7 @@ def _take_environment(
 
 
 def from_text(key: str, text: str) -> Any:
-    """The value of a text: a list has commas or is JSON; other values stay text."""
+    """The value of a text: a list has commas (venues: semicolons) or is JSON; others stay text."""
     field = KEYS.get(key)
     if field is None or not isinstance(_plain(field.type), types.ListType):
         return text
@@ -141,7 +144,8 @@ def from_text(key: str, text: str) -> Any:
             return msgspec.json.decode(text)
         except msgspec.DecodeError:
             return text  # refused later, with what is allowed
-    return [part.strip() for part in text.split(",") if part.strip()]
+    between = ";" if key == "venues" else ","  # an item of that list has commas itself
+    return [part.strip() for part in text.split(between) if part.strip()]
 
 
 def _build(given: dict[str, Given], mistakes: list[str]) -> Settings:
@@ -157,7 +161,8 @@ def _build(given: dict[str, Given], mistakes: list[str]) -> Settings:
             place[name] = _convert(key, value, field)
         except (msgspec.ValidationError, Reject) as error:
             why = str(error) if isinstance(error, Reject) else allowed(field.type)
-            mistakes.append(f"{key} = {redact(repr(value)[:200])} ({source}): {why}")
+            shown = "***" if key in SECRETS else redact(repr(value)[:200])
+            mistakes.append(f"{key} = {shown} ({source}): {why}")
     return msgspec.convert(values, Settings)
 
 
@@ -258,6 +263,7 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "ingest.feeds": _check_feeds,
     "ingest.ws_url": _check_web("ws wss"),
     "ingest.rest_url": _check_web("http https"),
+    "alerts.telegram_url": _check_web("http https"),
     "book.intervals": _check_intervals,
     "features.intervals": _check_intervals,
 }

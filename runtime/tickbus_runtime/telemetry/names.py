@@ -92,7 +92,12 @@ METRICS: dict[str, Metric] = {
     "bytes_written": _counter("bytes", "in committed files", "feed"),
     "blocks_committed": _counter("blocks", "with a manifest entry", "stream"),
     "rows_waiting": _gauge("rows", "read and not yet in a committed file", "stream"),
+    # the notifier of alerts
+    "notifications": _counter("requests", "to a receiver: sent, repeated, refused", "outcome"),
+    "notified": _counter("alerts", "that a receiver has taken"),
     # every process
+    "alerts": _counter("alerts", "told: raised, renewed, resolved", "state"),
+    "alerts_open": _gauge("alerts", "raised and not resolved"),
     "telemetry_dropped": _counter("spans", "that found no room or no collector"),
 }
 

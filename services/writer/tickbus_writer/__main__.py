@@ -7,7 +7,9 @@ import os
 import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+from tickbus_runtime.alerts.disk import DiskWatch
 from tickbus_runtime.bus.publisher import Publisher
 from tickbus_runtime.service import process
 from tickbus_runtime.service.process import Context
@@ -29,6 +31,9 @@ async def serve(context: Context) -> None:
         zstd_level=settings.zstd_level,
     )
     waiting = set(settings.streams)
+    watched = context.watched
+    watched.streams = watched.full_streams = True
+    watched.watchers.append(DiskWatch(Path(settings.root or context.settings.data_dir)).look)
     publisher = Publisher(context.nc, stopping=context.stopping, telemetry=context.telemetry)
 
     def starts(kind: str) -> Callable[[], None]:

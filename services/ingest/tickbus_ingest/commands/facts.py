@@ -22,6 +22,7 @@ def facts(venue: type[Venue]) -> Facts:
         "update_ids": _choice(venue.update_ids),
         "trade_ids": _choice(venue.trade_ids),
         "numbering_is_global": venue.numbering_is_global,
+        "examples": list(venue.examples),
         "units": [_unit(one) for one in venue.units],
         "limits": [_limit(one) for one in venue.limits],
         "connection_life_s": _finite(venue.connection_life_s),

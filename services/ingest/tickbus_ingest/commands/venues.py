@@ -19,6 +19,8 @@ _EXAMPLES = """\
 examples:
   tickbus venues                                 a line a venue
   tickbus venues deribit                         one in full: limits, units, documents
+  tickbus venues okx --example > tickbus.toml    a settings file for 'tickbus up --config'
+  tickbus venues okx kraken --example            the same for both at once
   tickbus venues --json | jq -r '.venues[] | select(.status == "works") | .exchange'
 
 status: {words}
@@ -29,6 +31,7 @@ All of it comes from the venues' own files, services/ingest/tickbus_ingest/excha
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("venue", nargs="*", metavar="NAME", help="only these, in full")
+    parser.add_argument("--example", action="store_true", help="a settings file (TOML)")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.epilog = _EXAMPLES.format(words="; ".join(map(_word, Evidence)))
 
@@ -40,7 +43,9 @@ def _word(evidence: Evidence) -> str:
 def run(args: argparse.Namespace) -> int:
     """Print what is known of the venues."""
     found = [facts(exchanges.load(known(token))) for token in args.venue or exchanges.names()]
-    if args.json:
+    if args.example:
+        print(example(found))
+    elif args.json:
         print(json.dumps({"venues": found}))
     elif args.venue:
         print("\n\n".join("\n".join(described(one)) for one in found))
@@ -57,6 +62,29 @@ def known(token: str) -> str:
     near = difflib.get_close_matches(token.lower(), names, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}? built are" if near else "built are"
     raise Fatal(f"there is no venue {token[:80]!r}: {hint} {', '.join(names)}")
+
+
+def example(found: list[Facts]) -> str:
+    """A settings file of one venue, or of several side by side."""
+    lines = [
+        "# tickbus up --config tickbus.toml   ('tickbus settings' lists all that may stand here)"
+    ]
+    lines += [f"# {one['exchange']}: {', '.join(one['feeds'])}" for one in found]
+    lines += ['data_dir = "./data"']
+    if len(found) > 1:
+        lines += ["# EXCHANGE:TICKER,TICKER", "venues = ["]
+        lines += [f'  "{one["exchange"]}:{",".join(one["examples"])}",' for one in found]
+        lines += ["]", "", "[ingest]"]
+    else:
+        (one,) = found
+        lines += ["", "[ingest]", f'exchange = "{one["exchange"]}"']
+        lines += [f"tickers = {json.dumps(one['examples'])}"]
+    shared = [
+        feed
+        for feed in found[0]["feeds"]
+        if ":" not in feed and all(feed in one["feeds"] for one in found)
+    ]
+    return "\n".join([*lines, f"feeds = {json.dumps(shared)}"])
 
 
 def overview(found: list[Facts]) -> str:

@@ -38,6 +38,7 @@ class Venue(Futures):
     )
     websocket_urls = ("wss://dstream.binance.com",)
     rest_urls = ("https://dapi.binance.com",)
+    examples = ("BTCUSD_PERP", "ETHUSD_PERP")
     units = (Units("contract of a fixed value in USD (BTCUSD 100, others 10)", BASE_SUMMED),)
     rest_root = "/dapi/v1"
 

@@ -44,6 +44,7 @@ class Venue(Binance):
     docs = ("https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams",)
     websocket_urls = ("wss://stream.binance.com:9443",)
     rest_urls = ("https://api.binance.com",)
+    examples = ("BTCUSDT", "ETHUSDT")
     units = PLAIN
     rest_root = "/api/v3"
     feeds = ("trade", "trade:aggregate", "l2", "bbo", "ticker", "instrument")

@@ -32,6 +32,7 @@ class Venue(Futures):
     )
     websocket_urls = ("wss://fstream.binance.com",)
     rest_urls = ("https://fapi.binance.com",)
+    examples = ("BTCUSDT", "ETHUSDT")
     units = PLAIN
     rest_root = "/fapi/v1"
 

@@ -17,4 +17,5 @@ class Venue(Bitget):
     exchange = Exchange.BITGET
     categories: ClassVar[Mapping[str, str]] = {"": "spot"}
     feeds = ("trade", "l2", "bbo", "ticker", "instrument")
+    examples = ("BTCUSDT", "ETHUSDT")
     units = PLAIN

@@ -21,4 +21,5 @@ class Venue(Bitget):
     exchange = Exchange.BITGET_FUTURES
     categories: ClassVar[Mapping[str, str]] = {"USDT": "usdt-futures", "USDC": "usdc-futures"}
     feeds = ("trade", "l2", "bbo", "ticker", "derivative", "liquidation", "instrument")
+    examples = ("BTCUSDT", "ETHUSDT")
     units = PLAIN

@@ -67,6 +67,7 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://ws.bitmex.com",)
     rest_urls = ("https://www.bitmex.com",)
+    examples = ("XBTUSD", "ETHUSD")
     units = (
         Units(
             "contract of 1 unit of the quote currency",

@@ -29,6 +29,7 @@ class Venue(Bybit):
         "https://bybit-exchange.github.io/docs/v5/market/instrument",
     )
     feeds = ("trade", "l2", "bbo", "ticker", "derivative", "liquidation", "instrument")
+    examples = ("BTCUSDT", "ETHUSDT")
     units = PLAIN
     channels: ClassVar[Mapping[str, str]] = {
         "trade": "publicTrade",

@@ -64,6 +64,7 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://advanced-trade-ws.coinbase.com",)
     rest_urls = ("https://api.coinbase.com",)
+    examples = ("BTC-USD", "ETH-USD")
     units = (
         Units(BASE, "absent", of="spot"),
         Units("contract of `contract_size` in `contract_root_unit`", "absent", of="futures"),

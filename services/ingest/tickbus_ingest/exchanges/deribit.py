@@ -66,6 +66,7 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://www.deribit.com",)
     rest_urls = ("https://www.deribit.com",)
+    examples = ("BTC-PERPETUAL", "ETH-PERPETUAL")
     units = (
         Units(
             "USD: one, whatever a contract is worth",

@@ -65,6 +65,7 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://api.huobi.pro",)
     rest_urls = ("https://api.huobi.pro",)
+    examples = ("btcusdt", "ethusdt")
     units = PLAIN
     feeds = ("trade", "l2", "bbo", "ticker", "instrument")
     snapshots = Snapshots.PUSHED

@@ -63,6 +63,7 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://api.hyperliquid.xyz",)
     rest_urls = ("https://api.hyperliquid.xyz",)
+    examples = ("BTC", "ETH")
     units = PLAIN
     feeds = ("trade", "l2", "bbo", "ticker", "derivative", "instrument")
     snapshots = Snapshots.EVERY_FRAME

@@ -88,6 +88,7 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://ws.kraken.com",)
     rest_urls = ("https://api.kraken.com",)
+    examples = ("BTC/USD", "ETH/USD")
     units = (Units(BASE, "absent"),)
     feeds = ("trade", "l2", "bbo", "ticker", "instrument")
     snapshots = Snapshots.PUSHED

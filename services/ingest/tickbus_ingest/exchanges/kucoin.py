@@ -70,6 +70,7 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://ws-api-spot.kucoin.com",)
     rest_urls = ("https://api.kucoin.com",)
+    examples = ("BTC-USDT", "ETH-USDT")
     units = PLAIN
     feeds = ("trade", "l2", "bbo", "ticker", "instrument")
     snapshots = Snapshots.PULLED

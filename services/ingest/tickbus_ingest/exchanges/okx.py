@@ -72,6 +72,7 @@ class Venue(contract.Venue):
     docs = ("https://www.okx.com/docs-v5/en/",)
     websocket_urls = ("wss://ws.okx.com:8443",)
     rest_urls = ("https://www.okx.com",)
+    examples = ("BTC-USDT", "BTC-USDT-SWAP")
     units = (
         Units(BASE, QUOTE, of="spot"),
         Units(

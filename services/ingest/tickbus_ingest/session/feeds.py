@@ -81,6 +81,11 @@ class Feeds:
         """Frames whose row waits."""
         return sum(policy.waiting for policy in self.trades.values())
 
+    @property
+    def held_since_us(self) -> list[int]:
+        """Venue times since which rows wait, a ticker each."""
+        return [time_us for policy in self.trades.values() for time_us in policy.held_since_us]
+
     def resume_connected(self, feed: str, ticker: int, time_us: int) -> None:
         """A predecessor was connected at `time_us` and stored nothing of this feed since."""
         match BY_NAME[feed].treatment:

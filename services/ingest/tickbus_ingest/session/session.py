@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from tickbus_schemas.messages import ABSENT
+from tickbus_schemas.messages import ABSENT, StatusKind
 
 from tickbus_ingest.session.arbiter import Arbiter
 from tickbus_ingest.session.arrived import Arrived, l2_table_of, placed, table_of
@@ -23,9 +23,9 @@ from tickbus_ingest.session.decoding import Decoded, FrameDecoder
 from tickbus_ingest.session.feeds import Feeds
 from tickbus_ingest.session.kernels.batch import by_ticker
 from tickbus_ingest.session.listed import Listed
-from tickbus_ingest.session.tables import I32, I64, Flush, L2Table, Table
+from tickbus_ingest.session.tables import I32, I64, Flush, L2Table, StatusRow, Table
 from tickbus_ingest.session.times import with_inferred
-from tickbus_ingest.venue.contract import Snapshots, UpdateIds, Venue
+from tickbus_ingest.venue.contract import Snapshots, Stream, UpdateIds, Venue
 from tickbus_ingest.venue.feeds import BY_NAME, FEEDS, Treatment
 from tickbus_ingest.venue.instruments import Instrument
 from tickbus_ingest.venue.rows import WHOLE_LINE
@@ -86,6 +86,7 @@ class Session:
             np.array(batch.line, np.int32),
         )
         take_control(decoded, batch, arrived, self._connections, out)
+        self._connections.heard(decoded, arrived, out)
         if decoded.losses:
             self._take_around_losses(decoded, arrived, out)
         else:
@@ -164,7 +165,7 @@ class Session:
             case buffer.Disconnected():
                 self._connections.disconnected(notice, self.packets, out)
             case buffer.Replaced():
-                self._connections.replaced(notice, out)
+                self._connections.replaced(notice, self.packets, out)
 
     def list_instruments(
         self, instruments: Iterable[Instrument], received_ns: int, out: Flush
@@ -190,6 +191,16 @@ class Session:
                 self.books[ticker].resume(ABSENT, time_us)
             else:
                 self.feeds.resume_connected(feed, ticker, time_us)
+
+    def say_silent(self, stream: Stream, reason: str, now_us: int, out: Flush) -> None:
+        """A stream says nothing: a row for each of its feeds and tickers."""
+        place = self.venue.index.get(stream.ticker)
+        for ticker in range(len(self.books)) if place is None else [place]:
+            time_us = self._clock.time_us(ticker, now_us)
+            out.statuses += [
+                StatusRow(ticker, StatusKind.SILENT, time_us, now_us, self.packets, feed, reason)
+                for feed in stream.feeds
+            ]
 
     # ----------------------------------------------------------------- time
 
@@ -220,10 +231,10 @@ class Session:
     def clock_us(self) -> int:
         """Venue time that the whole shard has reached; 0 before there is any.
 
-        Updates that wait for a snapshot hold it back for a while: they are still to be published.
+        Updates that wait for a snapshot, and early trades, hold it back for a while: they are still
+        to be published.
         """
         highest = self._clock.highest_us
-        held = [
-            book.held_since_us for book in self.books if book.held_since_us > highest - HELD_MAX_US
-        ]
-        return min(held, default=highest)
+        waiting = [book.held_since_us for book in self.books] + self.feeds.held_since_us
+        held = [one for one in waiting if one > highest - HELD_MAX_US]
+        return min([highest, *held]) if highest else 0

@@ -301,6 +301,8 @@ class Flush:
     """tickers whose book must be subscribed to again"""
     replies: list[tuple[int, bytes]] = field(default_factory=list)
     """(line, frame) to send"""
+    heard_lines: set[int] = field(default_factory=set)
+    """lines that brought rows"""
     answers: list[int] = field(default_factory=list)
     """lines whose requests were answered, once for each answer"""
     errors: list[str] = field(default_factory=list)

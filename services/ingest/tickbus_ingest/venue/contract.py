@@ -267,6 +267,8 @@ class Venue(ABC):
     """the feeds that the venue has channels (or polls) for"""
     units: ClassVar[tuple[Units, ...]] = ()
     """never guessed: each venue says them"""
+    examples: ClassVar[tuple[str, ...]] = ("*",)
+    """tickers as the venue spells them, for the example of a settings file"""
 
     snapshots: ClassVar[Snapshots]
     update_ids: ClassVar[UpdateIds]
