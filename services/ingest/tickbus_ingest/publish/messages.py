@@ -63,6 +63,10 @@ class Messages:
         self._subjects: dict[tuple[int, str], str] = {}
         self._heads: dict[tuple[int, str, int], tuple[bytes, bytes]] = {}
 
+    def grow(self, tickers: Sequence[str]) -> None:
+        """The tickers are these now: the ones known before, and others behind them."""
+        self._tickers = list(tickers)
+
     def of(self, flush: Flush) -> list[Numbered]:
         """All messages of a flush, ordered by ticker; `more` counts down over each ticker's."""
         drafts = drafts_of(flush, self._first_packet)
