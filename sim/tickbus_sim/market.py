@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from math import exp, log, sqrt
+from math import exp, inf, log, sqrt
+
+import msgspec
 
 from tickbus_sim.book import Levels, NaiveBook, Side
 from tickbus_sim.dialect import Books, Dialect, Topic
@@ -71,6 +73,14 @@ class Burst:
         return self.times if within else 1.0
 
 
+class Season(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a ticker is listed, in seconds after the market opened."""
+
+    ticker: str
+    from_s: float = 0.0
+    until_s: float = inf
+
+
 CALM = Burst(0.0, 0.0, 1.0)
 
 
@@ -86,8 +96,13 @@ class Market:
         rate: float,
         start_ms: int = 0,
         burst: Burst = CALM,
+        seasons: Sequence[Season] = (),
     ) -> None:
-        """Sets up the books; `rate`: frames a second of all tickers together, on average."""
+        """Sets up the books; `rate`: frames a second of all tickers together, on average.
+
+        seasons: of tickers that are not listed all the time. They live on unheard besides.
+        """
+        self._seasons = {one.ticker: one for one in seasons}
         rng = random.Random(seed)
         self._burst = burst
         self.dialect = dialect
@@ -136,6 +151,11 @@ class Market:
         plain = [feed for feed in told if ":" not in feed]
         return [*dict.fromkeys(plain), "instrument"]
 
+    def is_listed(self, symbol: str, time_ns: int) -> bool:
+        """Whether a ticker is traded at a time after the opening."""
+        season = self._seasons.get(symbol)
+        return season is None or season.from_s <= time_ns / SECOND < season.until_s
+
     def open(self, start_ms: int) -> None:
         """Sets the opening time, before the first `advance`."""
         self._shared.start_ms = start_ms
@@ -164,6 +184,8 @@ class Market:
             else:
                 events, following = ticker.order(time_ns), ticker.next_order_ns(factor)
             heapq.heapreplace(self._events, (following, place, due))
+            if not self.is_listed(ticker.instrument.ticker, time_ns):
+                continue
             for event in events:
                 made = [
                     MarketFrame(time_ns, self._topic_id(event.ticker, family), text)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tickbus_sim.dialect import Dialect
 from tickbus_sim.events import ACTIONS, Change, Liquidation, Trade
-from tickbus_sim.market import SECOND, Burst, Market, MarketFrame
+from tickbus_sim.market import SECOND, Burst, Market, MarketFrame, Season
 
 from tests.sim.recordings import SPOT, USDM
 
@@ -38,6 +38,26 @@ def _fold(side: Levels, levels: list[list[str]]) -> None:
         side.pop(price, None)
         if float(qty):
             side[price] = qty
+
+
+@pytest.mark.parametrize("dialect", [USDM, SPOT])
+def test_a_ticker_is_heard_and_listed_within_its_season_only(dialect: Dialect) -> None:
+    seasons = [Season(TICKERS[0], until_s=2.0), Season(TICKERS[1], from_s=1.0)]
+    whole = Market(dialect, TICKERS, seed=1, rate=400, start_ms=START_MS)
+    market = Market(dialect, TICKERS, seed=1, rate=400, start_ms=START_MS, seasons=seasons)
+    found = market.advance(3 * 10**9)
+    heard: dict[str, list[int]] = {}
+    for frame in found:
+        heard.setdefault(market.topics[frame.topic_id].symbol, []).append(frame.time_ns)
+    assert max(heard[TICKERS[0]]) < 2 * 10**9
+    assert min(heard[TICKERS[1]]) >= 10**9
+    every = whole.advance(3 * 10**9)
+    kept = [
+        frame
+        for frame in every
+        if market.is_listed(market.topics[frame.topic_id].symbol, frame.time_ns)
+    ]
+    assert found == kept  # what is heard is the same
 
 
 @pytest.mark.parametrize("dialect", [USDM, SPOT])

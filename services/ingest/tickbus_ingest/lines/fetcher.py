@@ -93,7 +93,9 @@ class Fetcher:
         what = "no " + request.path.partition("?")[0]
         try:
             answer = await self.get(request, "rest")
-        except Retry as error:
+        except Exception as error:  # whatever it is, the request is tried again
+            if not isinstance(error, Retry):
+                error = Retry(f"{request.path}: {type(error).__name__}: {error}"[:200])
             self._telemetry.count("rest_failures")
             facts = self._troubles.again(what, time.monotonic())
             if facts is not None:
