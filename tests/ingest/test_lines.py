@@ -143,7 +143,7 @@ async def test_a_line_goes_on_when_its_replacement_does_not_deliver(
     assert driven.kinds() == [Connected, Connected, Replaced]
     first, second, replaced = driven.notices
     assert (replaced.line, replaced.by) == (second.line.number, first.line.number)
-    assert driven.session.trades.last_number[0] == 1
+    assert driven.session.feeds.trades["trade"].last_number[0] == 1
 
 
 @CLIENTS

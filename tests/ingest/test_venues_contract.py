@@ -301,6 +301,19 @@ def test_the_same_streams_are_asked_for_in_the_same_way(token: str) -> None:
 
 
 @each_venue
+def test_a_venue_with_more_tickers_is_one_that_was_made_with_them(token: str) -> None:
+    feeds = tuple(one for one in load(token).feeds if ":" not in one)
+    one, other = venue_of(token, 1, feeds), venue_of(token, 3, feeds)
+    one.extend(list(other.instruments.values())[1:])
+    assert (one.tickers, one.index) == (other.tickers, other.index)
+    assert one.instruments == other.instruments
+    assert one.routes() == other.routes()
+    assert one.polls() == other.polls()
+    for route in other.routes():
+        assert one.subscribe(route.streams) == other.subscribe(route.streams)
+
+
+@each_venue
 def test_requests_name_a_path_a_host_and_a_weight(token: str) -> None:
     feeds = tuple(one for one in load(token).feeds if ":" not in one)
     venue = venue_of(token, 3, feeds)
@@ -346,3 +359,8 @@ def test_a_strange_ticker_stays_one_value_of_a_request(token: str, ticker: str) 
 def _gets(venue: Venue, ticker: str) -> list[Get]:
     snapshot = venue.snapshot_request(ticker, 0)
     return [poll.get for poll in venue.polls()] + ([snapshot] if snapshot else [])
+
+
+def test_an_exchange_without_a_file_is_answered_with_those_that_have_one() -> None:
+    with pytest.raises(Fatal, match=r"no ingest for exchange 'nowhere' yet: one of .*okx"):
+        load("nowhere")

@@ -30,12 +30,14 @@ def _instruments(dialect: Dialect, market: Market) -> list[Instrument]:
         Listing(one.ticker, one.price_decimals, one.qty_decimals) for one in market.instruments
     ]
     venue, bodies = exchanges.load(dialect.exchange.token), []
-    for get in venue.instruments_requests():
+    waiting = venue.instruments_requests()
+    for get in waiting:  # which grows: a body may name what must be asked for besides
         _, path, query = split_url(get.path)
         resource = dialect.resource(path, query, get.body)
         assert resource is not None
         assert resource.kind == "instruments"
         bodies.append(dialect.write_instruments(listed, START_MS, resource))
+        waiting += venue.more_instruments_requests(get, bodies[-1])
     return understood(venue.parse_instruments(bodies))
 
 
@@ -134,7 +136,7 @@ def test_ingest_asks_for_books_where_the_dialect_has_them(dialect: Dialect) -> N
     market = _market(dialect)
     market.advance(SECOND)
     venue.parse_snapshot(market.snapshot(dialect.demo[0], resource.levels), dialect.demo[0], rows)
-    assert len(rows.updates) == 1
+    assert len(rows.events["l2"]) == 1
 
 
 @every_dialect
@@ -152,9 +154,11 @@ def test_ingest_reads_everything_that_the_market_says(dialect: Dialect) -> None:
 
     happened = market.take_events()
     rows, pushed = session.rows, len(dialect.demo) * (dialect.books is Books.PUSHED)
-    assert len(rows.trades) == sum(isinstance(one, events.Trade) for one in happened) > 0
-    assert len(rows.updates) == pushed + sum(isinstance(one, events.Change) for one in happened)
+    assert len(rows.events["trade"]) == sum(isinstance(one, events.Trade) for one in happened) > 0
+    assert len(rows.events["l2"]) == pushed + sum(
+        isinstance(one, events.Change) for one in happened
+    )
     if "bbo" in " ".join(dialect.feeds.values()).split():
-        assert len(rows.quotes) >= sum(isinstance(one, events.Quote) for one in happened) > 0
+        assert len(rows.events["bbo"]) >= sum(isinstance(one, events.Quote) for one in happened) > 0
     assert rows.ignored_frames == []
     assert rows.losses == []

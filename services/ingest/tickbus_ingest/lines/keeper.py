@@ -45,7 +45,8 @@ class Keeper:
         uniform: Uniform,
     ) -> None:
         """`place`: among the lines of the route, of which one at a time is replaced: `turn`."""
-        self._route, self._dialer = route, dialer
+        self.route, self._dialer = route, dialer
+        """what the next connection carries"""
         self._place, self._name = place, name
         self._turn = turn or asyncio.Lock()
         self._stop_at_end, self._uniform = stop_at_end, uniform
@@ -59,14 +60,20 @@ class Keeper:
         await asyncio.sleep(self._place * APART_S)
         while not self._ended:
             await asyncio.sleep(self._pause_s())
+            if self._ended:
+                return
             connection = await self._open()
             if connection is None:
                 self._failures += 1
             while connection is not None:
                 connection = await self._keep(connection)
 
+    def end(self) -> None:
+        """The line is wanted no more: once it is closed, no other is opened."""
+        self._ended = True
+
     async def _open(self) -> Connection | None:
-        return await self._dialer.open(self._route, self._place, self._name)
+        return await self._dialer.open(self.route, self._place, self._name)
 
     async def _keep(self, connection: Connection) -> Connection | None:
         """Watch over an open line; the one that takes its place, None when it is lost."""

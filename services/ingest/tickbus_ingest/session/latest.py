@@ -14,7 +14,7 @@ from tickbus_schemas.messages import ABSENT
 from tickbus_ingest.session.kernels.latest import merge
 from tickbus_ingest.session.kernels.leaders import LEADS, OTHER, contents
 from tickbus_ingest.session.leaders import Leaders
-from tickbus_ingest.session.tables import Flush, Table
+from tickbus_ingest.session.tables import Flush, Table, grown
 from tickbus_ingest.session.times import with_inferred
 
 I64 = npt.NDArray[np.int64]
@@ -37,6 +37,13 @@ class LatestPolicy:
         self._own: F64 = np.full((1, tickers, len(values)), np.nan)
         """what each connection said last: it may say what has changed only"""
         self._leaders = Leaders(tickers, is_state=True)
+
+    def grow(self, tickers: int) -> None:
+        """Make room for so many tickers."""
+        self._last = grown(self._last, tickers, np.nan)
+        self._last_us = grown(self._last_us, tickers)
+        self._own = np.stack([grown(own, tickers, np.nan) for own in self._own])
+        self._leaders.grow(tickers)
 
     def take(self, table: Table, seen_us: I64, out: Flush) -> None:
         """Publish rows that say something new."""

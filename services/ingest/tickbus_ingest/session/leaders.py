@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tickbus_ingest.session.kernels.leaders import COUNTS, RECENT, judge_leaders
-from tickbus_ingest.session.tables import Table
+from tickbus_ingest.session.tables import Table, grown
 
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
@@ -41,6 +41,13 @@ class Leaders:
         """`is_state`: only the latest row counts, so that nothing is missing after a pause."""
         self._tickers, self._is_state = tickers, is_state
         self._groups: dict[int, _Group] = {}
+
+    def grow(self, tickers: int) -> None:
+        """Make room for so many tickers."""
+        self._tickers = tickers
+        for group in self._groups.values():
+            for name, column in vars(group).items():
+                setattr(group, name, grown(column, tickers))
 
     def judge(self, table: Table, time: I64, content: I64, chosen: Bool | None = None) -> I8:
         """A verdict on each row; those that are not `chosen`, and polled ones, count.

@@ -21,13 +21,14 @@ NOWHERE = (-1, SLOTS - 1)
 class Places:
     """Route and slot of each open connection: a slot is used again, a line's number is not."""
 
-    _routes: list[Route] = field(default_factory=list)
+    _routes: list[Route | str] = field(default_factory=list)
     _taken: dict[int, tuple[int, int]] = field(default_factory=dict)
     """line -> route, slot"""
 
     def open(self, line: Line) -> tuple[int, int]:
         """A connection was opened: its route and slot."""
-        route = self._route(line.route)
+        # Tickers that go leave a route that is another one, and the same by its name.
+        route = self._route(line.name.partition(".")[0] or line.route)
         taken = {slot for other, slot in self._taken.values() if other == route}
         slot = next((n for n in range(SLOTS) if n not in taken), SLOTS - 1)
         self._taken[line.number] = route, slot
@@ -49,7 +50,7 @@ class Places:
         places = np.array(known, np.int32)[inverse]
         return places[:, 0].copy(), places[:, 1].copy()
 
-    def _route(self, route: Route) -> int:
+    def _route(self, route: Route | str) -> int:
         if route not in self._routes:
             self._routes.append(route)
         return self._routes.index(route)

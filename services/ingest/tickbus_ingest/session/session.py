@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from tickbus_schemas.messages import ABSENT
+from tickbus_schemas.messages import ABSENT, StatusKind
 
 from tickbus_ingest.session.arbiter import Arbiter
-from tickbus_ingest.session.arrived import Arrived, l2_table_of, table_of
+from tickbus_ingest.session.arrived import Arrived, l2_table_of, placed, table_of
 from tickbus_ingest.session.bodies import Bodies
 from tickbus_ingest.session.book_rules import BookRules, SnapshotRule, State
 from tickbus_ingest.session.books import TickerBook
@@ -24,9 +24,10 @@ from tickbus_ingest.session.feeds import Feeds
 from tickbus_ingest.session.kernels.batch import by_ticker
 from tickbus_ingest.session.listed import Listed
 from tickbus_ingest.session.race import LineReport
-from tickbus_ingest.session.tables import I32, I64, Flush, L2Table, Table
+from tickbus_ingest.session.tables import I32, I64, Flush, L2Table, StatusRow, Table, grown
 from tickbus_ingest.session.times import with_inferred
-from tickbus_ingest.venue.contract import Snapshots, UpdateIds, Venue
+from tickbus_ingest.venue.contract import Snapshots, Stream, UpdateIds, Venue
+from tickbus_ingest.venue.feeds import BY_NAME, FEEDS, Treatment
 from tickbus_ingest.venue.instruments import Instrument
 from tickbus_ingest.venue.rows import WHOLE_LINE
 from tickbus_ingest.wire import buffer
@@ -54,19 +55,33 @@ class Session:
         count = len(venue.tickers)
         decoder = self._decoder = FrameDecoder(venue, max_frame_bytes)
         rules = BookRules.of(venue, rule or SnapshotRule(), wait_us)
-        arbiter = Arbiter(count, is_global=rules.is_global)
-        self.books = [
-            TickerBook(n, name, venue, rules, arbiter) for n, name in enumerate(venue.tickers)
-        ]
+        arbiter = self._arbiter = Arbiter(count, is_global=rules.is_global)
+        self._rules = rules
+        self.books: list[TickerBook] = []
+        self._open_books()
         self._has_books = "l2" in venue.wanted and venue.snapshots is not Snapshots.NONE
-        feeds = self._feeds = Feeds(count, venue, wait_us=wait_us)
-        self.trades, self.liquidations, self.quotes = feeds.trades, feeds.liquidations, feeds.quotes
+        feeds = self.feeds = Feeds(count, venue, wait_us=wait_us)
         clock = self._clock = VenueClock(count)
         self._connections = Connections(venue, self.books, feeds, arbiter, clock)
         self._bodies = Bodies(venue, decoder, self.books, clock)
         self._listed = Listed(venue)
-        self.heard = {feed: np.zeros(count, np.bool_) for feed in venue.feeds}
+        self.heard = {feed.name: np.zeros(count, np.bool_) for feed in FEEDS}
         """by feed: tickers that were heard since somebody cleared it"""
+
+    def grow(self) -> None:
+        """The venue has more tickers than before, behind the others: make room for them."""
+        count = len(self.venue.tickers)
+        self._arbiter.grow(count)
+        self._clock.grow(count)
+        self.feeds.grow(count)
+        self._open_books()
+        for feed, heard in self.heard.items():
+            self.heard[feed] = grown(heard, count)
+
+    def _open_books(self) -> None:
+        for number in range(len(self.books), len(self.venue.tickers)):
+            name = self.venue.tickers[number]
+            self.books.append(TickerBook(number, name, self.venue, self._rules, self._arbiter))
 
     # --------------------------------------------------------------- frames
 
@@ -118,14 +133,16 @@ class Session:
             if not len(ticker):
                 continue
             self.heard[feed][ticker] = True
-            order = np.empty(len(ticker), np.int64)
-            by_ticker(ticker, len(self.books), order)
-            if feed == "l2":
-                updates = l2_table_of(decoded, order, arrived)
-                self._take_updates(ticker[order], updates, seen[feed][order], out)
+            place: I64 | None = None
+            if len(ticker) > 1:
+                order = np.empty(len(ticker), np.int64)
+                place = order if by_ticker(ticker, len(self.books), order) else None
+            seen_us = placed(seen[feed], place)
+            if BY_NAME[feed].treatment is Treatment.BOOK:
+                updates = l2_table_of(decoded, place, arrived)
+                self._take_updates(placed(ticker, place), updates, seen_us, out)
             else:
-                table = table_of(decoded, feed, order, arrived)
-                self._feeds.take(feed, table, seen[feed][order], out)
+                self.feeds.take(feed, table_of(decoded, feed, place, arrived), seen_us, out)
 
     def _take_updates(self, ticker: I32, table: L2Table, seen_us: I64, out: Flush) -> None:
         if self.venue.update_ids is UpdateIds.COUNTED:
@@ -169,6 +186,11 @@ class Session:
             case buffer.Replaced():
                 self._connections.replaced(notice, self.packets, out)
 
+    def leave(self, tickers: Iterable[str], reason: str, received_us: int, out: Flush) -> None:
+        """Nothing more of these comes: if they come back, what was between is lost."""
+        places = [self.venue.index[ticker] for ticker in tickers]
+        self._connections.leave(places, reason, received_us, self.packets, out)
+
     def list_instruments(
         self, instruments: Iterable[Instrument], received_ns: int, out: Flush
     ) -> None:
@@ -189,10 +211,20 @@ class Session:
         What was sent from then on until it comes here is a gap of each.
         """
         for feed in feeds:
-            if feed == "l2":
+            if BY_NAME[feed].treatment is Treatment.BOOK:
                 self.books[ticker].resume(ABSENT, time_us)
             else:
-                self._feeds.resume_connected(feed, ticker, time_us)
+                self.feeds.resume_connected(feed, ticker, time_us)
+
+    def say_silent(self, stream: Stream, reason: str, now_us: int, out: Flush) -> None:
+        """A stream says nothing: a row for each of its feeds and tickers."""
+        place = self.venue.index.get(stream.ticker)
+        for ticker in range(len(self.books)) if place is None else [place]:
+            time_us = self._clock.time_us(ticker, now_us)
+            out.statuses += [
+                StatusRow(ticker, StatusKind.SILENT, time_us, now_us, self.packets, feed, reason)
+                for feed in stream.feeds
+            ]
 
     def report_lines(self, now_us: int, out: Flush) -> list[LineReport]:
         """How the lines did since the last report, where several carry the same: said as rows."""
@@ -207,7 +239,7 @@ class Session:
 
         `settle`: nothing more will come; what waits is published or said now.
         """
-        self.trades.tick(now_s, out, settle=settle)
+        self.feeds.tick(now_s, out, settle=settle)
         if not self._has_books:
             return
         passed_s = self._clock.passed_s(now_s)
@@ -224,7 +256,7 @@ class Session:
     @property
     def waiting_frames(self) -> int:
         """Frames whose events wait: for a snapshot, or for what they follow."""
-        return self.trades.waiting + sum(book.waiting_frames for book in self.books)
+        return self.feeds.waiting + sum(book.waiting_frames for book in self.books)
 
     def clock_us(self) -> int:
         """Venue time that the whole shard has reached; 0 before there is any.
@@ -233,6 +265,6 @@ class Session:
         to be published.
         """
         highest = self._clock.highest_us
-        waiting = [book.held_since_us for book in self.books] + self.trades.held_since_us
+        waiting = [book.held_since_us for book in self.books] + self.feeds.held_since_us
         held = [one for one in waiting if one > highest - HELD_MAX_US]
         return min([highest, *held]) if highest else 0

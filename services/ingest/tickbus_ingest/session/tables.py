@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from tickbus_schemas.messages import ABSENT, L2Flag, StatusKind
 
+from tickbus_ingest.session.texts import Texts
 from tickbus_ingest.venue.instruments import Instrument
 
 _VALUE = re.compile(r"-?\d+(?:\.\d+)?|'[^']*'")
@@ -27,6 +28,16 @@ PACKET_LEVELS_MAX = 8192
 """Levels in one packet at most; a fixed rule, so that rows never depend on a flush."""
 
 
+def grown(column: Array, count: int, nothing: Any = 0) -> Array:
+    """A column [tickers, ...] with room for `count` tickers; the new ones hold `nothing`."""
+    if not nothing:
+        more = np.zeros((count, *column.shape[1:]), column.dtype)  # of calloc: no memory yet
+    else:
+        more = np.full((count, *column.shape[1:]), nothing, column.dtype)
+    more[: len(column)] = column
+    return more
+
+
 @dataclass(slots=True)
 class Table:
     """Rows of one feed; `columns` are those of its message, and what ingest knows besides."""
@@ -35,7 +46,7 @@ class Table:
     stands: Bool
     """the row is the first event of its frame: the frame's fate is this row's"""
     columns: dict[str, Array]
-    ids: list[str] | None = None
+    ids: Texts | None = None
     """of trades whose id is a text"""
 
     def __len__(self) -> int:
@@ -45,15 +56,14 @@ class Table:
         """Some rows, in the order given."""
         ids = self.ids
         if ids is not None:
-            places = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-            ids = [ids[n] for n in places.tolist()]
+            ids = ids.take(np.arange(len(ids))[rows])
         columns = {name: column[rows] for name, column in self.columns.items()}
         return Table(self.ticker[rows], self.stands[rows], columns, ids)
 
     def segments(self) -> list[tuple[int, int, int]]:
         """(ticker, start, stop): whose the rows [start, stop) are."""
-        if not len(self.ticker):
-            return []
+        if len(self.ticker) < 2:
+            return [(one, 0, 1) for one in self.ticker.tolist()]
         edges = np.flatnonzero(self.ticker[1:] != self.ticker[:-1]) + 1
         starts = [0, *edges.tolist()]
         stops = [*starts[1:], len(self.ticker)]
@@ -65,12 +75,12 @@ def joined(tables: list[Table]) -> Table:
     if len(tables) == 1:
         return tables[0]
     names = tables[0].columns
-    ids = [table.ids for table in tables]
+    ids = [table.ids for table in tables if table.ids is not None]
     return Table(
         np.concatenate([table.ticker for table in tables]),
         np.concatenate([table.stands for table in tables]),
         {name: np.concatenate([table.columns[name] for table in tables]) for name in names},
-        None if ids[0] is None else [one for own in ids for one in own or ()],
+        Texts.joined(ids) if ids else None,
     )
 
 
