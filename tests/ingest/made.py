@@ -102,6 +102,9 @@ class Made(Venue):
                 case "forced":
                     ticker, ms, side, price, qty = values
                     rows.liquidation(ticker, ms or 0, side, price, qty)
+                case "state":
+                    ticker, ms, values = values
+                    rows.derivative(ticker, ms or 0, **values)
                 case "count":
                     self._count(values[0], line, rows)
                 case "lost":
@@ -220,6 +223,11 @@ def quote(
 def forced(ms: int | None, price: float = 100.0, ticker: str = "A") -> Event:
     """A liquidation; None: the venue gives no time."""
     return ["forced", ticker, None if ms is None else T0_MS + ms, -1, price, 1.0]
+
+
+def state(ms: int | None, ticker: str = "A", **values: float) -> Event:
+    """A derivative's values, of which some are left out; None: the venue gives no time."""
+    return ["state", ticker, None if ms is None else T0_MS + ms, values]
 
 
 def count(number: int) -> Event:
