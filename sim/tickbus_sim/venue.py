@@ -128,10 +128,15 @@ class Venue(ABC):
         """All tickers, as the venue spells them."""
         return [listing.ticker for listing in self._listed]
 
+    def listed_now(self) -> list[Listing]:
+        """What the instrument list holds: a market may list and delist."""
+        return self._listed
+
     def instruments(self, resource: Resource) -> RestBody:
         """The instrument list."""
         now_ns = self.now_ns()
-        text = self.dialect.write_instruments(self._listed, now_ns // 1_000_000, resource)
+        listed = self.listed_now()
+        text = self.dialect.write_instruments(listed, now_ns // 1_000_000, resource)
         return RestBody(text, now_ns, is_own=True)
 
     def other(self, resource: Resource) -> RestBody | None:

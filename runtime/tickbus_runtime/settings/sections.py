@@ -58,9 +58,10 @@ class IngestSettings(Section, frozen=True, kw_only=True):
     """What is fetched from the venue, and how much of it may wait."""
 
     exchange: Annotated[str, Meta(description="exchange token")] = "binance_usdm"
-    tickers: Annotated[list[str], Meta(description="as the venue spells them; * for all")] = (
-        msgspec.field(default_factory=list)
-    )
+    tickers: Annotated[
+        list[str],
+        Meta(description="as the venue spells them; * for all, BTC* for all that fit"),
+    ] = msgspec.field(default_factory=list)
     feeds: Annotated[
         list[str], Meta(description="what is taken of each ticker: trade, l2, bbo, ticker, ...")
     ] = msgspec.field(default_factory=lambda: ["trade", "l2", "bbo"])

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
 from tickbus_runtime.alerts.alarms import Holding
 from tickbus_runtime.service.process import Context
 from tickbus_schemas.errors import Fatal, Reject, Retry
@@ -19,6 +20,7 @@ from tickbus_schemas.errors import Fatal, Reject, Retry
 from tickbus_ingest import exchanges
 from tickbus_ingest.lines.dialer import Dialer
 from tickbus_ingest.lines.fetcher import Fetcher, fetcher_of
+from tickbus_ingest.lines.following import Changes, Following
 from tickbus_ingest.lines.limits import Limits, NoLimits
 from tickbus_ingest.lines.lines import Lines
 from tickbus_ingest.lines.listing import Listed, Listing
@@ -28,12 +30,13 @@ from tickbus_ingest.lines.watch import DataWatch, Step
 from tickbus_ingest.publish.accounts import Accounts
 from tickbus_ingest.publish.flusher import Flusher
 from tickbus_ingest.publish.owner import Owner, own_version
-from tickbus_ingest.publish.severe import Facts, Severe
+from tickbus_ingest.publish.severe import Facts, Severe, Unlisted
 from tickbus_ingest.session.book_rules import SnapshotRule
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
-from tickbus_ingest.venue.contract import Get, Limit, Venue, What
+from tickbus_ingest.venue.contract import Get, Limit, Poll, Venue, What
 from tickbus_ingest.venue.guard import Failures, guard, made
+from tickbus_ingest.venue.instruments import Instrument
 from tickbus_ingest.warm import warm
 from tickbus_ingest.wire.buffer import Buffer, Failed
 from tickbus_ingest.wire.raw_lines import one_line
@@ -71,9 +74,13 @@ async def serve(ctx: Context) -> None:
     try:
         async with _recorder(ctx) as recorder:
             listing = Listing(kind, fetcher, ctx.log, lambda body: _record(recorder, body))
+            silence_s = NO_DATA_SILENCES * settings.silence_s
+            unlisted = Unlisted(settings.exchange, silence_s, time.monotonic())
+            ctx.watched.watchers.append(unlisted.look)
             listed = await listing.first(ctx.stopping)
             if listed is None:
                 return
+            unlisted.has_come = True
             instruments = chosen(settings.tickers, listed.instruments, settings.exchange)
             venue = made(kind, instruments, settings.feeds)
             guard(venue, failures)
@@ -138,6 +145,10 @@ class Ingest:
         self._client = dialer.client
         self._lines = Lines(dialer, settings.lines, stop_at_end=settings.stop_at_end)
         self._watch = DataWatch(self._lines.streams, venue, settings.ticker_silence_s)
+        self._polls = Polls(venue.polls(), fetcher, self._buffer)
+        self._following = Following(
+            settings.tickers, venue.exchange.token, venue.instruments.values()
+        )
         self._limits, self._gone, self._checksums = limits, list[str](), 0
         self._severe = Severe(
             venue.exchange.token,
@@ -154,13 +165,14 @@ class Ingest:
         owner = await self._begin(listed)
         await self._ctx.released()
         running = asyncio.ensure_future(self._lines.run())
-        beside = [
-            asyncio.create_task(Polls(self._venue.polls(), self._fetcher, self._buffer).run()),
-            asyncio.create_task(
-                listing.keep(self._settings.instruments_refresh_s, self._list_instruments)
+        refresh_s = self._settings.instruments_refresh_s
+        beside = {
+            "the refresh of the list of instruments": asyncio.create_task(
+                listing.keep(refresh_s, self._list_instruments)
             ),
-        ]
-        ended = asyncio.create_task(self._until_ended(running))
+            "the polls of REST bodies": asyncio.create_task(self._polls.run()),
+        }
+        ended = asyncio.create_task(self._until_ended(running, *beside.values()))
         self._wake_regularly()
         self._ctx.readiness.fresh_within_s = self._venue.silence_s or self._settings.silence_s
         self._ctx.watched.watchers.append(self._severe_now)
@@ -173,11 +185,14 @@ class Ingest:
                 await self._flush()
             if running.done():
                 running.result()  # a bug in a line is not an end of the input
-            await _cancelled(running, *beside)
+            died = [_last_word(name, task) for name, task in beside.items() if task.done()]
+            await _cancelled(running, *beside.values())
             await self._lines.close()
             await self._finish()
+            if died:
+                raise Fatal("; ".join(died))
         finally:
-            await _cancelled(running, ended, *beside)
+            await _cancelled(running, ended, *beside.values())
             await self._lines.close()
             self._timer.cancel()
             await self._flusher.abandon()
@@ -205,10 +220,58 @@ class Ingest:
 
     def _list_instruments(self, listed: Listed) -> None:
         """The venue's list has come: checksums need its precisions, readers its ticks."""
-        self._gone = gone(self._venue.tickers, listed.instruments)
+        instruments = listed.instruments
+        if self._following.is_needed:
+            instruments = [*instruments, *self._follow(self._following.look(instruments))]
+        else:
+            self._gone = gone(self._venue.tickers, instruments)
         ours = self._venue.instruments
-        ours |= {one.ticker: one for one in listed.instruments if one.ticker in ours}
-        self._flusher.list_instruments(listed.instruments, listed.received_ns)
+        ours |= {one.ticker: one for one in instruments if one.ticker in ours}
+        self._flusher.list_instruments(instruments, listed.received_ns)
+
+    def _follow(self, changes: Changes) -> list[Instrument]:
+        """Tickers come and go; the instruments of those that the venue does not list any more.
+
+        New ones get connections of their own, so those that are open go on as they are.
+        """
+        if changes.why_not:
+            self._ctx.log.warning("the list of instruments changes nothing", why=changes.why_not)
+        if changes.gone:
+            self._lines.drop(changes.gone)
+            self._flusher.leave(changes.gone, "the venue lists it no more")
+            self._ctx.log.info("tickers go", tickers=", ".join(changes.gone))
+        if changes.come:
+            self._take(changes.come)
+            names = ", ".join(one.ticker for one in changes.come)
+            self._ctx.log.info("tickers come", tickers=names)
+        if changes.gone or changes.come:
+            silence_s = self._settings.ticker_silence_s
+            self._watch = DataWatch(self._lines.streams, self._venue, silence_s)
+            self._polls.change(self._polls_of_taken())
+        return changes.ended
+
+    def _take(self, instruments: list[Instrument]) -> None:
+        venue = self._venue
+        new = [one for one in instruments if one.ticker not in venue.index]
+        if new:
+            venue.extend(new)
+            self._session.grow()
+            self._flusher.grow(venue.tickers)
+        beside = made(type(venue), instruments, venue.wanted)
+        guard(beside, self._failures)
+        routes = [
+            replace(route, streams=tuple(one for one in route.streams if one.ticker))
+            for route in beside.routes()
+        ]  # streams of the whole market carry the new ones already
+        try:
+            self._lines.add([route for route in routes if route.streams])
+        except Fatal as error:
+            self._ctx.log.error("no connection for new tickers", why=str(error))
+
+    def _polls_of_taken(self) -> list[Poll]:
+        beside = made(type(self._venue), self._following.taken, self._venue.wanted)
+        guard(beside, self._failures)
+        return beside.polls()
 
     async def _fetched(self, get: Get) -> bytes:
         return (await self._fetcher.get(get, "address")).data
@@ -216,10 +279,15 @@ class Ingest:
     def _hold_back(self, paused: bool) -> None:
         self._lines.hold(paused)
 
-    async def _until_ended(self, running: asyncio.Future[None]) -> None:
-        """Ends when all lines have, or when told to stop; wakes the flusher to see it."""
+    async def _until_ended(
+        self, running: asyncio.Future[None], *beside: asyncio.Future[None]
+    ) -> None:
+        """Ends when all lines have, when what should never end has, or when told to stop.
+
+        Wakes the flusher to see it.
+        """
         told = asyncio.ensure_future(self._ctx.stopping.wait())
-        either: list[asyncio.Future[Any]] = [running, told]
+        either: list[asyncio.Future[Any]] = [running, told, *beside]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         told.cancel()
         self._buffer.arrived.set()
@@ -382,6 +450,13 @@ def _record(recorder: Recorder | None, body: Answer) -> None:
     """A list of instruments, as it came."""
     if recorder is not None:
         recorder.line(one_line(body.received_ns, 0, "http", body.data, body.url))
+
+
+def _last_word(name: str, task: asyncio.Future[None]) -> str:
+    """Why a task ended that should run as long as the service."""
+    error = None if task.cancelled() else task.exception()
+    why = "" if error is None else f": {type(error).__name__}: {error}"
+    return f"stopped, because {name} ended{why}"
 
 
 async def _cancelled(*tasks: asyncio.Future[Any]) -> None:

@@ -34,7 +34,8 @@ class Keeper:
     def __init__(
         self, route: Route, dialer: Dialer, *, stop_at_end: bool, uniform: Uniform
     ) -> None:
-        self._route, self._dialer = route, dialer
+        self.route, self._dialer = route, dialer
+        """what the next connection carries"""
         self._stop_at_end, self._uniform = stop_at_end, uniform
         self._failures = 0
         """failed or short connections in a row"""
@@ -45,11 +46,17 @@ class Keeper:
         """Keep the line open; returns when the venue says that its input has ended."""
         while not self._ended:
             await asyncio.sleep(self._pause_s())
-            connection = await self._dialer.open(self._route)
+            if self._ended:
+                return
+            connection = await self._dialer.open(self.route)
             if connection is None:
                 self._failures += 1
             while connection is not None:
                 connection = await self._keep(connection)
+
+    def end(self) -> None:
+        """The line is wanted no more: once it is closed, no other is opened."""
+        self._ended = True
 
     async def _keep(self, connection: Connection) -> Connection | None:
         """Watch over an open line; the one that takes its place, None when it is lost."""
@@ -122,7 +129,7 @@ class Keeper:
             await old.close()  # there is no room for two
             self._lost(old, Closed(BROKEN, "replaced"))
             return None
-        opening = asyncio.ensure_future(self._dialer.open(self._route))
+        opening = asyncio.ensure_future(self._dialer.open(self.route))
         either: set[asyncio.Future[Any]] = {opening, old.socket.closed}
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

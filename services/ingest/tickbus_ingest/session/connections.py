@@ -134,6 +134,17 @@ class Connections:
         self._told.add(one.kind)
         return self._tickers_of(line), f"a frame is refused: {one.reason}"
 
+    def leave(
+        self, tickers: Sequence[int], reason: str, received_us: int, packet: int, out: Flush
+    ) -> None:
+        """No connection carries these tickers from now on, because nobody wants them."""
+        for policy in self._policies.values():
+            self._interrupt(policy, list(tickers), received_us)
+        self._arbiter.lose(list(tickers))
+        for ticker in tickers:
+            self._books[ticker].interrupt(out, resubscribed=True)
+        self._announce(tickers, StatusKind.NOTICE, reason, received_us, packet, 0, out)
+
     def overflow(self, notice: buffer.Overflow, packet: int, out: Flush) -> None:
         """Frames of any connection were dropped: what they said of any ticker is lost."""
         out.counts["buffer_overflows", ""] += 1

@@ -26,6 +26,9 @@ class Policy(Protocol):
     def interrupt(self, tickers: list[int], seen_us: list[int]) -> None:
         """What was sent of these tickers after `seen_us`, a venue time of each, may be lost."""
 
+    def grow(self, tickers: int) -> None:
+        """Make room for so many tickers."""
+
 
 class Feeds:
     """The policies of one venue's feeds, by their treatment."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tickbus_schemas.messages import ABSENT
 
 from tickbus_ingest.session.kernels.latest import merge
-from tickbus_ingest.session.tables import Flush, Table
+from tickbus_ingest.session.tables import Flush, Table, grown
 from tickbus_ingest.session.times import with_inferred
 
 I64 = npt.NDArray[np.int64]
@@ -31,6 +31,11 @@ class LatestPolicy:
         self._tells_fields = tells_fields
         self._last: F64 = np.full((tickers, len(values)), np.nan)
         self._last_us: I64 = np.zeros(tickers, np.int64)
+
+    def grow(self, tickers: int) -> None:
+        """Make room for so many tickers."""
+        self._last = grown(self._last, tickers, np.nan)
+        self._last_us = grown(self._last_us, tickers)
 
     def take(self, table: Table, seen_us: I64, out: Flush) -> None:
         """Publish rows that say something new."""

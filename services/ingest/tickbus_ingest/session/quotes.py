@@ -7,7 +7,7 @@ import numpy.typing as npt
 from tickbus_schemas.messages import ABSENT, StatusKind
 
 from tickbus_ingest.session.kernels.quotes import FRESH, REPEAT, STALE, judge_quotes
-from tickbus_ingest.session.tables import Flush, StatusRow, Table
+from tickbus_ingest.session.tables import Flush, StatusRow, Table, grown
 from tickbus_ingest.session.times import with_inferred
 
 I64 = npt.NDArray[np.int64]
@@ -39,6 +39,17 @@ class QuotePolicy:
         self._last_us[ticker] = self._said_us[ticker] = timestamp
         self._last_values[ticker] = values
         self._interrupted[ticker] = True
+
+    def grow(self, tickers: int) -> None:
+        """Make room for so many tickers."""
+        self._last_id = grown(self._last_id, tickers, ABSENT)
+        self._last_us = grown(self._last_us, tickers)
+        self._last_values = grown(self._last_values, tickers)
+        self._stale_run = grown(self._stale_run, tickers)
+        self._fresh_us = grown(self._fresh_us, tickers)
+        self._said_id = grown(self._said_id, tickers, ABSENT)
+        self._said_us = grown(self._said_us, tickers, ABSENT)
+        self._interrupted = grown(self._interrupted, tickers)
 
     def interrupt(self, tickers: list[int], seen_us: list[int]) -> None:
         """Quotes of these tickers may have been lost after `seen_us`: their ids do not tell."""

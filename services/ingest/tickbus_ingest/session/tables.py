@@ -28,6 +28,16 @@ PACKET_LEVELS_MAX = 8192
 """Levels in one packet at most; a fixed rule, so that rows never depend on a flush."""
 
 
+def grown(column: Array, count: int, nothing: Any = 0) -> Array:
+    """A column [tickers, ...] with room for `count` tickers; the new ones hold `nothing`."""
+    if not nothing:
+        more = np.zeros((count, *column.shape[1:]), column.dtype)  # of calloc: no memory yet
+    else:
+        more = np.full((count, *column.shape[1:]), nothing, column.dtype)
+    more[: len(column)] = column
+    return more
+
+
 @dataclass(slots=True)
 class Table:
     """Rows of one feed; `columns` are those of its message, and what ingest knows besides."""

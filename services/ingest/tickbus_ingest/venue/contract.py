@@ -304,6 +304,10 @@ class Venue(ABC):
         self.wanted = tuple(feeds)
         self.index = {ticker: n for n, ticker in enumerate(self.tickers)}
 
+    def extend(self, instruments: Sequence[Instrument]) -> None:
+        """Take these tickers, too: each stands behind the ones that are known."""
+        type(self).__init__(self, [*self.instruments.values(), *instruments], self.wanted)
+
     # ---------------------------------------------------------- instruments
 
     @classmethod
