@@ -29,6 +29,7 @@ from tickbus_ingest.lines.tickers import chosen, gone
 from tickbus_ingest.lines.watch import DataWatch, Step
 from tickbus_ingest.publish.accounts import Accounts
 from tickbus_ingest.publish.flusher import Flusher
+from tickbus_ingest.publish.line_reports import LineReports
 from tickbus_ingest.publish.owner import Owner, own_version
 from tickbus_ingest.publish.severe import Facts, Severe, Unlisted
 from tickbus_ingest.session.book_rules import SnapshotRule
@@ -42,7 +43,7 @@ from tickbus_ingest.wire.buffer import Buffer, Failed
 from tickbus_ingest.wire.raw_lines import one_line
 from tickbus_ingest.wire.recorder import Recorder
 from tickbus_ingest.wire.rest import Answer, Rest
-from tickbus_ingest.wire.socket import choose_client
+from tickbus_ingest.wire.socket import check_local, choose_client
 
 TICK_S = 0.1
 LOOK_S = 1.0
@@ -63,6 +64,7 @@ async def serve(ctx: Context) -> None:
     settings = ctx.settings.ingest
     kind = exchanges.load(settings.exchange)
     choose_client(settings.websocket_client)
+    check_local(settings.bind)
     nobody = made(kind, [], settings.feeds)  # Fatal for feeds that the venue does not have
     failures = Failures()
     guard(nobody, failures)
@@ -140,10 +142,14 @@ class Ingest:
             log=ctx.log,
             recorder=recorder,
             fetch=self._fetched,
+            bind=settings.bind,
+            hosts=settings.hosts,
             query="tickbus_times=1" if settings.capture_times else "",
         )
         self._client = dialer.client
-        self._lines = Lines(dialer, settings.lines, stop_at_end=settings.stop_at_end)
+        self._lines = Lines(dialer, settings.connections, stop_at_end=settings.stop_at_end)
+        self._reports = LineReports(ctx.telemetry, ctx.status)
+        self._next_report_s = time.monotonic() + settings.lines_report_s
         self._watch = DataWatch(self._lines.streams, venue, settings.ticker_silence_s)
         self._polls = Polls(venue.polls(), fetcher, self._buffer)
         self._following = Following(
@@ -308,6 +314,7 @@ class Ingest:
         self._carry_out(reading.flush)
         self._say_failures()
         self._look_around()
+        self._report_lines(reading.flush, last=final)
         await self._flusher.publish(reading)
 
     def _carry_out(self, flush: Flush) -> None:
@@ -341,6 +348,18 @@ class Ingest:
             self._ctx.telemetry.count("venue_failures", times, function=function)
         for line in lines:
             self._ctx.log.error(line)
+
+    def _report_lines(self, flush: Flush, *, last: bool) -> None:
+        """How the lines did, where several carry the same; one that falls behind is replaced."""
+        now_s = time.monotonic()
+        if now_s < self._next_report_s and not last:
+            return
+        self._next_report_s = now_s + self._settings.lines_report_s
+        reports = self._session.report_lines(time.time_ns() // 1000, flush)
+        behind = self._reports.show(reports, now_s)
+        for report in behind:
+            self._ctx.log.warning("a line falls behind; it is replaced", **report.facts)
+        self._lines.replace(report.line for report in behind)
 
     def _look_around(self) -> None:
         """Once a second: silent streams, gauges."""
