@@ -25,6 +25,8 @@ SECOND = 1_000_000_000
 REPORTED_FRAMES_MAX = 1000  # a report names so many frames of a fault; its count goes on
 _FRACTION = re.compile(rb'"-?\d+\.\d+"|(?<=[:\[,])-?\d+\.\d+(?=[,}\]])')
 """A decimal text or JSON number with a fraction: a price or a quantity, not an id or a time."""
+_IN_TEXT = re.compile(rb'(?<=")-?\d+\.\d+(?=,)')
+"""The same, where a longer text begins with it."""
 _NUMBER = re.compile(rb'"-?\d+"')
 
 Kind = Literal[
@@ -280,9 +282,7 @@ class Faults:
             case "corrupt":
                 return [_with_text(frame, corrupted(frame.text, self._random))]
             case "nan":
-                value = f'"{fault.value}"'.encode()
-                number = _FRACTION if _FRACTION.search(frame.text) else _NUMBER
-                return [_with_text(frame, number.sub(lambda _: value, frame.text, count=1))]
+                return [_with_text(frame, with_a_word(frame.text, fault.value))]
             case "oversize":
                 return [_with_text(frame, padded(frame.text, fault.size_bytes)), frame]
             case _:  # drop, silence
@@ -311,6 +311,15 @@ class Faults:
 
 def _late(frame: Frame) -> Frame:
     return replace(frame, fate=Fate.LATE)
+
+
+def with_a_word(text: bytes, word: str) -> bytes:
+    """A frame with a word in place of its first price or quantity."""
+    for pattern, value in ((_FRACTION, f'"{word}"'), (_IN_TEXT, word), (_NUMBER, f'"{word}"')):
+        found = pattern.search(text)
+        if found:
+            return text[: found.start()] + value.encode() + text[found.end() :]
+    return text
 
 
 def corrupted(text: bytes, rng: random.Random) -> bytes:

@@ -204,10 +204,12 @@ class Market:
     def snapshot(self, symbol: str, levels: int) -> bytes:
         """The REST answer after everything sent so far. Errors: KeyError, no such ticker.
 
-        Where a client joins updates to it, it is ahead of the last one, as on the venues.
+        Where a client joins updates to it, it is ahead of the last one, as on the venues; but not
+        where updates are counted: the numbers of the coming ones are not known yet.
         """
-        ticker = self._of(symbol)
-        book = ticker.now() if self.dialect.books is Books.PULLED else ticker.shown
+        ticker, dialect = self._of(symbol), self.dialect
+        is_ahead = dialect.books is Books.PULLED and not dialect.counts_updates
+        book = ticker.now() if is_ahead else ticker.shown
         return self.dialect.write_body(symbol, book, levels)
 
     def polled(self, kind: str, symbol: str, now_ms: int) -> bytes | None:
@@ -264,6 +266,20 @@ def _actions(levels: Levels, side: Side) -> list[str]:
         else ("insert" if Decimal(qty) else "")
         for price, qty in levels
     ]
+
+
+def _levels(change: Change, bids: list[str], asks: list[str]) -> Iterator[Change]:
+    """One change for each level, at the same time; `bids`, `asks`: what is done to each."""
+    number = change.prev_id
+    for wanted in ACTIONS:
+        for is_bid, levels, actions in ((True, change.bids, bids), (False, change.asks, asks)):
+            for level, action in zip(levels, actions, strict=True):
+                if action == wanted:
+                    number += 1
+                    yield replace(
+                        change, first_id=number, last_id=number, prev_id=number - 1, action=action,
+                        bids=[level] if is_bid else [], asks=[] if is_bid else [level],
+                    )  # fmt: skip
 
 
 def _parts(change: Change, bids: list[str], asks: list[str]) -> Iterator[Change]:
@@ -392,7 +408,7 @@ class _Ticker:
         actions = [
             _actions(texts, side)
             for texts, side in ((bid_texts, self.shown.bids), (ask_texts, self.shown.asks))
-            if self._dialect.one_action
+            if self._dialect.one_action or self._dialect.one_level
         ]
         if self._dialect.depth:
             self.shown = self.now()
@@ -407,9 +423,12 @@ class _Ticker:
         )  # fmt: skip
         if not actions:
             return [change]
-        parts: list[Event] = list(_parts(change, *actions))
+        split = _levels if self._dialect.one_level else _parts
+        parts = list(split(change, *actions))
+        if self._dialect.one_level:
+            self._prev_book_id = self.shown.last_id = prev + len(parts)
         self.shown.event_ms = max([ms, *(part.time_ms for part in parts)])
-        return parts
+        return [*parts]
 
     @staticmethod
     def _show(side: Side, rungs: Rungs, texts: Levels) -> None:

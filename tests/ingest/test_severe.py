@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from tickbus_ingest.publish.severe import Facts, Severe
+from tickbus_ingest.publish.severe import Facts, Severe, Unlisted
 from tickbus_runtime.alerts.alarms import Place
 from tickbus_runtime.alerts.conditions import OF_NAME
 
@@ -36,6 +36,14 @@ def test_a_venue_that_never_sends_is_no_data_too() -> None:
     one = severe()
     one.look(Facts(), 1000.0)
     assert [*one.look(Facts(), 1060.0)] == [Place("no_data")]
+
+
+def test_a_list_of_instruments_that_does_not_come_is_no_data() -> None:
+    one = Unlisted("okx", 60.0, 5.0)
+    assert one.look(64.0) == {}
+    assert [*one.look(65.0)] == [Place("no_data")]
+    one.has_come = True
+    assert one.look(66.0) == {}
 
 
 def test_frames_that_wait_while_nothing_is_stored_are_a_stalled_publisher() -> None:

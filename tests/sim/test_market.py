@@ -245,6 +245,30 @@ def test_a_venue_that_tells_one_action_a_frame_ends_with_the_same_book() -> None
         assert sides == (whole.book(ticker).bids, whole.book(ticker).asks)
 
 
+def test_a_venue_that_tells_one_level_a_frame_counts_each_and_ends_with_the_same_book() -> None:
+    class Levelled(type(USDM)):  # type: ignore[misc]  # the class of an instance
+        one_level = True
+        counts_updates = True
+
+    whole, levelled = _market(), _market(Levelled())
+    whole.advance(3 * SECOND)
+    levelled.advance(3 * SECOND)
+    changes = [one for one in levelled.take_events() if isinstance(one, Change)]
+    for ticker in TICKERS:
+        assert levelled.book(ticker).top(0) == whole.book(ticker).top(0)
+        mine = [one for one in changes if one.ticker == ticker]
+        assert all(len(one.bids) + len(one.asks) == 1 for one in mine)
+        assert all(one.first_id == one.last_id == one.prev_id + 1 for one in mine)
+        assert all(one.last_id == other.prev_id for one, other in pairwise(mine))
+        assert levelled.book(ticker).last_id == mine[-1].last_id
+        market = _market()
+        sides = dict(market.book(ticker).bids), dict(market.book(ticker).asks)
+        for change in mine:
+            for side, levels in zip(sides, (change.bids, change.asks), strict=True):
+                _fold(side, [list(level) for level in levels])
+        assert sides == (whole.book(ticker).bids, whole.book(ticker).asks)
+
+
 def test_a_burst_makes_so_many_times_the_frames_and_then_it_is_calm_again() -> None:
     market = Market(
         USDM, TICKERS, seed=7, rate=300, start_ms=START_MS, burst=Burst(20.0, 10.0, 10.0)

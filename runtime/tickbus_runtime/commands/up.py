@@ -17,8 +17,8 @@ from tickbus_runtime.local.run_report import nothing_received, shortcomings, sum
 from tickbus_runtime.local.stack import Plan
 from tickbus_runtime.local.venue_run import VenuePlan
 from tickbus_runtime.settings import services
-from tickbus_runtime.settings.built import check_built
-from tickbus_runtime.settings.sections import NatsSettings
+from tickbus_runtime.settings.built import check_built, without_feed
+from tickbus_runtime.settings.sections import IngestSettings, NatsSettings
 from tickbus_runtime.settings.sources import from_text, load
 
 EXIT_SHORT = 3
@@ -99,12 +99,18 @@ def plan_of(args: argparse.Namespace) -> Plan:
     )
     if why := services.no_ports(settings.health.port, len(venues)):
         raise Fatal(why)
-    for venue in venues:
-        load(args.config, overrides={**overrides, **venue.overrides})  # a mistake is told now
+    wanted = [  # a mistake is told now
+        load(args.config, overrides={**overrides, **venue.overrides}).ingest for venue in venues
+    ]
     simulated = _simulated(args, venues, overrides)
     if len(venues) < 2:
         overrides |= venues[0].overrides if venues else {}
         venues = [VenuePlan(simulated=simulated)]
+    else:  # one shard each, named after the exchange
+        venues = [
+            VenuePlan({**one.overrides, "shard": "", "ingest.feeds": own_feeds(ingest)})
+            for one, ingest in zip(venues, wanted, strict=True)
+        ]
     return Plan(
         settings=lambda values, offers: load(args.config, overrides=values, offers=offers),
         config=args.config,
@@ -150,6 +156,17 @@ def venues_of(named: list[str], tickers: list[str]) -> list[VenuePlan]:
         VenuePlan({"ingest.exchange": name, **({"ingest.tickers": own} if own else {})})
         for name, own in found.items()
     ]
+
+
+def own_feeds(ingest: IngestSettings) -> list[str]:
+    """The wanted feeds that one venue of several has; the others are named."""
+    missing = without_feed(ingest.exchange, ingest.feeds)
+    if missing:
+        say(f"{ingest.exchange} has no {', '.join(missing)}: the other feeds are taken of it")
+    own = [feed for feed in ingest.feeds if feed not in missing]
+    if not own:
+        raise Fatal(f"{ingest.exchange} has none of ingest.feeds: {', '.join(ingest.feeds)}")
+    return own
 
 
 def _simulated(

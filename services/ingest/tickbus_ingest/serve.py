@@ -30,7 +30,7 @@ from tickbus_ingest.lines.watch import DataWatch, Step
 from tickbus_ingest.publish.accounts import Accounts
 from tickbus_ingest.publish.flusher import Flusher
 from tickbus_ingest.publish.owner import Owner, own_version
-from tickbus_ingest.publish.severe import Facts, Severe
+from tickbus_ingest.publish.severe import Facts, Severe, Unlisted
 from tickbus_ingest.session.book_rules import SnapshotRule
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
@@ -74,9 +74,13 @@ async def serve(ctx: Context) -> None:
     try:
         async with _recorder(ctx) as recorder:
             listing = Listing(kind, fetcher, ctx.log, lambda body: _record(recorder, body))
+            silence_s = NO_DATA_SILENCES * settings.silence_s
+            unlisted = Unlisted(settings.exchange, silence_s, time.monotonic())
+            ctx.watched.watchers.append(unlisted.look)
             listed = await listing.first(ctx.stopping)
             if listed is None:
                 return
+            unlisted.has_come = True
             instruments = chosen(settings.tickers, listed.instruments, settings.exchange)
             venue = made(kind, instruments, settings.feeds)
             guard(venue, failures)
@@ -390,7 +394,7 @@ class Ingest:
         self._ctx.log.info("ends", packets=self._session.packets, **self._accounts.work())
 
 
-def _beside(work: Callable[[], None]) -> asyncio.Future[None]:
+def _beside(work: Callable[[], object]) -> asyncio.Future[None]:
     """Do this in a thread that no end of the process waits for."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()

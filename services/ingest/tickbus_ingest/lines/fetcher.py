@@ -59,7 +59,7 @@ class Fetcher:
             answer = await self._rest.ask(request)
         hold_s = self._note_limits(answer)
         if answer.status != 200:
-            text = answer.data[:200].decode(errors="replace")
+            text = " ".join(answer.data[:200].decode(errors="replace").split())
             kind = Denied if self._is_for_good(answer) else Retry
             held = "" if hold_s is None else f"; no request for {hold_s:g} s"
             raise kind(f"{answer.url}: HTTP {answer.status} {text}{held}")

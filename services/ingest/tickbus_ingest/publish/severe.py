@@ -163,6 +163,21 @@ class Severe:
         return ""
 
 
+class Unlisted:
+    """The wait for the venue's list of instruments: without it there is no data either."""
+
+    def __init__(self, venue: str, silence_s: float, now_s: float) -> None:
+        self._venue, self._silence_s, self._since_s = venue, silence_s, now_s
+        self.has_come = False
+
+    def look(self, now_s: float) -> Holding:
+        """What holds now."""
+        if self.has_come or now_s - self._since_s < self._silence_s:
+            return {}
+        told = f"{self._venue}: the list of instruments has not come for {self._silence_s:.0f} s"
+        return {Place("no_data"): told}
+
+
 def _venue_limit(facts: Facts) -> str:
     held = [f"no {what} for {held_s:.0f} s" for what, held_s in facts.held_s.items() if held_s > 0]
     return f"the venue holds us off: {', '.join(held)}" if held else ""
