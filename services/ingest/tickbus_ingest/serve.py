@@ -245,8 +245,7 @@ class Ingest:
             names = ", ".join(one.ticker for one in changes.come)
             self._ctx.log.info("tickers come", tickers=names)
         if changes.gone or changes.come:
-            silence_s = self._settings.ticker_silence_s
-            self._watch = DataWatch(self._lines.streams, self._venue, silence_s)
+            self._watch = self._watch.of(self._lines.streams, self._venue)
             self._polls.change(self._polls_of_taken())
         return changes.ended
 
