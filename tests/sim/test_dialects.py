@@ -405,7 +405,7 @@ def test_what_is_no_number_stands_where_a_price_or_a_quantity_was(
         (one.text, other.text) for one, other in zip(frames, sent, strict=True) if one != other
     ]
     place = after.index(b'"NaN"')
-    number = re.match(rb'"?\d+\.\d+"?', before[place:])
+    number = re.match(rb'"?-?\d+\.\d+"?', before[place:])
     assert number is not None
     assert before[:place] + b'"NaN"' + before[place + number.end() :] == after
     assert json.loads(after)

@@ -208,7 +208,8 @@ def _by_sign(level: F64) -> bool:
     size = level[SIZE_KEY]
     level[SIDE_KEY] = 1.0 if size > 0 else -1.0
     level[SIZE_KEY] = abs(size) if level[COUNT] > 0 else 0.0
-    return size != 0 and level[COUNT] >= 0
+    has_side: bool = size != 0 and level[COUNT] >= 0
+    return has_side
 
 
 @part
