@@ -57,7 +57,9 @@ def test_the_fault_happens(outcome: Outcome, compared: Comparison, kind: str) ->
         return
     told = [journal.kind_of[fault["frame"]] for fault in journal.faults[kind]]
     for feed, events in EVENTS_OF.items():
-        assert events & set(told), f"no frame of {feed} was touched"
+        assert events & set(told) or not outcome.dialect.family_of(feed), (
+            f"no frame of {feed} was touched"
+        )
     if {kind} & LOST:
         kinds = frozenset({kind})
         touched = [one for one in journal.events["trade", ticker] if journal.was(one, kinds)]
