@@ -22,6 +22,7 @@ from tickbus_schemas.messages import InstrumentKind, Side
 from tickbus_ingest.exchanges import _bitfinex as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    BASE,
     BookForm,
     Evidence,
     Get,
@@ -33,6 +34,7 @@ from tickbus_ingest.venue.contract import (
     Snapshots,
     Stream,
     TradeIds,
+    Units,
     UpdateIds,
     What,
 )
@@ -99,6 +101,8 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://api-pub.bitfinex.com",)
     rest_urls = ("https://api-pub.bitfinex.com",)
+    examples = ("BTCUSD", "BTCF0:USTF0")
+    units = (Units(BASE, "absent"),)
     feeds = ("trade", "l2", "bbo", "ticker", "derivative", "liquidation", "instrument")
     snapshots = Snapshots.PUSHED
     update_ids = UpdateIds.PER_CONNECTION

@@ -18,6 +18,7 @@ from tickbus_schemas.messages import Side
 from tickbus_ingest.exchanges import _bitstamp as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    BASE,
     Evidence,
     Get,
     Keepalive,
@@ -29,6 +30,7 @@ from tickbus_ingest.venue.contract import (
     Snapshots,
     Stream,
     TradeIds,
+    Units,
     UpdateIds,
     What,
 )
@@ -59,6 +61,8 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://ws.bitstamp.net",)
     rest_urls = ("https://www.bitstamp.net",)
+    examples = ("btcusd", "ethusd")
+    units = (Units(BASE, "absent"),)
     feeds = ("trade", "l2", "ticker", "instrument")
     snapshots = Snapshots.EVERY_FRAME
     update_ids = UpdateIds.NONE

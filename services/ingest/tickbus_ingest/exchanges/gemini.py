@@ -20,6 +20,7 @@ from tickbus_schemas.messages import Side
 from tickbus_ingest.exchanges import _gemini as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    PLAIN,
     Evidence,
     Get,
     Keepalive,
@@ -66,6 +67,8 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://ws.gemini.com",)
     rest_urls = ("https://api.gemini.com",)
+    examples = ("btcusd", "ethusd")
+    units = PLAIN
     feeds = ("trade", "l2", "bbo", "ticker", "instrument")
     snapshots = Snapshots.PUSHED
     update_ids = UpdateIds.LINKED

@@ -20,6 +20,7 @@ from tickbus_schemas.messages import Side
 from tickbus_ingest.exchanges import _upbit as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    PLAIN,
     Evidence,
     Get,
     Keepalive,
@@ -70,6 +71,8 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://api.upbit.com",)
     rest_urls = ("https://api.upbit.com",)
+    examples = ("KRW-BTC", "KRW-ETH")
+    units = PLAIN
     feeds = ("trade", "l2", "bbo", "ticker", "instrument")
     snapshots = Snapshots.EVERY_FRAME
     update_ids = UpdateIds.NONE
