@@ -178,9 +178,12 @@ def _dialect(loading: _Loading, files: Iterable[Path], wanted: Exchange | None) 
     """URLs decide, then folders, then the option, then the frames; contradiction is an error.
 
     Where the URLs are of nobody here, it may be another company, or another market, that speaks the
-    same protocol: only the option decides.
+    same protocol: only the option decides. A folder may be named after the first market of an
+    exchange and hold others of it, too: `bitget` recordings of `bitget_futures`.
     """
     by_folder = {e for e in Exchange for file in files if e.token in file.absolute().parts}
+    if wanted is not None and wanted.token.startswith(tuple(f"{e.token}_" for e in by_folder)):
+        by_folder = {wanted}
     is_told = wanted is not None or loading.exchanges or by_folder - {*dialects.exchanges()}
     if loading.strangers and not is_told:
         shown = ", ".join(sorted(loading.strangers)[:3])
