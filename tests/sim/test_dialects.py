@@ -225,8 +225,13 @@ def test_a_book_comes_for_each_request_where_it_must_be_asked_for(dialect: Diale
     assert asked == [dialect.demo[0]] * dialect.books_are_asked_for
 
 
+CODE = re.compile(rb'"code":-?[1-9]')
+
+
 def _is_error(answer: bytes) -> bool:
-    return b"error" in answer.lower() or b'"success":false' in answer
+    """By a word, or by a code that is not 0."""
+    words = (b"error", b'"success":false', b"not subscribed")
+    return any(word in answer.lower() for word in words) or bool(CODE.search(answer))
 
 
 @every_dialect
