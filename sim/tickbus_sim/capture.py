@@ -23,7 +23,7 @@ from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
 
 from tickbus_sim import dialects
-from tickbus_sim.dialect import CONTROL, BadRequest, Dialect, Topic, split_url
+from tickbus_sim.dialect import CONTROL, BadRequest, Binary, Dialect, Topic, split_url
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 _COMPLAINTS_MAX = 20  # lines of complaint on a terminal; the count goes on
@@ -52,10 +52,6 @@ class Line(msgspec.Struct, gc=False):
     def content(self) -> bytes:
         """What was received. Errors: ValueError when `data_hex` is not hexadecimal."""
         return Binary.fromhex(self.data_hex) if self.data_hex else self.data.encode()
-
-
-class Binary(bytes):
-    """A frame that is no text: it is sent as a binary one."""
 
 
 @dataclass(frozen=True)

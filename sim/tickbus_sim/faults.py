@@ -19,13 +19,14 @@ import msgspec
 from tickbus_schemas.errors import Fatal
 
 from tickbus_sim.capture import Body
-from tickbus_sim.dialect import Topic
+from tickbus_sim.dialect import Binary, Topic
 
 SECOND = 1_000_000_000
 REPORTED_FRAMES_MAX = 1000  # a report names so many frames of a fault; its count goes on
 _FRACTION = re.compile(rb'"-?\d+\.\d+"|(?<=[:\[,])-?\d+\.\d+(?=[,}\]])')
 """A decimal text or JSON number with a fraction: a price or a quantity, not an id or a time."""
 _NUMBER = re.compile(rb'"-?\d+"')
+_DECIMAL = re.compile(rb"\d+\.\d+")
 
 Kind = Literal[
     "drop",
@@ -226,7 +227,7 @@ class Faults:
         return 0.0
 
     def take_touched(self) -> list[dict[str, Any]]:
-        """What was done since the last call: `kind`, `frame`, of a changed frame its new `text`."""
+        """What was done since the last call: `kind`, `frame`, of a damaged one `text` or `hex`."""
         touched, self._touched = self._touched, []
         return touched
 
@@ -265,7 +266,7 @@ class Faults:
         changed = self._change(armed, frame)
         self._record(armed, {"frame": frame.number}, frame)
         if fault.kind in ("corrupt", "nan"):
-            self._touched[-1]["text"] = changed[0].text.decode(errors="replace")
+            self._touched[-1] |= _told(changed[0].text)
         return changed
 
     def _change(self, armed: _Armed, frame: Frame) -> list[Frame]:
@@ -280,9 +281,7 @@ class Faults:
             case "corrupt":
                 return [_with_text(frame, corrupted(frame.text, self._random))]
             case "nan":
-                value = f'"{fault.value}"'.encode()
-                number = _FRACTION if _FRACTION.search(frame.text) else _NUMBER
-                return [_with_text(frame, number.sub(lambda _: value, frame.text, count=1))]
+                return [_with_text(frame, without_number(frame.text, fault.value))]
             case "oversize":
                 return [_with_text(frame, padded(frame.text, fault.size_bytes)), frame]
             case _:  # drop, silence
@@ -321,6 +320,19 @@ def corrupted(text: bytes, rng: random.Random) -> bytes:
     return text[:cut] + b"\x01garbage{" + text[cut:]
 
 
+def without_number(text: bytes, value: str) -> bytes:
+    """The same frame with a value where its first number was.
+
+    In a binary frame the value is as long as the number, with blanks behind it: there lengths are
+    told.
+    """
+    if isinstance(text, Binary):
+        return _DECIMAL.sub(lambda m: value.encode().ljust(len(m[0]))[: len(m[0])], text, count=1)
+    quoted = f'"{value}"'.encode()
+    number = _FRACTION if _FRACTION.search(text) else _NUMBER
+    return number.sub(lambda _: quoted, text, count=1)
+
+
 def padded(text: bytes, size_bytes: int) -> bytes:
     """The same frame grown to `size_bytes` by a member that no venue sends."""
     body = text.rstrip().removesuffix(b"}")
@@ -329,4 +341,12 @@ def padded(text: bytes, size_bytes: int) -> bytes:
 
 
 def _with_text(frame: Frame, text: bytes) -> Frame:
-    return replace(frame, text=text)
+    """The same kind of frame: what was binary stays so."""
+    return replace(frame, text=type(frame.text)(text))
+
+
+def _told(text: bytes) -> dict[str, str]:
+    """What was sent: its text, or in hexadecimal where it was no text."""
+    if isinstance(text, Binary):
+        return {"hex": text.hex()}
+    return {"text": text.decode(errors="replace")}
