@@ -346,3 +346,8 @@ def test_a_strange_ticker_stays_one_value_of_a_request(token: str, ticker: str) 
 def _gets(venue: Venue, ticker: str) -> list[Get]:
     snapshot = venue.snapshot_request(ticker, 0)
     return [poll.get for poll in venue.polls()] + ([snapshot] if snapshot else [])
+
+
+def test_an_exchange_without_a_file_is_answered_with_those_that_have_one() -> None:
+    with pytest.raises(Fatal, match=r"no ingest for exchange 'nowhere' yet: one of .*okx"):
+        load("nowhere")

@@ -20,6 +20,8 @@ from tickbus_schemas.messages import ABSENT, InstrumentKind
 from tickbus_ingest.exchanges import _cryptocom as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    BASE,
+    QUOTE,
     BookForm,
     Evidence,
     Get,
@@ -30,6 +32,7 @@ from tickbus_ingest.venue.contract import (
     Snapshots,
     Stream,
     TradeIds,
+    Units,
     UpdateIds,
     What,
 )
@@ -62,6 +65,11 @@ class Venue(contract.Venue):
     websocket_urls = ("wss://stream.crypto.com",)
     rest_urls = ("https://api.crypto.com",)
     feeds = ("trade", "l2", "bbo", "ticker", "derivative", "instrument")
+    examples = ("BTC_USDT", "BTCUSD-PERP")
+    units = (
+        Units(BASE, QUOTE, of="quoted in USD"),
+        Units(BASE, "absent: the venue sums USD", of="quoted otherwise"),
+    )
     snapshots = Snapshots.PUSHED
     update_ids = UpdateIds.LINKED
     # The documents say that `u` is unique in an instrument, not that connections are cut alike.

@@ -13,7 +13,7 @@ from tickbus_schemas.exchanges import Exchange
 
 from tickbus_ingest.exchanges import _gateio_wire as wire
 from tickbus_ingest.exchanges._gateio import LEVELS, Act, Gateio
-from tickbus_ingest.venue.contract import BookForm, Get, Keepalive, Route
+from tickbus_ingest.venue.contract import PLAIN, BookForm, Get, Keepalive, Route
 from tickbus_ingest.venue.instruments import Instrument, Unread
 from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.venue.wire_types import decoded, known
@@ -28,6 +28,8 @@ class Venue(Gateio):
         "https://www.gate.com/docs/developers/apiv4/en/",
         "https://www.gate.com/announcements/article/44946",
     )
+    examples = ("BTC_USDT", "ETH_USDT")
+    units = PLAIN
     market = "spot"
     carries: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "trades": ("trade",),

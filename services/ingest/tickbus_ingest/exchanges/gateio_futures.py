@@ -14,7 +14,7 @@ from tickbus_schemas.exchanges import Exchange
 
 from tickbus_ingest.exchanges import _gateio_wire as wire
 from tickbus_ingest.exchanges._gateio import Act, Gateio
-from tickbus_ingest.venue.contract import Get, Keepalive, Route
+from tickbus_ingest.venue.contract import QUOTE, Get, Keepalive, Route, Units
 from tickbus_ingest.venue.instruments import Instrument, Unread
 from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.venue.wire_types import decoded, known
@@ -31,6 +31,11 @@ class Venue(Gateio):
         "https://www.gate.com/docs/developers/futures/ws/en/",
         "https://www.gate.com/docs/developers/apiv4/en/",
         "https://www.gate.com/announcements/article/44946",
+    )
+    examples = ("BTC_USDT", "BTC_USD")
+    units = (
+        Units("contract of `quanto_multiplier` in the base currency", QUOTE, of="settled in USDT"),
+        Units("contract of 1 unit of the quote currency", QUOTE, of="settled in BTC"),
     )
     market = "futures"
     carries: ClassVar[Mapping[str, tuple[str, ...]]] = {

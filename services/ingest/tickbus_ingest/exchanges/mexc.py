@@ -19,6 +19,7 @@ from tickbus_ingest.exchanges import _mexc as wire
 from tickbus_ingest.exchanges._mexc_protobuf import Reader
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    PLAIN,
     Evidence,
     Get,
     Keepalive,
@@ -63,6 +64,8 @@ class Venue(contract.Venue):
     websocket_urls = ("wss://wbs-api.mexc.com",)
     rest_urls = ("https://api.mexc.com",)
     feeds = ("trade", "l2", "bbo", "ticker", "instrument")
+    examples = ("BTCUSDT", "ETHUSDT")
+    units = PLAIN
     snapshots = Snapshots.PULLED
     update_ids = UpdateIds.LINKED
     drops_equal = True  # what ends at the version of a book over REST is in it
