@@ -301,6 +301,19 @@ def test_the_same_streams_are_asked_for_in_the_same_way(token: str) -> None:
 
 
 @each_venue
+def test_a_venue_with_more_tickers_is_one_that_was_made_with_them(token: str) -> None:
+    feeds = tuple(one for one in load(token).feeds if ":" not in one)
+    one, other = venue_of(token, 1, feeds), venue_of(token, 3, feeds)
+    one.extend(list(other.instruments.values())[1:])
+    assert (one.tickers, one.index) == (other.tickers, other.index)
+    assert one.instruments == other.instruments
+    assert one.routes() == other.routes()
+    assert one.polls() == other.polls()
+    for route in other.routes():
+        assert one.subscribe(route.streams) == other.subscribe(route.streams)
+
+
+@each_venue
 def test_requests_name_a_path_a_host_and_a_weight(token: str) -> None:
     feeds = tuple(one for one in load(token).feeds if ":" not in one)
     venue = venue_of(token, 3, feeds)
