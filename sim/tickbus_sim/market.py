@@ -78,7 +78,8 @@ class Season(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ticker: str
     from_s: float = 0.0
-    until_s: float = inf
+    until_s: float | None = None
+    """None: to the end"""
 
 
 CALM = Burst(0.0, 0.0, 1.0)
@@ -154,7 +155,10 @@ class Market:
     def is_listed(self, symbol: str, time_ns: int) -> bool:
         """Whether a ticker is traded at a time after the opening."""
         season = self._seasons.get(symbol)
-        return season is None or season.from_s <= time_ns / SECOND < season.until_s
+        if season is None:
+            return True
+        until_s = inf if season.until_s is None else season.until_s
+        return season.from_s <= time_ns / SECOND < until_s
 
     def open(self, start_ms: int) -> None:
         """Sets the opening time, before the first `advance`."""
@@ -185,6 +189,7 @@ class Market:
                 events, following = ticker.order(time_ns), ticker.next_order_ns(factor)
             heapq.heapreplace(self._events, (following, place, due))
             if not self.is_listed(ticker.instrument.ticker, time_ns):
+                self._told += [Told(event, 0) for event in events]
                 continue
             for event in events:
                 made = [

@@ -90,7 +90,7 @@ class Comparison:
         quotes = [*events["quote", ticker]]
         if self._family("ticker") == self._family("bbo"):
             quotes += events["statistics", ticker]
-        quotes.sort(key=lambda one: one["frames"])
+        quotes = sorted((one for one in quotes if one["frames"]), key=lambda one: one["frames"])
         has_id, has_time = (
             any(key[place] is not None for key in self.stored("bbo", ticker)) for place in (0, 1)
         )

@@ -32,8 +32,8 @@ from tests.ingest.test_service import Ingest, assert_numbered, sim, stored
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(240)]
 
-KINDS = ["binance_usdm", "okx", "kraken", "hyperliquid", "bitmex", "coinbase"]
-"""Books that are pulled, linked, checked by sums, always whole, keyed, counted by connection."""
+KINDS = ["binance_usdm"]
+"""Others go to Parquet in `tests/end_to_end/test_listing.py`."""
 
 
 async def last(bus: Connection, stream: str, subject: str) -> Message | None:

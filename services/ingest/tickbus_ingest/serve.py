@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from msgspec.structs import replace
 from tickbus_runtime.alerts.alarms import Holding
 from tickbus_runtime.service.process import Context
@@ -47,6 +48,7 @@ from tickbus_ingest.wire.socket import check_local, choose_client
 
 TICK_S = 0.1
 LOOK_S = 1.0
+DELAYS_S = 0.25
 YOUNG_MAX = 100_000
 """Objects of one flush are fewer: they are gone when it is, and the collector need not look."""
 SWITCH_S = 0.0005
@@ -162,7 +164,7 @@ class Ingest:
             NO_DATA_SILENCES * (venue.silence_s or settings.silence_s),
             of_recording=settings.stop_at_end,
         )
-        self._next_look_s = 0.0
+        self._next_look_s = self._next_delays_s = 0.0
         self._timer: asyncio.TimerHandle
         self._flusher: Flusher
 
@@ -251,8 +253,7 @@ class Ingest:
             names = ", ".join(one.ticker for one in changes.come)
             self._ctx.log.info("tickers come", tickers=names)
         if changes.gone or changes.come:
-            silence_s = self._settings.ticker_silence_s
-            self._watch = DataWatch(self._lines.streams, self._venue, silence_s)
+            self._watch = self._watch.of(self._lines.streams, self._venue)
             self._polls.change(self._polls_of_taken())
         return changes.ended
 
@@ -326,9 +327,7 @@ class Ingest:
         lines.replace(flush.closing_lines | flush.broken_lines)
         lines.renew_books(flush.subscriptions_wanted)
         self._checksums += sum("checksum" in row.reason for row in flush.statuses)
-        delays_us = [int(wire_us.min()) for wire_us in flush.wire_us if len(wire_us)]
-        if delays_us:
-            self._severe.note_delay(min(delays_us), time.monotonic())
+        self._note_delays(flush)
         for ticker in flush.snapshots_wanted:
             self._ask_for_book(self._venue.tickers[ticker])
 
@@ -378,6 +377,15 @@ class Ingest:
             such_as = ", ".join(one.stream.name for one in silent[:3])
             self._ctx.log.warning("silent; asked for again", streams=len(silent), such_as=such_as)
         self._accounts.show(self._session, self._buffer, self._recorder)
+
+    def _note_delays(self, flush: Flush) -> None:
+        """Of some flushes: a median costs as much as a small flush."""
+        now_s = time.monotonic()
+        delays_us = [wire_us for wire_us in flush.wire_us if len(wire_us)]
+        if delays_us and now_s >= self._next_delays_s:
+            self._next_delays_s = now_s + DELAYS_S
+            delay_us = np.concatenate(delays_us)
+            self._severe.note_delays(int(delay_us.min()), int(np.median(delay_us)), now_s)
 
     def _severe_now(self, now_s: float) -> Holding:
         """What becomes an alert; asked from outside, so that a stalled flush is seen too."""
