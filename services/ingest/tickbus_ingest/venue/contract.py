@@ -240,6 +240,8 @@ class Venue(ABC):
     """two connections show the same numbers, so they may be merged update by update"""
     drops_equal: ClassVar[bool] = False
     """the first update after a snapshot that was asked for is dropped when it ends exactly at it"""
+    crosses: ClassVar[bool] = False
+    """an update may cross the book: the levels across it are older, and its packet removes them"""
     levels: ClassVar[Levels] = PAIRS
     compression: ClassVar[Compression] = Compression.NONE
 
