@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 from tickbus_schemas.messages import InstrumentKind, InstrumentStatus, Side, TradeFlag
 
+from tickbus_ingest.venue.contract import OnError
 from tickbus_ingest.venue.instruments import Instrument, Unread, each_of, step_of
 from tickbus_ingest.venue.wire_types import Id, decoded, json_decoder
 
@@ -146,42 +147,25 @@ def pairs(levels: Raw) -> bytes | Raw:
     return msgspec.json.encode([(one.price, one.size) for one in decoded(LEVELS, levels)])
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    """What an error says of a subscription."""
-
-    stream: str = ""
-    """as the error names it"""
-    is_settled: bool = False
-    """nothing more comes of this request"""
-    fatal: bool = False
-    closing: bool = False
-    error: bool = True
-
-
 _NAMED = re.compile(r"\((v4_[a-z_]+)-(.{1,100})\)$")
-_RETRY, _FATAL = Refusal(), Refusal(fatal=True, is_settled=True)
-_REFUSALS = (
-    ("Invalid subscription id for channel", _FATAL),
-    ("Invalid subscribe message: already subscribed", Refusal(is_settled=True, error=False)),
-    ("Too many subscribe attempts", Refusal(closing=True)),  # and it hangs up
-    ("Too many invalid messages", Refusal(closing=True)),
-    ("Internal error", _RETRY),  # could not fetch the first contents
-    ("Per-connection subscription limit reached", _RETRY),
-    ("Invalid", _RETRY),  # a request of a wrong form: no stream of ours is wrong by it
-)
-"""Beginning of an error, which has no code -> what it means.
+ALREADY = "Invalid subscribe message: already subscribed"
+# Beginnings, for there are no codes; the first that fits counts: socks/src/lib/subscription.ts,
+# socks/src/lib/invalid-message.ts, socks/src/websocket/index.ts
+ERRORS = {
+    "Invalid subscription id": OnError.REJECT,  # no such market
+    ALREADY: OnError.RETRY,
+    "Invalid": OnError.REJECT,  # channel, id, type, or no JSON
+    "Too many subscribe attempts": OnError.RESYNC,  # the venue hangs up
+    "Too many invalid messages": OnError.RESYNC,  # the venue hangs up
+    "Internal error": OnError.RETRY,  # could not fetch the first contents
+    "Per-connection subscription limit reached": OnError.RETRY,
+}
 
-socks/src/lib/subscription.ts, socks/src/lib/invalid-message.ts, socks/src/websocket/index.ts"""
 
-
-def refusal(message: str) -> Refusal:
-    """What an error means: to ask again, unless the table says more."""
-    kind = next((one for text, one in _REFUSALS if message.startswith(text)), _RETRY)
-    named = _NAMED.search(message)
-    if named is None:
-        return msgspec.structs.replace(kind, fatal=False, is_settled=False)
-    channel, one = named.groups()
-    return msgspec.structs.replace(kind, stream=stream_name(channel, one))
+def named(message: str) -> str:
+    """The subscription that an error names."""
+    found = _NAMED.search(message)
+    return stream_name(*found.groups()) if found else ""
 
 
 def stream_name(channel: str, ticker: str) -> str:

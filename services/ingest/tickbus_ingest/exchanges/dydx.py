@@ -73,6 +73,7 @@ class Venue(contract.Venue):
     # The server pings each 30 s and hangs up 10 s later; nothing is said where nothing happens.
     silence_s = 60.0
     maintenance_codes = frozenset({1012})  # `Service restarting`: socks/src/websocket/index.ts
+    errors = wire.ERRORS
     limits = (
         Limit(What.STREAMS, len(CARRIES) * MARKETS_PER_CONNECTION + 1),
         # Two a second of one subscription, two a second that are wrong: socks/src/config.ts. None
@@ -136,12 +137,23 @@ class Venue(contract.Venue):
                 rows.control("unsubscribed", answer=True)
                 line.memory[SETTLED] = line.memory.get(SETTLED, NONE) - {_name(told)}
             case "error":
-                _refuse(told, line, rows)
+                self._refuse(told, line, rows)
             case "connected":
                 rows.control("connected")
             case _:
                 raise Reject(f"type {told.type[:40]!r}")
         _follow(told.message_id, line, rows)
+
+    def _refuse(self, told: wire.Frame, line: Line, rows: Rows) -> None:
+        """An error has the number of the request, or if that took none the last one again."""
+        message, stream = told.message, wire.named(told.message)
+        is_answer = BOOK not in message
+        if message.startswith(wire.ALREADY):
+            rows.control(message, stream=stream, answer=is_answer)
+        else:
+            rows.refused(message, self.on_error(message), stream=stream, answer=is_answer)
+        if message.startswith("Invalid sub") and stream:
+            line.memory[SETTLED] = line.memory.get(SETTLED, NONE) | {stream}
 
     def _take(self, told: wire.Frame, rows: Rows) -> None:
         act, is_first = self._acts.get(told.channel), told.type == "subscribed"
@@ -230,17 +242,6 @@ def _request(kind: str, stream: Stream) -> Request:
 
 def _name(told: wire.Frame) -> str:
     return wire.stream_name(told.channel, told.id)
-
-
-def _refuse(told: wire.Frame, line: Line, rows: Rows) -> None:
-    """An error has the number of the request, or if that took none the last one again."""
-    why = wire.refusal(told.message)
-    rows.control(
-        told.message[:300] or "refused without a reason", error=why.error, fatal=why.fatal,
-        closing=why.closing, stream=why.stream, answer=BOOK not in told.message,
-    )  # fmt: skip
-    if why.is_settled:
-        line.memory[SETTLED] = line.memory.get(SETTLED, NONE) | {why.stream}
 
 
 def _follow(number: int, line: Line, rows: Rows) -> None:

@@ -47,6 +47,7 @@ from tickbus_ingest.venue.contract import (
     Levels,
     Limit,
     Line,
+    OnError,
     Request,
     Route,
     Snapshots,
@@ -72,6 +73,14 @@ _PRICE = re.compile(rb'"price"\s*:\s*[0-9]+(?:\.([0-9]{1,18}))?\s*[,}]')
 _QTY = re.compile(rb'"qty"\s*:\s*[0-9]+(?:\.([0-9]{1,18}))?\s*[,}]')
 
 
+# Texts, for there are no codes: https://docs.kraken.com/exchange/api-reference/spot-websocket-v2/book
+ERRORS = {
+    "not supported": OnError.REJECT,  # no such pair, depth or channel
+    "Already subscribed": OnError.RETRY,
+    "Exceeded msg rate": OnError.RETRY,
+}
+
+
 class Venue(contract.Venue):
     """One route; books by checksum, trades by number, times in everything."""
 
@@ -95,6 +104,7 @@ class Venue(contract.Venue):
     # Without a subscription a connection ends after a minute; with one, heartbeats come.
     keepalive = Keepalive(b'{"method":"ping"}', 30.0)
     silence_s = 10.0  # heartbeats come about once a second
+    errors = ERRORS
     limits = (
         Limit(What.ATTEMPTS, 150, 600),  # Cloudflare's, an address: introduction, about
         Limit(What.STREAMS, 300),  # no number is known: a snapshot of 1,000 levels has 90 kB
@@ -194,9 +204,7 @@ class Venue(contract.Venue):
                 line.memory[symbol] = about.depth
             rows.control("answer", stream=stream, answer=True)
         else:
-            text = answer.error or "refused without a reason"
-            fatal = "not supported" in text
-            rows.control(text, error=True, fatal=fatal, stream=stream, answer=True)
+            rows.refused(answer.error, self.on_error(answer.error), stream=stream)
 
     # --------------------------------------------------------------- events
 

@@ -27,6 +27,7 @@ from tickbus_ingest.venue.contract import (
     Keepalive,
     Limit,
     Line,
+    OnError,
     Request,
     Route,
     Snapshots,
@@ -50,10 +51,16 @@ ALONE = "/market/snapshot"
 """The document of this channel knows one symbol in a topic, the others' up to 100."""
 ADDRESS = Get("/api/v1/bullet-public", weight=10, body=b"{}")
 # Errors of requests: https://www.kucoin.com/docs-new/websocket-api/base-info/introduction
-_FOR_GOOD = frozenset({"400", "404", "415"})
-"""Topic invalid, not found, type not supported."""
-_NO_TOKEN = "401"
-"""The token is wrong or has expired: another connection has another one."""
+ERRORS = {
+    "400": OnError.REJECT,  # wrong request or topic
+    "401": OnError.RESYNC,  # the token is wrong or has expired: another connection has another one
+    "403": OnError.RETRY,  # too many requests
+    "404": OnError.REJECT,  # no such topic
+    "406": OnError.RETRY,  # too many requests
+    "415": OnError.REJECT,  # no such type
+    "500": OnError.RETRY,  # internal error
+    "509": OnError.RETRY,  # too many subscriptions
+}
 
 
 class Venue(contract.Venue):
@@ -76,6 +83,7 @@ class Venue(contract.Venue):
     trade_ids = TradeIds.UNIQUE  # the sequence beside an id is the book's: it does not count trades
     keepalive = Keepalive(b'{"id":"ping","type":"ping"}', 18.0)  # pingInterval of bullet-public
     silence_s = 30.0  # pongs come each 18 s, at most 10 s late (pingTimeout)
+    errors = ERRORS
     limits = (
         Limit(What.ATTEMPTS, 30, 60),
         Limit(What.STREAMS, 300),  # topics: each symbol of a channel is one
@@ -170,10 +178,7 @@ class Venue(contract.Venue):
         code = str(told.code)
         reason = "" if told.data is UNSET else bytes(told.data).decode(errors="replace")
         stream = self._stream(told.id)
-        rows.control(
-            f"{code} {reason}"[:300], error=True, answer=True, stream=stream,
-            fatal=code in _FOR_GOOD and bool(stream), closing=code == _NO_TOKEN,
-        )  # fmt: skip
+        rows.refused(f"{code} {reason}", self.on_error(code), stream=stream)
 
     def _trade(self, symbol: str, one: wire.Trade, frame: bytes, rows: Rows) -> None:
         side = Side.BUY if one.side == "buy" else Side.SELL

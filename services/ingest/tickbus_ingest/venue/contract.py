@@ -103,6 +103,19 @@ class What(Enum):
     """REST units within `per_s`"""
 
 
+class OnError(Enum):
+    """What follows from an error of the venue."""
+
+    RETRY = "retry"
+    """it passes: what was asked for is asked for again, later each time"""
+    RESYNC = "resync"
+    """the connection is worth nothing any more: another one takes its place"""
+    REJECT = "reject"
+    """the request is wrong: the stream that the error names is not asked for again"""
+    FATAL = "fatal"
+    """no request can succeed from here: not one of this kind is sent again"""
+
+
 class Limit(msgspec.Struct, frozen=True):
     """At most `n` of something; `per_s`: within so many seconds, 0 where it is no rate."""
 
@@ -253,6 +266,9 @@ class Venue(ABC):
     silence_s: ClassVar[float] = 0.0
     """a connection may be silent for so long; 0: the setting's value"""
     limits: ClassVar[tuple[Limit, ...]]
+    errors: ClassVar[Mapping[str, OnError]] = {}
+    """what follows from each error that is known: by its code, or by words of its text where it has
+    none. RETRY follows from all others"""
     weight_header: ClassVar[str] = ""
     """header of an HTTP answer that tells the weight used in the running window"""
 
@@ -369,6 +385,17 @@ class Venue(ABC):
     def limit(cls, what: What, default: int = 2**31) -> int:
         """The number of one limit; `default` where the venue names none."""
         return min((one.n for one in cls.limits if one.what is what), default=default)
+
+    @classmethod
+    def on_error(cls, told: str) -> OnError:
+        """What follows from an error: `told` is its code, or its text."""
+        known = cls.errors.get(told)
+        if known is not None:
+            return known
+        words = (
+            one for text, one in cls.errors.items() if not text[-1].isdecimal() and text in told
+        )
+        return next(words, OnError.RETRY)
 
     def streams_by_channel(self, carried: Mapping[str, Sequence[str]]) -> list[Stream]:
         """A stream `<channel>:<ticker>` for each ticker and channel that carries a wanted feed.

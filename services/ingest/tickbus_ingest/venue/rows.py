@@ -18,6 +18,8 @@ from msgspec import Raw
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import ABSENT, DerivativeField
 
+from tickbus_ingest.venue.contract import OnError
+
 if TYPE_CHECKING:
     from tickbus_ingest.venue.contract import BookForm
 
@@ -251,6 +253,20 @@ class Rows:
     ) -> None:
         """The frame is an answer or a notice; see Control."""
         self.controls.append(Control(self.frame, text, error, fatal, closing, stream, answer))
+
+    def refused(
+        self, text: str, follows: OnError, *, stream: str = "", answer: bool = True
+    ) -> None:
+        """The frame is an error; `stream`: the subscription that it names, if it names one."""
+        is_wrong = follows is OnError.REJECT and bool(stream)
+        self.control(
+            text[:300] or "refused without a reason",
+            error=True,
+            fatal=is_wrong or follows is OnError.FATAL,
+            closing=follows is OnError.RESYNC,
+            stream=stream,
+            answer=answer,
+        )
 
     def reply(self, frame: bytes) -> None:
         """Send this back over the same connection: a pong, an answer to a test."""
