@@ -138,7 +138,7 @@ class Binance(Venue):
 
     def _read_stream(self, stream: str, data: Raw, frame: bytes, rows: Rows) -> None:
         if stream == "!serverShutdown":
-            rows.control("serverShutdown", closing=True)
+            rows.control("serverShutdown", closing=True, notice=True)
             return
         if not self._takes(stream):
             rows.ignored(_label(stream))
@@ -150,7 +150,7 @@ class Binance(Venue):
 
     def _read_bare(self, name: str | UnsetType, frame: bytes, rows: Rows) -> None:
         if name == "serverShutdown":
-            rows.control("serverShutdown", closing=True)
+            rows.control("serverShutdown", closing=True, notice=True)
         elif isinstance(name, str) and name not in EVENT_NAMES:
             rows.ignored(name)
         else:

@@ -42,9 +42,11 @@ from tickbus_ingest.venue.wire_types import decoded, json_decoder
 
 HEARTBEAT_S = 30
 """30 to 60 s are advised: https://support.deribit.com/hc/en-us/articles/25944603459613"""
-HEARTBEAT_ID, TEST_ID, UNSUBSCRIBE_ID = 1, 2, 3
+HEARTBEAT_ID, TEST_ID, UNSUBSCRIBE_ID, PLATFORM_ID = 1, 2, 3, 4
 FIRST_ID = 1000
 """Ids of subscriptions: place of the first stream + 1 times this, plus the number of streams."""
+PLATFORM = "platform_state"
+"""Whether an index, and all that is settled by it, is locked."""
 # https://docs.deribit.com/articles/errors https://docs.deribit.com/articles/json-rpc-overview
 # A request for several channels is refused whole.
 ERRORS = {
@@ -162,7 +164,11 @@ class Venue(contract.Venue):
                     yield Stream(channel.format(ticker), ticker, feeds)
 
     def greet(self) -> list[Request]:
-        return [_request(HEARTBEAT_ID, "set_heartbeat", {"interval": HEARTBEAT_S})]
+        """Heartbeats, and the state of the platform: each is a request with one answer."""
+        return [
+            _request(HEARTBEAT_ID, "set_heartbeat", {"interval": HEARTBEAT_S}),
+            _request(PLATFORM_ID, "subscribe", {"channels": [PLATFORM]}),
+        ]
 
     def subscribe(self, streams: Sequence[Stream]) -> list[Request]:
         """The answer names the channels that were taken: its id tells which were asked for."""
@@ -194,6 +200,9 @@ class Venue(contract.Venue):
         told = decoded(wire.FRAME, frame)
         channel, data = told.params.channel, told.params.data
         if told.method == "subscription" and channel and data is not UNSET:
+            if channel == PLATFORM:
+                self._platform(decoded(wire.PLATFORM, data), line, rows)
+                return
             words = channel.split(".")
             found = self._acts.get((words[0], len(words)))
             if found is None:
@@ -209,6 +218,13 @@ class Venue(contract.Venue):
             self._answer(told, rows)
         else:
             raise Reject("neither a notification nor an answer")
+
+    def _platform(self, state: wire.Platform, line: Line, rows: Rows) -> None:
+        """An index is locked while the platform is maintained, one after the other: told once."""
+        changes = line.memory.get(PLATFORM, False) != state.locked
+        line.memory[PLATFORM] = state.locked
+        words = "is locked for maintenance" if state.locked else "is open again"
+        rows.control(f"the index {state.price_index} {words}", notice=changes)
 
     def _answer(self, told: wire.Frame, rows: Rows) -> None:
         number = told.id or 0

@@ -248,7 +248,10 @@ class Venue(contract.Venue):
                 )  # fmt: skip
 
     def _status(self, event: Status, line: Line, rows: Rows) -> None:
-        rows.control(f"status {', '.join(one.system for one in event.data)}")
+        """Of the engine, on connecting and at a change: nothing moves while it is not online."""
+        systems = [one.system for one in event.data]
+        is_online = all(system == "online" for system in systems)
+        rows.control(f"status {', '.join(systems)}", notice=not is_online)
 
     def _heartbeat(self, event: Heartbeat, line: Line, rows: Rows) -> None:
         rows.control("heartbeat")

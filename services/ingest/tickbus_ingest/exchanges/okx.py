@@ -202,7 +202,8 @@ class Venue(contract.Venue):
             rows.refused(f"{code} {envelope.msg}", self.on_error(code), stream=about)
         elif event == "notice":
             follows = self.on_error(code)
-            rows.control(f"{code} {envelope.msg}", closing=follows is OnError.RESYNC)
+            is_closing = follows is OnError.RESYNC
+            rows.control(f"{code} {envelope.msg}", closing=is_closing, notice=True)
         else:
             rows.control(event)
 

@@ -55,6 +55,8 @@ class Control(msgspec.Struct, frozen=True):
     """name of the one subscription that it is about"""
     answer: bool = False
     """it answers a request"""
+    notice: bool = False
+    """what the venue says of itself and all should know: maintenance, a shutdown"""
 
 
 class Rows:
@@ -250,9 +252,12 @@ class Rows:
         closing: bool = False,
         stream: str = "",
         answer: bool = False,
+        notice: bool = False,
     ) -> None:
         """The frame is an answer or a notice; see Control."""
-        self.controls.append(Control(self.frame, text, error, fatal, closing, stream, answer))
+        self.controls.append(
+            Control(self.frame, text, error, fatal, closing, stream, answer, notice)
+        )
 
     def refused(
         self, text: str, follows: OnError, *, stream: str = "", answer: bool = True
