@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-MEMBERS := schemas client runtime services/ingest services/book services/features services/writer sim benchmarks
+MEMBERS := schemas client runtime services/ingest services/book services/features services/writer services/alerts sim benchmarks
 CODE   := $(MEMBERS) tests
 
 .PHONY: help setup demo test test-fast nightly check lint format lock bench bench-peers docs clean
@@ -35,8 +35,9 @@ test: setup  ## the whole test suite, fast tests first
 test-fast: setup  ## tests without processes or sockets
 	$(BIN)/python -m pytest -m "not connected"
 
-nightly: setup  ## faults by chance on every venue, many seeds: an hour
+nightly: setup  ## faults by chance on every venue, many seeds, then eight venues with 200 tickers: an hour
 	$(BIN)/python -m pytest tests/end_to_end/nightly_faults.py
+	$(BIN)/python -m pytest -s tests/end_to_end/nightly_load.py
 
 check: lint test-fast  ## lint, then fast tests
 
@@ -50,8 +51,9 @@ format: setup  ## put the code into its standard form
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-docs: setup  ## regenerate JSON Schema and AsyncAPI from the message types
+docs: setup  ## regenerate JSON Schema and AsyncAPI from the message types, tables from the venues
 	$(BIN)/python -m tickbus_schemas.documents
+	$(BIN)/python -m tickbus_ingest.commands.tables
 
 lock: setup  ## pin the newest allowed versions, with hashes and without index hosts
 	$(BIN)/uv export --quiet --upgrade --no-emit-workspace --no-header --no-emit-index-url --no-annotate --all-groups --format requirements-txt -o requirements/dev.txt

@@ -33,6 +33,8 @@ BENCHMARKS = {
     "cost": "CPU per row as load grows, tickers a shard, memory, start-up",
     "telemetry": "what metrics and traces cost",
 }
+WITHOUT_CAPTURE = {"venues"}
+"""Their frames are made here."""
 WITH_PEERS = {"book", "ingest", "wide", "replay"}
 
 
@@ -51,12 +53,13 @@ def run(args: argparse.Namespace) -> int:
     unknown = [name for name in args.name if name not in BENCHMARKS]
     if unknown:
         raise Fatal(f"no benchmark {', '.join(unknown)}: one of {', '.join(BENCHMARKS)}")
-    capture = find(args.capture)
+    names = args.name or BENCHMARKS
+    made_here = args.capture is None and WITHOUT_CAPTURE.issuperset(names)
+    capture = None if made_here else find(args.capture)
     memory.keep_freed()  # as every service does, like the line below
     memory.settle()
     targets: list[Target] = []
-    names = args.name or BENCHMARKS
-    if not WITH_PEERS.isdisjoint(names):
+    if capture is not None and not WITH_PEERS.isdisjoint(names):
         peers.begin(capture, args.quick)
     for name in names:
         measure: Callable[..., list[Target]]

@@ -2,7 +2,8 @@
 
 The frames are what the simulated venue sends of its synthetic market in the venue's protocol, in
 the market's mix of trades, quotes, book updates and statistics; then book updates of 60 levels
-alone. Sockets, books and the bus are left out: what differs between venues is the reading.
+alone, fewer where the venue shows fewer. Sockets, books and the bus are left out: what differs
+between venues is the reading.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ START_MS = 1_760_000_000_000
 FRAMES, BATCH, LEVELS = 20_000, 2_048, 60
 
 
-def measure(path: Path, quick: bool) -> list[Target]:
+def measure(path: Path | None, quick: bool) -> list[Target]:
     """Two targets a venue."""
     found = []
     for token in exchanges.names():
@@ -55,6 +56,7 @@ def _of_venue(token: str, dialect: Dialect, quick: bool) -> list[Target]:
     size = sum(map(len, books)) / len(books)
     runs = 3 if quick else 7
     rates = [len(mixed) / one for one in _timed(venue, opened, mixed, runs)]
+    levels = _levels(venue, [full], books[0])
     costs = [1e6 * one / len(books) for one in _timed(venue, [full], books, runs)]
     return [
         Target(
@@ -62,7 +64,7 @@ def _of_venue(token: str, dialect: Dialect, quick: bool) -> list[Target]:
             notes={"frames": len(mixed)}, **of_runs(rates),
         ),
         Target(
-            f"ingest.venue.{token}_depth", unit="us a frame of 60 levels",
+            f"ingest.venue.{token}_depth", unit=f"us a frame of {levels} levels",
             target=round(DEPTH_US * max(1.0, size / DEPTH_BYTES), 1), at_least=False,
             notes={"bytes a frame": round(size)}, **of_runs(costs),
         ),
@@ -121,6 +123,19 @@ def _deep(market: Market, number: int) -> Change:
 def _pushed(dialect: Dialect, ticker: str, book: NaiveBook) -> bytes:
     """What a subscription to the book begins with; empty: books are asked for, or always whole."""
     return dialect.write_book(ticker, book) if dialect.books is Books.PUSHED else b""
+
+
+def _levels(venue: Venue, opened: Sequence[bytes], frame: bytes) -> int:
+    """How many levels a frame has that follows those that open the books."""
+    line = Line(0, venue.routes()[0])
+    venue.connected(line)
+    frames = [*filter(None, opened), frame]
+    received_us = np.full(len(frames), START_MS * 1000 + 10_000_000, np.int64)
+    decoded = FrameDecoder(venue, 4 * 2**20).frames(
+        frames, [line] * len(frames), received_us, sum(map(len, frames))
+    )
+    last = decoded.between(len(frames) - 1, len(frames))
+    return 0 if last.levels is None else len(last.levels.price)
 
 
 def _timed(

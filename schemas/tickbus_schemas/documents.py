@@ -20,7 +20,7 @@ from tickbus_schemas.columns import Width
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.feeds import FEEDS, Feed
-from tickbus_schemas.messages import MESSAGES, SCHEMA, Header
+from tickbus_schemas.messages import MESSAGES, SCHEMA, Header, Severity
 
 FOLDER = Path(__file__).parents[1]
 Json = dict[str, Any]
@@ -188,6 +188,7 @@ _ADDRESSES = {feed.kind.__name__: _address(feed) for feed in FEEDS} | {
     "Fence": "fence.{shard}",
     "Clock": "clock.{shard}",
     "DeadLetter": "dlq.{service}.{exchange}",
+    "Alert": "alert.{severity}.{source}",
 }
 """Address of each message's channel; `{...}` are the parameters below."""
 _PARAMETERS: dict[str, Json] = {
@@ -208,6 +209,11 @@ _PARAMETERS: dict[str, Json] = {
         "examples": ["binance_usdm", "binance_usdm_2"],
     },
     "service": {"description": "who refused it", "examples": ["ingest", "writer"]},
+    "severity": {
+        "description": "how soon somebody must look",
+        "enum": [severity.name.lower() for severity in Severity],
+    },
+    "source": {"description": "the service that tells it", "examples": ["ingest", "writer"]},
     "job": {"description": "name of the replay", "examples": ["backfill_7"]},
 }
 # Prefix of the address, word for names and titles, what it is.

@@ -12,6 +12,7 @@ from enum import Enum
 import msgspec
 
 from tickbus_schemas.messages import (
+    Alert,
     BarBatch,
     BboBatch,
     BookBatch,
@@ -229,5 +230,10 @@ DERIVED = tuple(feed.name for feed in FEEDS if feed.stream != "md")
 """Feeds that folds publish; each has its own kind of stream, of the same name."""
 OF_NAME = {feed.name: feed for feed in FEEDS}
 OF_KIND = {feed.kind: feed for feed in FEEDS}
-OF_HEAD: dict[str, type[Header]] = {"fence": Fence, "clock": Clock, "dlq": DeadLetter}
+OF_HEAD: dict[str, type[Header]] = {
+    "fence": Fence,
+    "clock": Clock,
+    "dlq": DeadLetter,
+    "alert": Alert,
+}
 """Messages that are no feed, by the first token of their subjects."""

@@ -163,6 +163,7 @@ class StatusKind(IntEnum):
     SNAPSHOT = 5
     NOTICE = 6
     SKEW = 7
+    SILENT = 8
 
 
 class InstrumentKind(IntEnum):
@@ -191,6 +192,21 @@ class OptionType(IntEnum):
     NONE = 0
     CALL = 1
     PUT = -1
+
+
+class AlertState(IntEnum):
+    """What an alert message says of its condition."""
+
+    RAISED = 1
+    RENEWED = 2
+    RESOLVED = 3
+
+
+class Severity(IntEnum):
+    """How soon somebody must look."""
+
+    WARNING = 1
+    CRITICAL = 2
 
 
 TAKER = Codes({1: "BUY", -1: "SELL", 0: "UNKNOWN"})
@@ -464,6 +480,22 @@ class DeadLetter(Header, tag=14, frozen=True, kw_only=True):
     size: Count
     """bytes of the whole; `data` holds at most the first 64 KiB"""
     source: Text = ""
+
+
+class Alert(Header, tag=15, frozen=True, kw_only=True):
+    """A severe condition has begun, goes on, or is over; `ticker` is empty unless it is of one."""
+
+    timestamp: Int64
+    state: Annotated[int, Meta(ge=1, le=127), Codes.of(AlertState)]
+    """a number that this reader does not know yet is not refused, here and below"""
+    severity: Annotated[int, Meta(ge=1, le=127), Codes.of(Severity)]
+    source: Text
+    shard: Text
+    condition: Text
+    about: Text = ""
+    cause: Text = ""
+    remedy: Text = ""
+    raised_timestamp: Int64 = ABSENT
 
 
 MESSAGES: tuple[type[Header], ...] = tuple(

@@ -109,6 +109,11 @@ def dead_letter(service: str, exchange: Exchange) -> str:
     return f"dlq.{_checked('service', service)}.{exchange.token}"
 
 
+def alert(severity: str, source: str) -> str:
+    """`alert.<severity>.<source>`: where a service tells of severe conditions."""
+    return f"alert.{_checked('severity', severity)}.{_checked('source', source)}"
+
+
 def live(subject: str) -> str:
     """Where the server repeats what it stored on `subject`."""
     return f"live.{subject}"

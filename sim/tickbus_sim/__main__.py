@@ -20,7 +20,7 @@ from tickbus_sim import dialects
 from tickbus_sim.capture import read_capture
 from tickbus_sim.capture_venue import CaptureVenue, capture_facts
 from tickbus_sim.faults import Faults, read_schedule
-from tickbus_sim.market import Market
+from tickbus_sim.market import CALM, Burst, Market
 from tickbus_sim.market_venue import MarketVenue
 from tickbus_sim.venue import Serving, Venue
 
@@ -105,6 +105,13 @@ def parser() -> argparse.ArgumentParser:
     market.add_argument(
         "--rate", type=_positive, default=500.0, help="frames a second, all tickers (default: 500)"
     )
+    market.add_argument(
+        "--burst",
+        type=_burst,
+        default=CALM,
+        metavar="AT,LENGTH,TIMES",
+        help="at AT seconds, for LENGTH seconds, TIMES as many frames",
+    )
     market.add_argument("--duration", type=_positive, metavar="S", help="default: endless")
     market.add_argument(
         "--journal",
@@ -182,7 +189,7 @@ def _synthetic(
     if not all(_TICKER.fullmatch(ticker) for ticker in tickers):
         raise Fatal(f"--tickers {args.tickers}: names of letters and digits, with commas between")
     seed = random.SystemRandom().randrange(2**31) if args.seed is None else args.seed
-    market = Market(dialect, tickers, seed=seed, rate=args.rate)
+    market = Market(dialect, tickers, seed=seed, rate=args.rate, burst=args.burst)
     faults = None
     if args.faults:
         faults = Faults(read_schedule(args.faults), market.topics, 0, dialect.identity)
@@ -231,6 +238,17 @@ def _say(fact: dict[str, Any]) -> None:
 
 def _speed(text: str) -> float | None:
     return None if text == "max" else _positive(text)
+
+
+def _burst(text: str) -> Burst:
+    """`20,5,10`: at 20 s, for 5 s, ten times as many; an argparse type."""
+    try:
+        at_s, length_s, times = map(float, text.split(","))
+    except ValueError:
+        at_s = length_s = times = -1.0
+    if not (0 <= at_s < 1e9 and 0 < length_s < 1e9 and 0 < times <= 1000):
+        raise argparse.ArgumentTypeError(f"{text!r}: write AT,LENGTH,TIMES, e.g. 20,5,10")
+    return Burst(at_s, length_s, times)
 
 
 def _positive(text: str) -> float:

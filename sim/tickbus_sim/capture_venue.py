@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from tickbus_sim.book import depths
@@ -108,10 +109,9 @@ class CaptureVenue(Venue):
     def instruments(self, resource: Resource) -> RestBody:
         """The recorded list where it names every ticker, else one made of what was recorded."""
         recorded = self._recorded("instruments", resource.symbol)
-        names_all = recorded is not None and all(
-            f'"{ticker}"'.encode() in recorded.text for ticker in self.tickers()
-        )
-        return recorded if recorded is not None and names_all else super().instruments(resource)
+        if recorded is not None and _names_all(recorded.text, self.tickers()):
+            return recorded
+        return super().instruments(resource)
 
     def other(self, resource: Resource) -> RestBody | None:
         return super().other(resource) or self._recorded(resource.kind, resource.symbol)
@@ -167,9 +167,15 @@ class CaptureVenue(Venue):
             future.set_result(RestBody(text, self.now_ns(), is_own=True))
 
 
+def _names_all(text: bytes, tickers: Iterable[str]) -> bool:
+    """Whether a list of instruments names every ticker."""
+    return all(f'"{ticker}"'.encode() in text for ticker in tickers)
+
+
 def capture_facts(capture: Capture) -> dict[str, Any]:
     """What a capture holds, for the ready line and `--describe`."""
     times = capture.received_ns
+    lists = [body.text for body in capture.bodies if body.kind == "instruments"]
     return {
         "tickers": capture.tickers,
         "feeds": capture.feeds,
@@ -177,7 +183,8 @@ def capture_facts(capture: Capture) -> dict[str, Any]:
         "other": capture.other,
         "frames": len(capture.texts),
         "rest_bodies": len(capture.bodies),
-        "instrument_lists": sum(body.kind == "instruments" for body in capture.bodies),
+        "instrument_lists": len(lists),
+        "lists_instruments": any(_names_all(text, capture.tickers) for text in lists),
         "bad_lines": capture.bad_lines,
         "first_bad_line": capture.first_bad_line,
         "control_frames": capture.control_frames,

@@ -56,14 +56,40 @@ class MarketFrame:
     text: bytes
 
 
+@dataclass(frozen=True)
+class Burst:
+    """A time in which orders and book updates are `times` as frequent."""
+
+    at_s: float
+    """since the market opened"""
+    length_s: float
+    times: float
+
+    def factor(self, time_ns: int) -> float:
+        """How much more frequent they are at this time."""
+        within = self.at_s <= time_ns / SECOND < self.at_s + self.length_s
+        return self.times if within else 1.0
+
+
+CALM = Burst(0.0, 0.0, 1.0)
+
+
 class Market:
     """All tickers of one exchange; `advance` plays up to a time."""
 
     def __init__(
-        self, dialect: Dialect, tickers: list[str], *, seed: int, rate: float, start_ms: int = 0
+        self,
+        dialect: Dialect,
+        tickers: list[str],
+        *,
+        seed: int,
+        rate: float,
+        start_ms: int = 0,
+        burst: Burst = CALM,
     ) -> None:
         """Sets up the books; `rate`: frames a second of all tickers together, on average."""
         rng = random.Random(seed)
+        self._burst = burst
         self.dialect = dialect
         self.instruments = [dialect.instrument(one, instrument(one)) for one in tickers]
         self.topics = [Topic("", "")]
@@ -129,12 +155,14 @@ class Market:
         while self._events[0][0] <= until_ns:
             time_ns, place, due = self._events[0]
             ticker = self._tickers[place]
+            factor = self._burst.factor(time_ns)
             if due == _BOOK:
-                events, following = ticker.change(time_ns), time_ns + BOOK_INTERVAL_NS
+                interval_ns = round(BOOK_INTERVAL_NS / factor)
+                events, following = ticker.change(time_ns), time_ns + interval_ns
             elif due == _STATISTICS:
                 events, following = ticker.statistics(time_ns), time_ns + STATISTICS_INTERVAL_NS
             else:
-                events, following = ticker.order(time_ns), ticker.next_order_ns()
+                events, following = ticker.order(time_ns), ticker.next_order_ns(factor)
             heapq.heapreplace(self._events, (following, place, due))
             for event in events:
                 made = [
@@ -297,8 +325,8 @@ class _Ticker:
         """as told last; a REST request may come before anything is told"""
         self.statistics(0)
 
-    def next_order_ns(self) -> int:
-        activity = exp(self._log_volatility - _VOLATILITY_SPREAD**2 / 2)
+    def next_order_ns(self, factor: float = 1.0) -> int:
+        activity = factor * exp(self._log_volatility - _VOLATILITY_SPREAD**2 / 2)
         return int(self._arrivals.next_s(activity) * SECOND)
 
     def order(self, time_ns: int) -> list[Event]:

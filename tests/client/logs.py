@@ -12,6 +12,7 @@ from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.feeds import OF_KIND
 from tickbus_schemas.messages import (
     MESSAGES,
+    Alert,
     BarBatch,
     BookBatch,
     Clock,
@@ -36,6 +37,8 @@ def subject_of(message: Message) -> str:
         return subjects.fence("binance_usdm")
     if isinstance(message, Clock):
         return subjects.clock("binance_usdm")
+    if isinstance(message, Alert):
+        return subjects.alert("warning", "book")
     if isinstance(message, DeadLetter):
         return subjects.dead_letter("book", exchange)
     return subjects.md(exchange, message.ticker, OF_KIND[type(message)].name)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from tickbus.cli import rendering
 from tickbus_schemas import codec
-from tickbus_schemas.messages import Message
+from tickbus_schemas.messages import L2Batch, Message
 
 from tests.schemas.test_golden import CASES, bytes_of
 
@@ -38,6 +38,8 @@ LINES = {
     "Clock": "#7 2024-08-08T00:00:00.123456Z clock.binance_usdm  clock, the input has ended",
     "DeadLetter": "#7 2024-08-08T00:00:00.123456Z dlq.ingest.binance_usdm  "
     "ingest refused 8 bytes: not JSON: '{\"e\":tru'",
+    "Alert": "#7 2024-08-08T00:01:00.123456Z alert.critical.ingest  "
+    "RESOLVED no_data of ingest binance_usdm (wss://fstream.binance.com): no frame for 31 s",
 }
 
 
@@ -100,3 +102,12 @@ def test_json_is_the_decoded_form_with_sequence_and_subject(kind: str) -> None:
     assert (decoded["seq"], decoded["subject"], decoded["type"]) == (7, subject, kind)
     for row in map(json.loads, rendering.json_rows(7, subject, message)):
         assert (row["seq"], row["subject"]) == (7, subject)
+
+
+def test_a_time_that_the_venue_does_not_send_is_a_dash_and_no_year_of_1970() -> None:
+    subject, message = golden("L2Batch")
+    assert isinstance(message, L2Batch)
+    bare = msgspec.structs.replace(message, engine_timestamp=bytes(len(message.engine_timestamp)))
+    shown = list(rendering.rows(7, subject, bare))
+    assert shown
+    assert all("engine_timestamp=- " in line for line in shown)

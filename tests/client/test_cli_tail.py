@@ -132,6 +132,24 @@ async def test_a_subject_that_no_stream_holds_is_answered_with_those_that_are(
     assert "md.binance_usdm.>" in err
 
 
+async def test_a_subject_that_is_spelled_wrong_is_answered_with_the_nearest(
+    nats_server: EmbeddedServer, stream: Connection
+) -> None:
+    code, _, err = await finished(nats_server, "tail", "md.binance_usd.>", "--from", "1h")
+    assert code == 1
+    assert "no stream holds md.binance_usd.>: did you mean md.binance_usdm?" in err
+
+
+async def test_a_replay_is_not_stored_so_it_has_no_history(
+    nats_server: EmbeddedServer, stream: Connection
+) -> None:
+    told = ("tail", "replay.job.md.binance_usdm.>", "--from", "1")
+    code, lines, err = await finished(nats_server, *told)
+    assert (code, lines) == (2, [])
+    assert "a replay is not stored" in err
+    assert "md.binance_usdm.>" in err.splitlines()[-1]
+
+
 async def test_a_sequence_needs_one_stream(nats_server: EmbeddedServer, stream: Connection) -> None:
     other = StreamConfig(name="MD_OKX", subjects=["md.okx.>"])
     await stream.jetstream().add_stream(other)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tickbus.cli import text, top
-from tickbus.cli.rates import Rates
+from tickbus.cli.rates import Rates, exchange_of
 from tickbus.log.connection import Connection
 from tickbus_runtime.local.nats_server import EmbeddedServer
 
@@ -181,3 +181,34 @@ async def test_on_a_terminal_it_draws_in_place_and_within_the_window(
     lines = shown.removeprefix("\x1b[H\x1b[J").splitlines()
     assert len(lines) == 3
     assert all(len(line) <= 30 for line in lines)
+
+
+def test_exchanges_are_told_apart_once_there_are_several() -> None:
+    rates = Rates()
+    rates.count(TRADE["subject"], bytes_of(TRADE), NOW_US)
+    one = top.measurement(rates.take(1.0), [], 1.0)
+    (share,) = one["exchanges"]
+    assert (share["exchange"], share["subjects"], share["rows_per_s"]) == ("binance_usdm", 1, 2.0)
+    assert share["lag_ms"] == pytest.approx(73.044)
+    assert "exchange" not in top.describe(one)
+    for case in CASES:
+        rates.count(f"live.{case['subject']}", bytes_of(case), NOW_US)
+    several = top.measurement(rates.take(1.0), [], 1.0)
+    names = [share["exchange"] for share in several["exchanges"]]
+    assert names == sorted(
+        {"binance_usdm", *map(exchange_of, (c["subject"] for c in CASES))} - {""}
+    )
+
+
+@pytest.mark.parametrize(
+    ("subject", "exchange"),
+    [
+        ("live.md.okx.BTC-USDT.trade", "okx"),
+        ("replay.job.book.deribit.BTC-PERPETUAL.100ms", "deribit"),
+        ("dlq.ingest.kraken", "kraken"),
+        ("live.clock.okx", ""),
+        ("alert.warning.okx", ""),
+    ],
+)
+def test_a_subject_says_its_exchange(subject: str, exchange: str) -> None:
+    assert exchange_of(subject) == exchange

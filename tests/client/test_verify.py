@@ -357,3 +357,12 @@ def test_a_folder_without_a_dataset_is_said_in_one_line(tmp_path: Path, capsys: 
     code, out, err = run("verify", str(tmp_path), capsys=capsys)
     assert (code, out) == (1, "")
     assert err.startswith(f"tickbus: {tmp_path} holds no dataset")
+
+
+def test_a_run_that_has_committed_nothing_yet_is_told_when_it_will(
+    tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "_run").mkdir()
+    code, out, err = run("verify", str(tmp_path), capsys=capsys)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "no committed file yet: the writer commits when a block of writer.block_s ends" in err

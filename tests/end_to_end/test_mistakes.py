@@ -135,6 +135,7 @@ def test_bad_lines_and_frames_cost_only_themselves(up: Any, captures: Path, tmp_
     result = run.finish(code=3)
     assert result["rejects"] == len(bad) - 1
     assert result["bad_lines"] == 1
+    assert result["untold_frames"] == 2  # no frame, and the long one
     assert f"1 line of the capture cannot be read; the first: {capture}:101: " in run.said
     prefix = captures / "expected" / "binance_usdm/cryptofeed_20210722"
     assert oracle.trades_differ(run.data, prefix) == []

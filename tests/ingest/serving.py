@@ -90,15 +90,17 @@ async def filled(buffer: Buffer, frames: int) -> None:
 class Driven:
     """A session that reads what the lines bring, and lines that do what it wishes."""
 
-    def __init__(self, url: str, client: str, **options: Any) -> None:
+    def __init__(self, url: str, client: str, per_route: int = 1, **options: Any) -> None:
         self.buffer = Buffer(10_000, 2**24)
         self.dialer = dialer(url, client, self.buffer, **options)
         self.venue = self.dialer.venue
-        self.lines = lines_of(self.dialer)
+        self.lines = lines_of(self.dialer, per_route)
         self.session = Session(self.venue)
         self.notices: list[Any] = []
         self.errors: list[str] = []
         self.statuses: list[StatusRow] = []
+        self.heard: set[int] = set()
+        """lines that brought rows"""
 
     async def run(self) -> None:
         """Until the venue says that its input has ended."""
@@ -127,6 +129,8 @@ class Driven:
         self.statuses += [one for one in out.statuses if one.kind is not StatusKind.CONNECTED]
         self.lines.reply(out.replies)
         self.lines.answered(out.answers)
+        self.lines.heard(out.heard_lines)
+        self.heard |= out.heard_lines
         self.lines.give_up(out.refused_streams)
         self.lines.replace(out.closing_lines | out.broken_lines)
 

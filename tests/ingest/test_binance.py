@@ -14,10 +14,10 @@ import pytest
 from tickbus_ingest.exchanges import load
 from tickbus_ingest.session.decoding import FrameDecoder
 from tickbus_ingest.venue.contract import Line, Venue
+from tickbus_ingest.venue.guard import FAILED
 from tickbus_ingest.venue.instruments import Instrument
 
 from tests.ingest import wire
-from tests.ingest.venues.comparing import FAILED
 
 FEEDS = ("trade", "l2", "bbo", "ticker")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tickbus_ingest.session.book_rules import State
-from tickbus_ingest.venue.contract import Line
+from tickbus_ingest.venue.contract import Line, TradeIds
 from tickbus_ingest.wire.buffer import Connected, Overflow, Replaced
 from tickbus_schemas.messages import ABSENT, L2Flag, StatusKind
 
@@ -22,7 +22,7 @@ from tests.ingest.kinds import (
     flags,
     state,
 )
-from tests.ingest.made import book, count, frame, frames, lost, play, trade, update
+from tests.ingest.made import book, count, frame, frames, lost, made, play, quote, trade, update
 
 
 @pytest.mark.parametrize(
@@ -73,10 +73,20 @@ def test_another_connection_may_be_opened_while_one_is_there() -> None:
     player.say(frames(book(10, 1, BIDS)))
     player.notice(Connected(Line(1, route), player.received_ns))
     player.say(frames(update(10, 11, 2)), [1])
-    player.disconnect(0)
+    player.notice(Replaced(0, by=1, reason="broken", received_ns=player.received_ns))
     player.say(frames(update(11, 12, 3)), [1])
     assert player.links() == [(ABSENT, 10), (10, 11), (11, 12)]
     assert player.gaps() == []
+
+
+def test_what_a_connection_carried_alone_is_a_gap_though_another_one_is_being_subscribed() -> None:
+    player = play(made(trade_ids=TradeIds.UNIQUE), tickers=["A"])
+    (route,) = player.venue.routes()
+    player.say(frames(trade("x", 1), quote(1, 1)))
+    player.notice(Connected(Line(1, route), player.received_ns))
+    player.disconnect(0)
+    player.say(frames(trade("z", 9), quote(5, 9)), [1, 1])
+    assert [len(player.gaps(feed)) for feed in ("trade", "bbo")] == [1, 1]
 
 
 def test_of_two_connections_that_count_for_themselves_one_leads() -> None:
@@ -134,6 +144,8 @@ def test_a_hole_in_the_connections_count_breaks_all_that_it_carries() -> None:
     assert player.links("A") == [(ABSENT, 1), (1, 2)]
     assert player.links("B") == [(ABSENT, 1)]
     assert player.broken == {0}
+    assert {one["reason"] for one in player.statuses(StatusKind.NOTICE, "")} == {"messages 3 to 3"}
+    assert player.statuses(StatusKind.DISCONNECTED, "") == [], "it is open"
     assert [row["trade_id"] for row in player.published["trade"]] == ["1"]
     player.reconnect()
     player.say([frame(count(1), book(None, 9, BIDS), book(None, 9, BIDS, ticker="B"))])

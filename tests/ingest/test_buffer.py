@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tickbus_ingest.venue.contract import Line, Route
-from tickbus_ingest.wire.buffer import Buffer, Connected, Frames, Overflow
+from tickbus_ingest.venue.contract import Get, Line, Route
+from tickbus_ingest.wire.buffer import Body, Buffer, Connected, Frames, Overflow
 from tickbus_ingest.wire.capture_times import strip_times
 
 
@@ -119,3 +119,17 @@ def test_receive_times_of_a_capture_are_taken_off_the_frames() -> None:
     assert frames.data == [b'{"a":1}', b'{"b":2}', b"x y"]
     assert frames.received_ns == [1723161255030314667, 6, 7]
     assert frames.size == 17
+
+
+def test_of_each_request_the_last_answer_waits() -> None:
+    buffer = Buffer(10, 1000)
+    one, other = Get("/interest/A"), Get("/interest/B")
+    for n in range(100):
+        buffer.notice(Body(one, b"%d" % n, n, n))
+        buffer.notice(Body(other, b"%d" % n, n, n))
+        buffer.add(0, b"x", n, n) if n == 50 else None
+    found = []
+    while buffer:
+        frames, notice = buffer.take(100)
+        found += [*frames.data, notice.data if isinstance(notice, Body) else notice]
+    assert found == [b"x", b"99", b"99"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from collections import deque
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -27,6 +28,13 @@ LARGE = {
     "binance_spot/btcusdt_20240808": 124_073,
 }
 SMALL = "binance_usdm/cryptofeed_20210722"
+COINM = "binance_coinm/cryptofeed_20210722"
+FEEDS = ["trade", "l2", "bbo"]
+RECORDED = {
+    **dict.fromkeys(LARGE, FEEDS),
+    **{name: ["trade:aggregate", "l2", "bbo"] for name in (SMALL, COINM)},
+}
+"""Each with the feeds that it holds."""
 
 
 def text(number: float) -> str:
@@ -127,6 +135,34 @@ def test_levels_are_the_captures_and_fold_to_its_final_book(captures: Path, name
             assert snapshot or applied.action.tobytes() == message.action
     _assert_book(reader, final)
     _assert_book(script.session.books[0].log.book, final)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_the_best_levels_are_right_every_100_ms(captures: Path, name: str) -> None:
+    script = run(captures, name, RECORDED[name], 2048)
+    points = list(answers(captures, name, "book_top10_100ms"))
+    assert points
+    books = {ticker: OrderBook() for ticker in script.venue.tickers}
+    packets = {
+        ticker: deque(wire.packets([one for one in script.messages if one.ticker == ticker]))
+        for ticker in books
+    }
+    for point in points:
+        book, waiting = books[point["ticker"]], packets[point["ticker"]]
+        while waiting and waiting[0][2] <= point["u"]:
+            flags, *_, levels = waiting.popleft()
+            if flags & L2Flag.SNAPSHOT_FIRST:
+                book.clear()
+            side, price, qty, _ = zip(*levels, strict=True)
+            book.apply(np.array(side, np.int8), np.array(price), np.array(qty))
+        bid_px, bid_sz, ask_px, ask_sz = ([*map(text, one.tolist())] for one in book.top(10))
+        bids, asks = zip(bid_px, bid_sz, strict=True), zip(ask_px, ask_sz, strict=True)
+        assert [list(map(list, bids)), list(map(list, asks))] == [point["bids"], point["asks"]]
+    for final in answers(captures, name, "book_final"):
+        _assert_book(script.session.books[script.venue.index[final["ticker"]]].log.book, final)
+    if name not in LARGE:
+        expected = sorted(str(one["id"]) for one in answers(captures, name, "trades"))
+        assert sorted(trade_ids(script.messages)) == expected
 
 
 def test_four_tickers_fold_to_their_final_books(captures: Path) -> None:

@@ -290,7 +290,7 @@ def test_a_connection_that_took_over_without_a_snapshot_is_asked_for_one() -> No
     market.update(1, {"1000.0": "5.00000000"})  # lost between the two
     script.say(market.update(2, {}, {"1001.0": "9.00000000"}), line=1)
     assert links(script) == [(ABSENT, 1)]
-    assert script.wait(4).again == ["BTC/USD"]
+    assert script.again == ["BTC/USD"]
     script.say(market.snapshot(5), line=1)
     assert gaps(script) == [("l2", 0, 5)]
     assert_log_is(script, market)
@@ -299,9 +299,9 @@ def test_a_connection_that_took_over_without_a_snapshot_is_asked_for_one() -> No
 def test_when_the_leading_connection_breaks_another_one_is_asked_for_the_book() -> None:
     script, market = kraken()
     open_line(script, 1)
-    script.notice(Disconnected(0, "1006 broken", script.received_ns))
+    script.notice(Replaced(0, 1, "1006 broken", script.received_ns))
+    assert script.again == ["BTC/USD"]
     script.say(market.update(1, {"1000.0": "5.00000000"}), line=1)
-    assert script.wait(4).again == ["BTC/USD"]
     script.say(market.snapshot(5), market.update(6, {"999.0": "8.00000000"}), line=1)
     assert gaps(script) == [("l2", 0, 5)]
     assert_log_is(script, market)

@@ -20,6 +20,7 @@ from tickbus_ingest.wire.buffer import Buffer, Connected, Disconnected, Replaced
 from tickbus_ingest.wire.socket import END_OF_INPUT
 from tickbus_runtime.telemetry.metrics import Telemetry
 from tickbus_schemas.errors import Fatal, Retry
+from tickbus_schemas.messages import StatusKind
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request as Asked
 from websockets.http11 import Response
@@ -142,7 +143,7 @@ async def test_a_line_goes_on_when_its_replacement_does_not_deliver(
     assert driven.kinds() == [Connected, Connected, Replaced]
     first, second, replaced = driven.notices
     assert (replaced.line, replaced.by) == (second.line.number, first.line.number)
-    assert driven.session.trades.last_number[0] == 1
+    assert driven.session.feeds.trades["trade"].last_number[0] == 1
 
 
 @CLIENTS
@@ -343,20 +344,151 @@ async def test_two_lines_may_carry_one_route_and_one_of_them_may_break() -> None
         count += 1
         number = count
         await connection.recv()
+        await connection.send('{"ok":1}')
         await connection.send(trade(number))
         if number == 1:
-            await until(lambda: count >= 2)
-            await asyncio.sleep(0.1)
+            await until(lambda: len(driven.heard) == 2)
             connection.transport.abort()
             return
         await until(lambda: count >= 3)
         await connection.close(END_OF_INPUT)
 
-    buffer = Buffer(100, 10_000)
     async with server(send) as url, asyncio.timeout(20):
-        made = dialer(url, "websockets", buffer)
-        await lines_of(made, per_route=2).run()
-    found = [one for one in taken(buffer) if isinstance(one, type)]
-    assert found.count(Connected) == 3
-    assert found.count(Replaced) == 1
-    assert Disconnected not in found
+        driven = Driven(url, "websockets", per_route=2)
+        await driven.run()
+        driven.flush()
+    assert driven.kinds().count(Connected) == 3
+    assert driven.kinds().count(Replaced) == 1
+    assert Disconnected not in driven.kinds()
+    (said,) = driven.statuses
+    assert said.kind is StatusKind.DISCONNECTED
+    assert said.reason.endswith("; connection 1 goes on")
+
+
+@CLIENTS
+async def test_a_replacement_counts_once_all_is_subscribed_and_rows_come(client: str) -> None:
+    count = 0
+    closed = asyncio.Event()
+    closed_early: list[str] = []
+
+    async def stays(after: str) -> None:
+        await asyncio.sleep(0.3)
+        if closed.is_set():
+            closed_early.append(after)
+
+    async def send(connection: ServerConnection) -> None:
+        nonlocal count
+        count += 1
+        if count == 1:
+            for n in range(2):
+                await connection.recv()
+                await connection.send('{"ok":1}')
+                await connection.send(trade(n))
+            await connection.send('{"closing":1}')
+            await connection.wait_closed()
+            closed.set()
+            return
+        await connection.recv()
+        await connection.send('{"ok":1}')
+        await connection.send(trade(3))
+        await stays("half of the streams")
+        await connection.recv()
+        await connection.send('{"ok":1}')
+        await closed.wait()
+        await connection.close(END_OF_INPUT)
+
+    async with server(send) as url, asyncio.timeout(20):
+        driven = Driven(url, client, venue=plain("A", "B"))
+        await driven.run()
+        driven.flush()
+    assert closed_early == []
+    assert driven.kinds() == [Connected, Connected, Replaced]
+
+
+@CLIENTS
+async def test_words_of_the_venue_are_no_rows(client: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tickbus_ingest.lines.keeper.DELIVERS_S", 0.5)
+    monkeypatch.setattr("tickbus_ingest.lines.connection.QUIET_S", 0.1)
+    count = 0
+    useless_closed = asyncio.Event()
+
+    async def send(connection: ServerConnection) -> None:
+        nonlocal count
+        count += 1
+        await connection.recv()
+        await connection.send('{"ok":1}')
+        if count == 1:
+            await connection.send('{"closing":1}')
+            for n in range(10_000):
+                if useless_closed.is_set():
+                    break
+                await connection.send(trade(n))
+                await asyncio.sleep(0.01)
+            await connection.close(END_OF_INPUT)
+        else:
+            for _ in range(10):
+                await connection.send('{"ask":"heartbeat"}')
+            await connection.wait_closed()
+            useless_closed.set()
+
+    async with server(send) as url, asyncio.timeout(20):
+        driven = Driven(url, client)
+        await driven.run()
+        driven.flush()
+    first, second, replaced = driven.notices
+    assert (replaced.line, replaced.by) == (second.line.number, first.line.number)
+
+
+@CLIENTS
+async def test_in_a_quiet_market_a_replacement_without_rows_will_do(
+    client: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tickbus_ingest.lines.connection.QUIET_S", 0.1)
+    count = 0
+    first_closed = asyncio.Event()
+
+    async def send(connection: ServerConnection) -> None:
+        nonlocal count
+        count += 1
+        await connection.recv()
+        await connection.send('{"ok":1}')
+        if count == 1:
+            await connection.send(trade(1))
+            await connection.send('{"closing":1}')
+            await connection.wait_closed()
+            first_closed.set()
+        else:
+            await first_closed.wait()
+            await connection.close(END_OF_INPUT)
+
+    async with server(send) as url, asyncio.timeout(20):
+        driven = Driven(url, client)
+        await driven.run()
+        driven.flush()
+    assert driven.kinds() == [Connected, Connected, Replaced]
+
+
+async def test_a_line_that_breaks_before_another_one_delivers_is_gone() -> None:
+    count = 0
+
+    async def send(connection: ServerConnection) -> None:
+        nonlocal count
+        count += 1
+        await connection.recv()
+        if count == 1:
+            await connection.send('{"ok":1}')
+            await connection.send(trade(1))
+            await connection.send('{"closing":1}')
+            await until(lambda: count == 2)
+            await asyncio.sleep(0.1)
+            connection.transport.abort()
+        else:
+            await until(lambda: Disconnected in driven.kinds())
+            await connection.send('{"ok":1}')
+            await connection.close(END_OF_INPUT)
+
+    async with server(send) as url, asyncio.timeout(20):
+        driven = Driven(url, "websockets")
+        await driven.run()
+        driven.flush()
+    assert driven.kinds() == [Connected, Connected, Disconnected]

@@ -176,6 +176,30 @@ async def test_a_book_is_asked_for_anew_once_at_a_time_and_by_itself() -> None:
     assert got[6:] == ['{"unsubscribe": "l2.B"}', '{"subscribe": "l2.B"}']
 
 
+async def test_a_silent_stream_is_ended_before_it_is_asked_for_again() -> None:
+    got: list[str] = []
+
+    async def send(connection: ServerConnection) -> None:
+        async for frame in connection:
+            got.append(str(frame))
+            await connection.send('{"ok":1}')
+            if len(got) == 3:
+                await connection.close(END_OF_INPUT)
+
+    async with server(send) as url, asyncio.timeout(20):
+        driven = Driven(url, "websockets")
+        running = asyncio.create_task(driven.run())
+        await until(lambda: driven.dialer.connections)
+        (connection,) = driven.dialer.connections.values()
+        await until(lambda: got and connection.answers.are_all_there)
+        for _ in range(5):  # it waits to be sent, or for its answer: asked for once
+            driven.lines.subscribe_again(driven.lines.streams)
+        await running
+    assert got == [
+        '{"subscribe": "trade.A"}', '{"unsubscribe": "trade.A"}', '{"subscribe": "trade.A"}',
+    ]  # fmt: skip
+
+
 async def test_a_connection_greets_before_it_subscribes_and_so_does_the_next_one() -> None:
     got: list[str] = []
 

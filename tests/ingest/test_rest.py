@@ -145,10 +145,11 @@ async def test_a_body_is_a_packet_with_its_request() -> None:
     buffer, get = Buffer(9, 99), Get("/depth", book_of="A")
     async with fetching(answer) as fetcher:
         assert await fetcher.begin(get, buffer)
-        url = fetcher.rest.urls[0] + "/depth"
     (body,) = taken(buffer)
     assert isinstance(body, Body)
-    assert (body.get, body.data, body.url) == (get, b"book", url)
+    assert (body.get, body.data) == (get, b"book")
+    assert body.url.startswith("http://127.0.0.1:")
+    assert body.url.endswith("/depth")
 
 
 async def test_a_refused_request_holds_all_of_them_as_long_as_the_venue_says() -> None:
@@ -221,9 +222,9 @@ async def test_polled_bodies_come_again_and_again_but_one_at_a_time() -> None:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert asked.count("/interest/B") == 1
-    bodies = [one for one in taken(buffer) if isinstance(one, Body)]
-    assert {one.get.path for one in bodies} == {"/interest/A"}
-    assert len(bodies) >= 5
+    (last,) = taken(buffer)  # the ones before it were out of date before anybody took them
+    assert isinstance(last, Body)
+    assert last.get.path == "/interest/A"
 
 
 # ------------------------------------------------------------------- listing

@@ -305,6 +305,24 @@ async def test_corrupted_frames_become_dead_letters_and_disturb_nothing_else(
     assert len(wire.trade_ids(messages)) == 91
 
 
+async def test_a_stream_of_dead_letters_that_is_gone_holds_up_no_data(
+    captures: Path, nats_server: EmbeddedServer, bus_with_streams: Connection, tmp_path: Path
+) -> None:
+    await bus_with_streams.jetstream().delete_stream("DLQ")
+    faults = '[{"kind": "corrupt", "at": 300, "count": 5, "channel": "bookTicker"}]'
+    with sim("--capture", capture(captures), "--speed", "max", "--faults", faults) as venue:
+        ingest = Ingest(nats_server, tmp_path / "data", venue.facts)
+        code, errors = await ingest.ended()
+    assert code == 0
+    (said,) = [json.loads(line) for line in errors.splitlines()]
+    assert (said["event"], said["letters"]) == ("dead letters are dropped", 5)
+    messages = [message for _, _, message in await stored(bus_with_streams)]
+    assert_numbered(messages)
+    assert isinstance(messages[-1], Clock)
+    assert messages[-1].final
+    assert len(wire.table(messages, BboBatch)["update_id"]) == 608
+
+
 async def test_refused_rows_become_a_gap_and_a_new_book(
     captures: Path, nats_server: EmbeddedServer, bus: Connection, tmp_path: Path
 ) -> None:
@@ -374,7 +392,6 @@ async def test_capture_times_become_receive_times(
     [
         ({"tickers": "SUSHIUSD"}, "does not list 'SUSHIUSD': did you mean SUSHIUSDT"),
         ({"feeds": "trades"}, "has no trades: choose among"),
-        ({"exchange": "bitget"}, "no ingest for exchange"),
     ],
 )
 async def test_a_mistake_ends_with_one_line(

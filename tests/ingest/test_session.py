@@ -64,7 +64,7 @@ def test_ids_that_begin_anew_are_new_trades() -> None:
 
 def test_trades_that_a_predecessor_stored_are_dropped() -> None:
     script = Transcript(epoch=2)
-    script.session.trades.resume(0, 8, T0_US + 6000)
+    script.session.feeds.trades["trade"].resume(0, 8, T0_US + 6000)
     script.say(trade(7, 5), trade(8, 6), trade(9, 7))
     assert trade_ids(script.messages) == ["9"]
     assert not script.statuses(StatusKind.GAP)
@@ -72,7 +72,7 @@ def test_trades_that_a_predecessor_stored_are_dropped() -> None:
 
 def test_trades_lost_between_two_runs_are_a_gap() -> None:
     script = Transcript(epoch=2)
-    script.session.trades.resume(0, 8, T0_US + 6000)
+    script.session.feeds.trades["trade"].resume(0, 8, T0_US + 6000)
     (gap,) = script.say(trade(12, 9)).statuses(StatusKind.GAP)
     assert (gap.from_id, gap.to_id) == (8, 12)
 
@@ -226,7 +226,7 @@ def test_who_was_connected_and_stored_nothing_leaves_a_gap_of_every_feed() -> No
 
 def test_a_feed_that_was_stored_goes_on_behind_its_last_row() -> None:
     script = Transcript(epoch=2)
-    script.session.trades.resume(0, 4, T0_US)
+    script.session.feeds.trades["trade"].resume(0, 4, T0_US)
     script.session.resume_connected(0, T0_US - 7, ["bbo"])
     script.say(trade(5, 1), quote(40, 2))
     assert set(gaps_of(script)) == {"bbo"}

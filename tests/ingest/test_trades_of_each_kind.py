@@ -222,7 +222,7 @@ def test_a_trade_from_before_the_first_one_that_came_is_kept() -> None:
 
 def test_what_a_predecessor_stored_is_not_stored_again() -> None:
     player = play(DENSE)
-    player.session.trades.resume(0, 8, 1_760_000_000_006_000)
+    player.session.feeds.trades["trade"].resume(0, 8, 1_760_000_000_006_000)
     player.say(frames(trade(7, 5), trade(8, 6), trade(9, 7)))
     assert ids(player) == ["9"]
     assert player.gaps("trade") == []
@@ -243,7 +243,7 @@ def test_trades_told_again_say_no_gap_and_the_first_new_one_does() -> None:
 
 def test_of_ids_that_do_not_count_the_time_tells_what_a_predecessor_stored() -> None:
     player = play(UNIQUE)
-    player.session.trades.resume(0, ABSENT, (T0_MS + 6) * 1000)
+    player.session.feeds.trades["trade"].resume(0, ABSENT, (T0_MS + 6) * 1000)
     player.say(frames(trade("70", 1), trade("30", 6), trade("50", 900)))
     assert ids(player) == ["50"]
     (gap,) = player.statuses(StatusKind.GAP, "trade")
@@ -264,3 +264,11 @@ def test_equal_events_of_a_packet_are_told_apart_however_many_there_are() -> Non
         np.zeros(5, np.int32), same, same + 9, np.ones(5, np.int8), np.ones(5), np.ones(5), number
     )
     assert len(set(number.tolist())) == 5
+
+
+def test_early_trades_that_wait_hold_the_clock_back() -> None:
+    player = play(DENSE, wait_us=200_000)
+    player.say(frames(trade(1, 10), trade(3, 60), quote(1, 90)))
+    assert player.session.clock_us() == (T0_MS + 60) * 1000
+    player.say(frames(trade(2, 30)))
+    assert player.session.clock_us() == (T0_MS + 90) * 1000

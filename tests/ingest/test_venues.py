@@ -16,6 +16,7 @@ from tickbus_ingest.exchanges import load, names
 from tickbus_ingest.session.book_rules import State
 from tickbus_ingest.session.decoding import Decoded
 from tickbus_ingest.venue.contract import Snapshots
+from tickbus_ingest.venue.guard import FAILED
 from tickbus_ingest.venue.instruments import understood
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import InstrumentStatus, StatusKind
@@ -326,7 +327,7 @@ def test_a_ticker_that_nobody_asked_for_gives_no_row_and_no_failure(file: str) -
             decoded = reader.frames([step.data], [step.line])
             assert not decoded.tables, f"{file}, {step.name!r}"
             why = decoded.refused.get(0, "")
-            assert not why.startswith(comparing.FAILED), f"{file}, {step.name!r}: {why}"
+            assert not why.startswith(FAILED), f"{file}, {step.name!r}: {why}"
 
 
 # ------------------------------------------------------------------------ books

@@ -352,6 +352,11 @@ def _gets(venue: Venue, ticker: str) -> list[Get]:
     return [poll.get for poll in venue.polls()] + ([snapshot] if snapshot else [])
 
 
+def test_an_exchange_without_a_file_is_answered_with_those_that_have_one() -> None:
+    with pytest.raises(Fatal, match=r"no ingest for exchange 'nowhere' yet: one of .*okx"):
+        load("nowhere")
+
+
 # ---------------------------------------------------------------------- errors
 
 

@@ -11,7 +11,13 @@ import pytest
 from tickbus.lake.manifest import DataFile
 from tickbus_runtime.local.lives import Lives, split_labels
 from tickbus_runtime.local.progress import Progress
-from tickbus_runtime.local.run_report import nothing_received, run_report, shortcomings, summary
+from tickbus_runtime.local.run_report import (
+    VenueFacts,
+    nothing_received,
+    run_report,
+    shortcomings,
+    summary,
+)
 from tickbus_runtime.telemetry.metrics import Telemetry
 
 
@@ -112,7 +118,7 @@ def report(*lives_of_ingest: dict[str, Any], told_all: bool = True) -> dict[str,
         lives.update(life)
     return run_report(
         lives, [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0,
-        ingest_told_all=told_all,
+        venues={"okx": VenueFacts(told_all=told_all)},
     )  # fmt: skip
 
 
@@ -174,7 +180,7 @@ def test_a_run_that_received_nothing_says_why_unless_nothing_was_expected(
     lives.update(status("ingest", 1, 1.0, **telemetry.status()))
     result = run_report(
         lives, [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0,
-        why_silent=why,
+        venues={"okx": VenueFacts(why_silent=why)},
     )  # fmt: skip
     silent = bool(why) and not frames
     assert result["nothing_received"] == (why if silent else None)
@@ -186,10 +192,25 @@ def test_a_run_that_received_nothing_says_why_unless_nothing_was_expected(
 def test_lines_of_a_capture_that_cannot_be_read_are_a_shortcoming() -> None:
     result = run_report(
         Lives(), [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0,
-        bad_lines=6,
+        venues={"okx": VenueFacts(bad_lines=6)},
     )  # fmt: skip
     assert result["bad_lines"] == 6
     assert shortcomings(result) == ["6 lines of the capture cannot be read"]
+
+
+def test_frames_and_bodies_that_fit_nowhere_are_named_where_there_are_any() -> None:
+    def told(**odd: int) -> str:
+        result = run_report(
+            Lives(), [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0,
+            venues={"": VenueFacts(odd_parts=odd)},
+        )  # fmt: skip
+        assert {name: result[name] for name in odd} == odd
+        assert shortcomings(result) == []
+        return "\n".join(summary(result))
+
+    assert "1,234 frames of the capture do not tell whose they are" in told(untold_frames=1234)
+    assert "2 REST bodies of the capture were fetched elsewhere" in told(strange_bodies=2)
+    assert "of the capture" not in told(untold_frames=0, strange_bodies=0)
 
 
 def test_without_the_services_own_times_the_supervisors_are_taken() -> None:
@@ -209,3 +230,32 @@ def test_progress_tells_the_rate_since_the_last_line() -> None:
     line = progress.line(lives, 102.0)
     assert line.startswith("600 frames (250/s), 2 trade, ")
     assert "1 gaps" in line
+
+
+def test_of_several_venues_each_has_its_part_and_all_add_up() -> None:
+    lives = Lives()
+    okx, deribit = ingest_life(1, frames=99, trades=1, us=1), ingest_life(2, 59, trades=2, us=1)
+    lives.update(okx | {"instance": "ingest-okx", "books_without_snapshot": {"A": 3}})
+    lives.update(deribit | {"instance": "ingest-deribit"})
+    lives.update(status("book", 3, 1.0, instance="book"))
+    silent = VenueFacts(ingest="ingest-kraken", why_silent="its list is awaited; see a log")
+    result = run_report(
+        lives, [file("trade", 5)], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0,
+        restarts=0, venues={
+            "okx": VenueFacts(ingest="ingest-okx", bad_lines=2),
+            "deribit": VenueFacts(ingest="ingest-deribit"), "kraken": silent,
+        },
+    )  # fmt: skip
+    parts = result["venues"]
+    assert [one["frames"] for one in parts.values()] == [99, 59, 0]
+    assert [one["events"] for one in parts.values()] == [{"trade": 1}, {"trade": 2}, {}]
+    assert result["frames"] == 158
+    assert result["events"] == {"trade": 3}
+    assert result["gaps"] == sum(one["gaps"] for one in parts.values())
+    assert result["bad_lines"] == 2
+    lines = shortcomings(result)
+    assert "nothing was received: kraken: its list is awaited; see a log" in lines
+    assert "3 updates of okx A are not stored: no snapshot came for them" in lines
+    text = "\n".join(summary(result))
+    assert [name for name in parts if f"  {name} " in text] == ["okx", "deribit", "kraken"]
+    assert json.loads(json.dumps(result)) == result

@@ -12,7 +12,13 @@ HEAVY = ["aiohttp", "rich", "polars", "prometheus_client", "opentelemetry.sdk"]
 
 @pytest.mark.parametrize(
     ("service", "needed"),
-    [("ingest", ["aiohttp"]), ("book", []), ("features", []), ("writer", [])],
+    [
+        ("ingest", ["aiohttp"]),
+        ("book", []),
+        ("features", []),
+        ("writer", []),
+        ("alerts", ["aiohttp"]),
+    ],
 )
 def test_a_service_starts_without_what_its_libraries_would_take_along(
     service: str, needed: list[str]

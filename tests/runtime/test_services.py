@@ -19,7 +19,7 @@ def test_every_feed_has_one_service_that_publishes_it() -> None:
 
 def test_every_service_has_settings_a_distribution_and_a_program() -> None:
     sections = {field.name for field in structs.fields(Settings)}
-    for name in services.NAMES:
+    for name in services.ALL_NAMES:
         assert name in sections
         assert importlib.metadata.version(f"tickbus-{name}")
         assert find_spec(f"tickbus_{name}.__main__")

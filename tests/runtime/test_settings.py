@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tickbus_runtime.commands import settings as settings_command
+from tickbus_runtime.settings.listed import listed
 from tickbus_runtime.settings.sections import Settings
 from tickbus_runtime.settings.sources import KEYS, allowed, env_name, environment, load, redact
 from tickbus_schemas.errors import Fatal
@@ -175,3 +179,62 @@ def test_any_text_at_all_is_taken_or_named_and_nothing_else_is_raised(
         named = [line.split()[0] for line in str(error).splitlines()[1:]]
         assert named
         assert set(named) <= set(given)
+
+
+def test_every_setting_is_listed_with_its_variable_default_and_meaning() -> None:
+    found = {one.name: one for one in listed()}
+    assert list(found) == list(KEYS)
+    for name, one in found.items():
+        assert one.variable == env_name(name)
+        assert one.meaning, name
+        assert one.allowed
+        given = one.default if isinstance(one.default, str) else json.dumps(one.default)
+        if one.default != [] and one.default != "":
+            load(None, {one.variable: given})  # the default itself may be written there
+    assert found["ingest.linger_ms"].unit == "ms"
+    assert found["writer.memory_bytes_max"].unit == "bytes"
+    assert found["health.port"].section == "health"
+
+
+def test_settings_are_printed_with_the_values_that_a_run_would_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write(tmp_path, "[ingest]\nraw = false\n")
+    monkeypatch.setenv("TICKBUS_NATS__URL", "nats://me:secret@127.0.0.1:4222")
+    assert printed("ingest.raw", "--config", str(config)) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == "ingest.raw = true"
+    assert "TICKBUS_INGEST__RAW" in out
+    assert out.splitlines()[-1] == "    now false"
+    assert printed("nats", "--json") == 0
+    out = capsys.readouterr().out
+    names = [one["name"] for one in json.loads(out)["settings"]]
+    assert names == [name for name in KEYS if name.startswith("nats.")]
+    assert "secret" not in out
+
+
+def test_a_setting_that_there_is_none_of_is_answered_with_the_nearest() -> None:
+    with pytest.raises(Fatal, match=r"did you mean ingest.linger_ms\?"):
+        printed("ingest.linger")
+
+
+def printed(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    settings_command.configure(parser)
+    return settings_command.run(parser.parse_args(words))
+
+
+def test_shards_are_named_by_their_exchange_or_with_it() -> None:
+    settings = load(None, {"TICKBUS_SHARDS": "okx, kraken_2=kraken"})
+    assert [(one.name, one.exchange.token) for one in settings.of_shards] == [
+        ("okx", "okx"), ("kraken_2", "kraken")
+    ]  # fmt: skip
+    assert load(None, {}).of_shards == [load(None, {}).of_shard]
+    for wrong in ("nowhere", "a=nowhere", "okx,okx", "OKX=okx"):
+        (line,) = mistakes(None, {"TICKBUS_SHARDS": wrong})
+        assert line.startswith("shards = ")
+
+
+def test_venues_of_the_environment_stand_between_semicolons() -> None:
+    settings = load(None, {"TICKBUS_VENUES": "okx:A,B; kraken:C"})
+    assert settings.venues == ["okx:A,B", "kraken:C"]

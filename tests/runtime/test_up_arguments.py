@@ -44,7 +44,7 @@ def test_arguments_stand_above_everything_else() -> None:
     assert settings.book.intervals == ["1s", "1m"]
     assert settings.data_dir == str(Path("d").absolute())
     assert plan.embedded
-    assert plan.venue == []
+    assert [list(venue.simulated) for venue in plan.venues] == [[]]
 
 
 def test_a_server_that_is_named_is_not_started() -> None:
@@ -55,8 +55,40 @@ def test_a_capture_is_served_by_the_venue(tmp_path: Path) -> None:
     capture = tmp_path / "a.jsonl.gz"
     capture.write_bytes(b"")
     plan = up.plan_of(arguments("--capture", str(capture), "--speed", "max", "--capture-times"))
-    assert plan.venue == ["--capture", str(capture), "--speed", "max", "--capture-times"]
+    (venue,) = plan.venues
+    assert venue.simulated == ["--capture", str(capture), "--speed", "max", "--capture-times"]
     assert plan.overrides["ingest.capture_times"] is True
+
+
+def taken(*words: str) -> list[tuple[str, list[str]]]:
+    """Exchange and tickers of each venue of the plan."""
+    plan = up.plan_of(arguments(*words))
+    settings = [plan.settings({**plan.overrides, **one.overrides}, {}) for one in plan.venues]
+    return [(one.ingest.exchange, one.ingest.tickers) for one in settings]
+
+
+def test_an_exchange_may_name_its_tickers() -> None:
+    assert taken("--exchange", "okx:BTC-USDT,BTC-USDT-SWAP") == [
+        ("okx", ["BTC-USDT", "BTC-USDT-SWAP"])
+    ]
+    assert taken("--exchange", "hyperliquid:xyz:GOLD") == [("hyperliquid", ["xyz:GOLD"])]
+    assert taken("--exchange", 'kraken:["A,B", "C"]') == [("kraken", ["A,B", "C"])]
+
+
+def test_several_exchanges_run_side_by_side() -> None:
+    words = ("--exchange", "okx:BTC-USDT", "--exchange", "kraken", "--exchange", "deribit:*")
+    expected = [("okx", ["BTC-USDT"]), ("kraken", ["BTC/USD"]), ("deribit", ["*"])]
+    assert taken(*words, "--tickers", "BTC/USD") == expected
+    twice = ("--exchange", "okx:A,B", "--exchange", "kraken:X", "--exchange", "okx:B,C")
+    assert taken(*twice) == [("okx", ["A", "B", "C"]), ("kraken", ["X"])]
+
+
+def test_the_settings_file_may_name_several_venues(tmp_path: Path) -> None:
+    file = tmp_path / "tickbus.toml"
+    file.write_text('venues = ["okx:BTC-USDT", "deribit:BTC-PERPETUAL"]\n')
+    expected = [("okx", ["BTC-USDT"]), ("deribit", ["BTC-PERPETUAL"])]
+    assert taken("--config", str(file)) == expected
+    assert taken("--config", str(file), "--exchange", "kraken:X") == [("kraken", ["X"])]
 
 
 @pytest.mark.parametrize(
@@ -66,12 +98,22 @@ def test_a_capture_is_served_by_the_venue(tmp_path: Path) -> None:
         (["--capture", "/dev/null", "--speed", "fast"], "--speed fast: a number above 0, or max"),
         (["--capture-times"], "--capture-times need --capture FILE"),
         (["--speed", "max"], "need --capture FILE"),
-        (["--exchange", "mtgox"], "unknown exchange 'mtgox'"),
+        (["--exchange", "mtgox"], "unknown exchange 'mtgox': built are binance_coinm, "),
+        (["--exchange", "Deribit:A"], "did you mean deribit? built are "),
+        (["--exchange", "okx:"], "--exchange okx:: write NAME:TICKER,TICKER"),
+        (
+            ["--exchange", "okx:A", "--exchange", "kraken:B", "--capture", "/dev/null"],
+            "a capture is of one venue",
+        ),
+        (
+            ["--exchange", "okx:A", "--exchange", "kraken:B", "--health-port", "65532"],
+            "health.port = 65532: 6 services take the ports from it on",
+        ),
         (["--set", "ingest.linger_ms"], "write KEY=VALUE"),
         (["--set", "ingest.linger=3"], "did you mean ingest.linger_ms?"),
         (["--config", "/no/such.toml"], "No such file"),
         (["--health-port", "99999"], "at most 65535"),
-        (["--health-port", "65533"], "health.port = 65533: 4 services take the ports from it on"),
+        (["--health-port", "65533"], "health.port = 65533: 5 services take the ports from it on"),
         (["--set", "ingest.feeds="], "ingest.feeds = [] (command line): at least one of trade"),
     ],
 )
@@ -111,7 +153,7 @@ def test_an_exchange_of_the_command_line_is_checked_against_the_capture(tmp_path
     capture.write_bytes(b"")
     for words in (["--exchange", "okx"], ["--set", "ingest.exchange=okx"]):
         plan = up.plan_of(arguments("--capture", str(capture), *words))
-        assert plan.venue[-2:] == ["--exchange", "okx"]
+        assert plan.venues[0].simulated[-2:] == ["--exchange", "okx"]
 
 
 def test_the_doctor_has_a_line_for_ports_that_do_not_exist() -> None:

@@ -192,6 +192,7 @@ def test_subjects_and_streams_of_a_shard() -> None:
     assert subjects.fence("binance_usdm_2") == "fence.binance_usdm_2"
     assert subjects.clock("binance_usdm") == "clock.binance_usdm"
     assert subjects.dead_letter("writer", Exchange.OKX) == "dlq.writer.okx"
+    assert subjects.alert("critical", "writer") == "alert.critical.writer"
     assert subjects.stream("md", "binance_usdm_2") == "MD_BINANCE_USDM_2"
     assert subjects.stream("feature", "okx") == "FEATURE_OKX"
     assert subjects.derived("book", Exchange.OKX, "BTC-USDT", 0) == "book.okx.BTC-USDT.change"

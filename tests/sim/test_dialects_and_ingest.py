@@ -134,7 +134,7 @@ def test_ingest_asks_for_books_where_the_dialect_has_them(dialect: Dialect) -> N
     market = _market(dialect)
     market.advance(SECOND)
     venue.parse_snapshot(market.snapshot(dialect.demo[0], resource.levels), dialect.demo[0], rows)
-    assert len(rows.updates) == 1
+    assert len(rows.events["l2"]) == 1
 
 
 @every_dialect
@@ -152,9 +152,11 @@ def test_ingest_reads_everything_that_the_market_says(dialect: Dialect) -> None:
 
     happened = market.take_events()
     rows, pushed = session.rows, len(dialect.demo) * (dialect.books is Books.PUSHED)
-    assert len(rows.trades) == sum(isinstance(one, events.Trade) for one in happened) > 0
-    assert len(rows.updates) == pushed + sum(isinstance(one, events.Change) for one in happened)
+    assert len(rows.events["trade"]) == sum(isinstance(one, events.Trade) for one in happened) > 0
+    assert len(rows.events["l2"]) == pushed + sum(
+        isinstance(one, events.Change) for one in happened
+    )
     if "bbo" in " ".join(dialect.feeds.values()).split():
-        assert len(rows.quotes) >= sum(isinstance(one, events.Quote) for one in happened) > 0
+        assert len(rows.events["bbo"]) >= sum(isinstance(one, events.Quote) for one in happened) > 0
     assert rows.ignored_frames == []
     assert rows.losses == []

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tickbus_sim.dialect import Dialect
 from tickbus_sim.events import ACTIONS, Change, Liquidation, Trade
-from tickbus_sim.market import SECOND, Market, MarketFrame
+from tickbus_sim.market import SECOND, Burst, Market, MarketFrame
 
 from tests.sim.recordings import SPOT, USDM
 
@@ -223,3 +223,15 @@ def test_a_venue_that_tells_one_action_a_frame_ends_with_the_same_book() -> None
                 _fold(side, [list(level) for level in levels])
             assert max(map(float, sides[0])) < min(map(float, sides[1]))
         assert sides == (whole.book(ticker).bids, whole.book(ticker).asks)
+
+
+def test_a_burst_makes_so_many_times_the_frames_and_then_it_is_calm_again() -> None:
+    market = Market(
+        USDM, TICKERS, seed=7, rate=300, start_ms=START_MS, burst=Burst(20.0, 10.0, 10.0)
+    )
+    before = len(market.advance(20 * SECOND)) / 20
+    during = len(market.advance(30 * SECOND)) / 10
+    market.advance(35 * SECOND)  # excited orders excite more for a while
+    after = len(market.advance(65 * SECOND)) / 30
+    assert during > 5 * before
+    assert after < 2 * before

@@ -16,7 +16,7 @@ from tickbus_schemas.feeds import DERIVED, OF_HEAD
 from tickbus.log.connection import Connection, connect
 
 _TOKEN = re.compile(r"[A-Za-z0-9_%-]+|\*")
-_HEADS = ("md", *DERIVED, *OF_HEAD, "alert")
+_HEADS = ("md", *DERIVED, *OF_HEAD)
 _AGO = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from tickbus_schemas import codec
 from tickbus_schemas.errors import Reject
+from tickbus_schemas.feeds import DERIVED
 from tickbus_schemas.layout import ROWS
 from tickbus_schemas.messages import ABSENT, L2Batch, Message
+from tickbus_schemas.subjects import bare
 from tickbus_schemas.values import column
 
 
@@ -80,6 +83,57 @@ class Rates:
         return sorted(
             flows, key=lambda flow: (-flow.rows_per_s, -flow.messages_per_s, flow.subject)
         )
+
+
+class Share(NamedTuple):
+    """What one exchange has of the traffic in an interval."""
+
+    exchange: str
+    subjects: int
+    messages_per_s: float
+    rows_per_s: float
+    bytes_per_s: float
+    lag_ms: float | None
+    """the largest of its feeds that came in: of what is derived from them it would count twice"""
+
+
+def by_exchange(flows: Iterable[Flow]) -> list[Share]:
+    """The traffic of each exchange, in order of name; what is no exchange's is left out."""
+    of: dict[str, list[Flow]] = {}
+    for flow in flows:
+        exchange = exchange_of(flow.subject)
+        if exchange:
+            of.setdefault(exchange, []).append(flow)
+    return [
+        Share(
+            exchange,
+            len(own),
+            sum(flow.messages_per_s for flow in own),
+            sum(flow.rows_per_s for flow in own),
+            sum(flow.bytes_per_s for flow in own),
+            max(
+                (
+                    flow.lag_ms
+                    for flow in own
+                    if flow.lag_ms is not None
+                    and ".md." in f".{flow.subject}"
+                    and flow.messages_per_s
+                ),
+                default=None,
+            ),
+        )
+        for exchange, own in sorted(of.items())
+    ]
+
+
+def exchange_of(subject: str) -> str:
+    """The exchange's token in a subject; empty where none stands (a shard's clock)."""
+    try:
+        tokens = (bare(subject) or subject).split(".")
+    except Reject:
+        tokens = subject.split(".")
+    place = {"dlq": 2, **dict.fromkeys(("md", *DERIVED), 1)}.get(tokens[0])
+    return tokens[place] if place is not None and len(tokens) > place else ""
 
 
 def _last(message: Message, name: str) -> int | None:

@@ -10,6 +10,7 @@ from tickbus_schemas.feeds import OF_KIND
 from tickbus_schemas.layout import ROWS
 from tickbus_schemas.messages import (
     ABSENT,
+    Alert,
     BookBatch,
     Clock,
     DeadLetter,
@@ -89,7 +90,7 @@ def _summary(message: Message) -> str:
             pairs = zip(message.names, message.values, strict=True)
             shown = " ".join(f"{name}={_number(column(v, '<f8')[-1])}" for name, v in pairs)
             return f"{_count(count, 'row')}, {shown}"
-        case Status() | Fence() | Clock() | DeadLetter():
+        case Status() | Fence() | Clock() | DeadLetter() | Alert():
             return _event(message)
     raise TypeError(f"no line says what is in a {type(message).__name__}")
 
@@ -107,7 +108,7 @@ class _LastRow(dict[str, str]):
         return _value(name, value) if codes is None else codes.names.get(value, str(value))
 
 
-def _event(message: Status | Fence | Clock | DeadLetter) -> str:
+def _event(message: Status | Fence | Clock | DeadLetter | Alert) -> str:
     match message:
         case Status():
             kind = message.codes["kind"].names.get(message.kind, f"kind {message.kind}").lower()
@@ -121,6 +122,11 @@ def _event(message: Status | Fence | Clock | DeadLetter) -> str:
         case DeadLetter():
             start = message.data[:60].decode("utf-8", "backslashreplace")
             return f"{message.service} refused {message.size} bytes: {message.reason}: {start!r}"
+        case Alert():
+            state = message.codes["state"].names.get(message.state, f"state {message.state}")
+            about = f" ({message.about})" if message.about else ""
+            whose = f"{message.condition} of {message.source} {message.shard}{about}"
+            return f"{state} {whose}: {message.cause}"
 
 
 def _count(count: int, noun: str) -> str:
@@ -140,7 +146,8 @@ def _value(name: str, value: Any) -> str:
 
 
 def _clock(time_us: int | None) -> str:
-    return "-" if time_us is None else text.clock(time_us)
+    """A time; 0 stands for one that the venue did not send."""
+    return text.clock(time_us) if time_us else "-"
 
 
 def _number(value: float | None) -> str:

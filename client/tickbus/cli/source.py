@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from difflib import get_close_matches
 
 from nats.aio.client import Client
 from tickbus_schemas.errors import Fatal, Reject
@@ -51,9 +52,21 @@ async def streams_of(nc: Client, subject: str) -> list[inventory.Stream]:
     ]
     if not found:
         known = sorted({held for stream in streams for held in stream.config.subjects})
-        told = f"streams hold {', '.join(known[:8])}" if known else "there are no streams yet"
-        raise Fatal(f"no stream holds {subject}: {told}; 'tickbus streams' lists them")
+        raise Fatal(f"no stream holds {subject}: {_nearest(subject, known)}")
     return found
+
+
+def _nearest(subject: str, known: Sequence[str]) -> str:
+    """The subject of a stream that was meant, or what the streams hold."""
+    if not known:
+        return "there are no streams yet; 'tickbus up' or 'tickbus init' creates them"
+    # Only what the streams' subjects name, kind and exchange, may be spelled wrong here.
+    begin = ".".join(subject.split(".")[:2])
+    begins = {".".join(held.split(".")[:2]): held for held in known}
+    near = get_close_matches(begin, begins, n=1, cutoff=0.7)
+    if near:
+        return f"did you mean {near[0]}? 'tickbus streams' lists all"
+    return f"streams hold {', '.join(known[:8])}; 'tickbus streams' lists them"
 
 
 async def follow(

@@ -26,6 +26,7 @@ examples:
   tickbus tail 'md.binance_usdm.>' --from 1 --json | jq .type
   tickbus tail 'dlq.>' --from 1d                        what was refused, and why
 
+What a replay publishes is not stored: replay.JOB.> is shown as it comes, without --from.
 A subject with live. in front comes from the server as soon as it is stored; without it, and always
 with --from, messages are read from their streams: nothing is left out.
 {arguments.TIMES}
@@ -50,11 +51,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", action="store_true", help="a line a row instead of a message")
     parser.add_argument("--json", action="store_true", help="JSON, an object a line")
     arguments.add_bus(parser)
+    parser.set_defaults(usage_error=parser.error)
     parser.epilog = EXAMPLES
 
 
 def run(args: argparse.Namespace) -> int:
     """Print until --count is reached or the user ends it."""
+    if args.start is not None and args.subject.split(".")[0] == "replay":
+        held = source.stored_form(args.subject)
+        args.usage_error(
+            f"a replay is not stored: tail {args.subject} without --from while it runs, or what it "
+            f"was made of with --from: {held}"
+        )
     asyncio.run(_tail(args))
     return 0
 

@@ -15,7 +15,7 @@ import msgspec
 from tickbus_schemas.errors import Fatal
 
 from tickbus.cli import arguments, text
-from tickbus.cli.rates import Flow, Rates
+from tickbus.cli.rates import Flow, Rates, by_exchange
 from tickbus.log import inventory
 from tickbus.log.wire import Messages
 
@@ -121,6 +121,7 @@ def measurement(
         "rows_per_s": sum(flow.rows_per_s for flow in flows),
         "bytes_per_s": sum(flow.bytes_per_s for flow in flows),
         "rejects": sum(flow.rejects for flow in flows),
+        "exchanges": [share._asdict() for share in by_exchange(flows)],
         "subjects": [flow._asdict() for flow in flows],
         "streams": streams,
     }
@@ -148,6 +149,9 @@ def describe(measured: dict[str, Any]) -> str:
     if measured["rejects"]:
         head += f"  {measured['rejects']} REJECTED"
     parts = [head]
+    if len(measured["exchanges"]) > 1:
+        rows = [_exchange_row(share) for share in measured["exchanges"]]
+        parts.append(text.table(_EXCHANGE_HEADER, rows))
     if measured["streams"]:
         parts.append(text.table(_STREAM_HEADER, [_stream_row(s) for s in measured["streams"]]))
     if measured["subjects"]:
@@ -157,6 +161,9 @@ def describe(measured: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+_EXCHANGE_HEADER = (
+    "exchange", ">subjects", ">messages/s", ">rows/s", ">bytes/s", ">most lag ms"
+)  # fmt: skip
 _STREAM_HEADER = ("stream", ">messages", ">bytes", ">use", ">readers", ">pending")
 _FLOW_HEADER = ("subject", ">messages/s", ">rows/s", ">bytes/s", ">lag ms", "last venue time")
 
@@ -170,6 +177,18 @@ def _stream_row(stream: dict[str, Any]) -> list[str]:
         use + (" ALARM" if stream["alarm"] else ""),
         f"{stream['readers']:,}",
         f"{stream['pending']:,}",
+    ]
+
+
+def _exchange_row(share: dict[str, Any]) -> list[str]:
+    lag_ms = share["lag_ms"]
+    return [
+        share["exchange"],
+        f"{share['subjects']:,}",
+        f"{share['messages_per_s']:,.1f}",
+        f"{share['rows_per_s']:,.1f}",
+        text.size(share["bytes_per_s"]),
+        "-" if lag_ms is None else f"{lag_ms:,.1f}",
     ]
 
 

@@ -9,6 +9,7 @@ https://nats-io.github.io/nats.py/
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -128,11 +129,15 @@ class Connection(Client):
         """
         subscription = await self.subscribe(subject)
         self._parser.sinks[subscription._id] = sink
+        # `post` would overtake what nats-py has not written yet. Shielded: nats-py swallows the
+        # cancellation of a flush, and its answer then breaks the connection.
+        await asyncio.shield(self._flushed())
+        return subscription
+
+    async def _flushed(self) -> None:
         # Without a connection this fails; nats-py subscribes first when it reconnects.
         with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
-            # `post` would overtake what nats-py has not written yet.
             await self.flush(timeout=POUR_S)
-        return subscription
 
     async def stop(self, subscription: Subscription) -> None:
         """End a subscription of `pour`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,7 +21,10 @@ from tickbus_runtime.settings.sources import redact
 from tickbus_runtime.telemetry.metrics import Telemetry
 
 PROBE_SUBJECT = "ckpt.probe"
-"""`<this>.<service>`: the one stored message of each service's probe, in the stream CKPT."""
+"""`<this>.<service>.<shard>`: the last probe of each service, in the stream CKPT. Its age tells who
+is silent (`tickbus_alerts`)."""
+FAREWELL = b"stopped"
+"""Payload of the last probe of a service that was stopped in order."""
 Answer = TypeVar("Answer")
 
 
@@ -79,10 +83,16 @@ def password(settings: NatsSettings) -> str:
         raise Fatal(f"nats.password_file {settings.password_file}: {error.strerror}") from None
 
 
-async def probe(nc: Connection, name: str) -> bool:
+async def probe(nc: Connection, service: str, shard: str, payload: bytes = b"") -> bool:
     """Whether the server stores a message; a full disk shows here."""
-    answer = await nc.request(f"{PROBE_SUBJECT}.{name}", b"", timeout=2.0)
+    answer = await nc.request(f"{PROBE_SUBJECT}.{service}.{shard}", payload, timeout=2.0)
     return b'"error"' not in answer.data
+
+
+async def say_farewell(nc: Connection, service: str, shard: str) -> None:
+    """This service was stopped in order: its silence from now on is no alert."""
+    with contextlib.suppress(*BUS_AWAY):
+        await probe(nc, service, shard, FAREWELL)
 
 
 async def close(nc: Connection) -> None:

@@ -19,6 +19,8 @@ from tickbus_runtime.local.local_run import local_run
 from tickbus_runtime.local.progress import Progress
 from tickbus_runtime.local.run_report import RunReport, nothing_received, summary
 from tickbus_runtime.local.stack import Plan, Stack
+from tickbus_runtime.local.venue_run import VenuePlan
+from tickbus_runtime.settings.built import check_built
 from tickbus_runtime.settings.sources import load
 from tickbus_runtime.telemetry import tracing
 from tickbus_runtime.telemetry.trace_receiver import TraceReceiver
@@ -35,6 +37,7 @@ _EXAMPLES = """\
 examples:
   tickbus demo
   tickbus demo --exchange kraken
+  tickbus demo --exchange okx --exchange deribit
   tickbus demo --duration 30 --data ./demo --seed 7 --json
 """
 
@@ -49,7 +52,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help=f"end after so many seconds ({SCREEN_S:.0f}; {PLAIN_S:.0f} without a terminal)",
     )
-    add("--exchange", metavar="NAME", help="whose protocol the venue speaks (binance_usdm)")
+    add(
+        "--exchange",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="whose protocol the venue speaks (binance_usdm); repeat it for more venues",
+    )
     add("--data", metavar="DIR", help="folder for the files (./data/demo-<time>)")
     add("--seed", type=int, metavar="N", help="of the simulated market (drawn anew)")
     add("--rate", type=float, default=FRAMES_PER_S, metavar="N", help="frames a second (1000)")
@@ -94,11 +103,15 @@ async def _demo(
 
 
 def _plan(args: argparse.Namespace, data: Path, endpoint: str) -> Plan:
-    venue = ["--synthetic", "--rate", str(args.rate)]
-    if args.exchange:
-        venue += ["--exchange", args.exchange]
+    check_built(args.exchange)
+    names = list(dict.fromkeys(args.exchange))
+    venue = ["--synthetic", "--rate", str(args.rate / max(len(names), 1))]
     if args.seed is not None:
         venue += ["--seed", str(args.seed)]
+    venues = [
+        VenuePlan({"ingest.exchange": name} if len(names) > 1 else {}, [*venue, "--exchange", name])
+        for name in names
+    ]
     overrides: dict[str, Any] = {
         "data_dir": str(data),
         "writer.block_s": BLOCK_S,
@@ -109,7 +122,7 @@ def _plan(args: argparse.Namespace, data: Path, endpoint: str) -> Plan:
         config=None,
         embedded=True,
         nats_port=0,
-        venue=venue,
+        venues=venues or [VenuePlan(simulated=venue)],
         venue_ends=False,
         overrides=overrides,
         environment={tracing.ENDPOINT: endpoint},

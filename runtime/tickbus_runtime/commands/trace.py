@@ -19,7 +19,9 @@ help = "receive OTLP traces and print each packet's path as a waterfall"
 _EXAMPLES = """\
 example, in two terminals:
   tickbus trace
-  OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 tickbus demo
+  OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 tickbus up --exchange okx:BTC-USDT
+
+'tickbus demo' receives its own traces and draws one at its end.
 """
 
 

@@ -15,7 +15,9 @@ from tickbus_schemas.errors import Fatal
 from tickbus_runtime.local.local_run import local_run
 from tickbus_runtime.local.run_report import nothing_received, shortcomings, summary
 from tickbus_runtime.local.stack import Plan
+from tickbus_runtime.local.venue_run import VenuePlan
 from tickbus_runtime.settings import services
+from tickbus_runtime.settings.built import check_built
 from tickbus_runtime.settings.sections import NatsSettings
 from tickbus_runtime.settings.sources import from_text, load
 
@@ -27,10 +29,13 @@ help = "run everything on this machine: NATS, ingest, book, features, writer"
 _EXAMPLES = """\
 examples:
   tickbus up --exchange binance_usdm --tickers BTCUSDT,ETHUSDT --data ./data
+  tickbus up --exchange okx:BTC-USDT,BTC-USDT-SWAP --exchange deribit:BTC-PERPETUAL
   tickbus up --exchange binance_spot --tickers BTCUSDT --duration 60 --json
   tickbus up --capture btcusdt.jsonl.gz --speed max --data ./out --json
   tickbus up --config tickbus.toml --nats nats://127.0.0.1:4222
 
+--exchange may be repeated: each venue has an ingest and a stream of its own, and one set of book,
+features and writer serves all. 'tickbus venues' lists them, 'tickbus instruments' their tickers.
 Ctrl-C drains: everything received is stored and written first. A second Ctrl-C aborts at
 once. With --json the last line of standard output is one JSON object; logs of all processes are in
 <data>/_log. OTEL_EXPORTER_OTLP_ENDPOINT turns traces on (see 'tickbus trace').
@@ -42,8 +47,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     add = parser.add_argument
     add("--config", metavar="FILE", help="settings (TOML)")
-    add("--exchange", metavar="NAME", help="e.g. binance_usdm, binance_spot")
-    add("--tickers", metavar="A,B", help="as the venue spells them; * for all")
+    add("--exchange", metavar="NAME[:A,B]", action="append", default=[],
+        help="e.g. binance_usdm, okx:BTC-USDT; repeat it for more venues")  # fmt: skip
+    add("--tickers", metavar="A,B",
+        help="of each --exchange that names none, as the venue spells them; * for all")  # fmt: skip
     add("--capture", metavar="FILE", nargs="+", help="serve recordings instead of the real venue")
     add("--speed", metavar="N|max", help="of the capture (1: as it was recorded)")
     add("--capture-times", action="store_true", help="keep the capture's receive times")
@@ -85,16 +92,25 @@ def plan_of(args: argparse.Namespace) -> Plan:
     """The plan of the run; Fatal for wrong arguments."""
     overrides = _overrides(args)
     settings = load(args.config, overrides=overrides)
-    if why := services.no_ports(settings.health.port):
-        raise Fatal(why)
     overrides["data_dir"] = str(Path(settings.data_dir).absolute())
+    venues = venues_of(args.exchange or settings.venues, settings.ingest.tickers)
+    check_built(
+        [venue.overrides["ingest.exchange"] for venue in venues] or [settings.ingest.exchange]
+    )
+    if why := services.no_ports(settings.health.port, len(venues)):
+        raise Fatal(why)
+    for venue in venues:
+        load(args.config, overrides={**overrides, **venue.overrides})  # a mistake is told now
+    simulated = _simulated(args, venues, overrides)
+    if len(venues) < 2:
+        overrides |= venues[0].overrides if venues else {}
+        venues = [VenuePlan(simulated=simulated)]
     return Plan(
         settings=lambda values, offers: load(args.config, overrides=values, offers=offers),
         config=args.config,
         embedded=settings.nats.url == NatsSettings().url,
         nats_port=args.nats_port,
-        # An exchange that the command line names, by either option, must be the capture's.
-        venue=_venue(args, overrides.get("ingest.exchange")),
+        venues=venues,
         venue_ends=bool(args.capture),
         overrides=overrides,
     )
@@ -108,7 +124,6 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
             raise Fatal(f"--set {pair}: write KEY=VALUE, e.g. --set ingest.linger_ms=5")
         overrides[key.strip()] = from_text(key.strip(), text)
     given = {
-        "ingest.exchange": args.exchange,
         "ingest.tickers": args.tickers and from_text("ingest.tickers", args.tickers),
         "nats.url": args.nats,
         "health.port": args.health_port,
@@ -118,7 +133,28 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
     return overrides | {key: value for key, value in given.items() if value is not None}
 
 
-def _venue(args: argparse.Namespace, exchange: str | None) -> list[str]:
+def venues_of(named: list[str], tickers: list[str]) -> list[VenuePlan]:
+    """A plan for each exchange of `NAME` or `NAME:TICKER,TICKER`; one named twice gets both lists.
+
+    tickers: of those that name none themselves.
+    """
+    found: dict[str, list[str]] = {}
+    for text in named:
+        exchange, colon, own = text.partition(":")
+        asked = from_text("ingest.tickers", own) if colon else list(tickers)
+        if colon and not asked:
+            raise Fatal(f"--exchange {text}: write NAME:TICKER,TICKER, or only the name")
+        held = found.setdefault(exchange.strip(), [])
+        held += [ticker for ticker in asked if ticker not in held]
+    return [
+        VenuePlan({"ingest.exchange": name, **({"ingest.tickers": own} if own else {})})
+        for name, own in found.items()
+    ]
+
+
+def _simulated(
+    args: argparse.Namespace, venues: list[VenuePlan], overrides: dict[str, Any]
+) -> list[str]:
     """Arguments of the simulated venue that serves the captures, if any are named."""
     if not args.capture:
         if args.capture_times or args.speed is not None:
@@ -127,11 +163,15 @@ def _venue(args: argparse.Namespace, exchange: str | None) -> list[str]:
     for name in args.capture:
         if not Path(name).exists():
             raise Fatal(f"no such capture: {name}")
+    if len(venues) > 1:
+        raise Fatal("a capture is of one venue: name one --exchange, or none")
     speed = "1" if args.speed is None else args.speed
     _check_speed(speed)
     told = ["--capture", *args.capture, "--speed", speed]
-    if exchange:
-        told += ["--exchange", exchange]
+    # An exchange that the command line names, by either option, must be the capture's.
+    named = venues[0].overrides if venues else overrides
+    if args.exchange or "ingest.exchange" in overrides:
+        told += ["--exchange", named["ingest.exchange"]]
     return told + (["--capture-times"] if args.capture_times else [])
 
 

@@ -27,7 +27,7 @@ DISTRIBUTIONS = (
     "tickbus",
     "tickbus-schemas",
     "tickbus-runtime",
-    *(f"tickbus-{name}" for name in services.NAMES),
+    *(f"tickbus-{name}" for name in services.ALL_NAMES),
     "tickbus-sim",
 )
 NATS_AT_LEAST = (2, 12)  # atomic batches, https://docs.nats.io/release-notes/whats_new

@@ -21,9 +21,23 @@ class Lives:
         """Take a status; it replaces the earlier one of the same life."""
         self._lives[str(status["service"]), int(status["pid"])] = status
 
-    def latest(self, service: str) -> Status:
-        """The newest life's status; empty before the first."""
-        found = [status for (name, _), status in self._lives.items() if name == service]
+    def only(self, instance: str) -> Lives:
+        """Those of one process alone, as `latest` names it."""
+        found = Lives()
+        found._lives = {
+            (service, pid): status
+            for (service, pid), status in self._lives.items()
+            if status.get("instance", service) == instance
+        }
+        return found
+
+    def latest(self, instance: str) -> Status:
+        """The newest status of a process (its service's name, if it has none of its own)."""
+        found = [
+            status
+            for (service, _), status in self._lives.items()
+            if status.get("instance", service) == instance
+        ]
         return max(found, key=lambda status: status.get("started", 0.0), default={})
 
     def position(self, service: str, stream: str, pid: int | None) -> int:

@@ -42,6 +42,8 @@ async def local_run(
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task})
+        if watcher is not None and not watcher.cancelled() and (bug := watcher.exception()):
+            say(f"the run was not shown to its end, please report it: {bug!r}")
         await stack.close()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tickbus_runtime.local.nats_server import EmbeddedServer
 from tickbus_runtime.local.supervise import Program
+from tickbus_runtime.settings import services
 from tickbus_runtime.settings.sections import Settings
 from tickbus_runtime.settings.sources import Overrides, environment
 
@@ -16,18 +17,30 @@ VENUE = "venue"
 
 
 def service(
-    name: str, index: int, settings: Settings, config: str | None, overrides: Overrides
+    name: str,
+    index: int,
+    settings: Settings,
+    config: str | None,
+    overrides: Overrides,
+    instance: str = "",
 ) -> Program:
-    """A service: `python -m tickbus_<name>`. Health ports follow each other from health.port on."""
+    """A service: `python -m tickbus_<name>`. Health ports follow each other from health.port on.
+
+    instance: the process's own name, where several run the same service.
+    """
+    instance = instance or name
     values = {"telemetry.log_format": "json", **overrides}
+    if instance != name:
+        values["instance"] = instance
     if settings.health.port:
         values["health.port"] = settings.health.port + index
     return Program(
-        name,
+        instance,
         [sys.executable, "-m", f"tickbus_{name}"],
-        _log(Path(settings.data_dir), name),
+        _log(Path(settings.data_dir), instance),
         environment(values) | ({"TICKBUS_CONFIG": config} if config else {}),
         ends=name == "ingest",  # when its input does
+        vital=name in services.NAMES,
     )
 
 
@@ -40,13 +53,13 @@ def nats_program(server: EmbeddedServer) -> Program:
 
 
 def venue_program(
-    arguments: Sequence[str], data_dir: Path, on_line: Callable[[str], None]
+    arguments: Sequence[str], data_dir: Path, on_line: Callable[[str], None], name: str = VENUE
 ) -> Program:
     """The simulated venue; it is not restarted, because it would play its input again."""
     return Program(
-        VENUE,
+        name,
         [sys.executable, "-m", "tickbus_sim", *arguments],
-        _log(data_dir, VENUE),
+        _log(data_dir, name),
         {},
         on_line=on_line,
         restart=False,

@@ -7,7 +7,7 @@ import platform
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tickbus.lake.manifest import DataFile
 
@@ -15,7 +15,32 @@ from tickbus_runtime.local.lives import Lives
 from tickbus_runtime.telemetry.names import STAGES
 
 RunReport = dict[str, Any]
+ODD_PARTS = {
+    "untold_frames": "frames of the capture do not tell whose they are: played on the first route",
+    "strange_bodies": "REST bodies of the capture were fetched elsewhere: not served",
+}
+"""Facts of a capture that a run names, where they are not 0."""
 _NOT_TOLD = "ingest died before its last report: what became of its last frames cannot be told"
+
+
+class VenueFacts(NamedTuple):
+    """What the supervisor knows of one venue's part in a run, beside what its ingest says."""
+
+    ingest: str = "ingest"
+    """name of the process"""
+    instrument_lists: int = 0
+    """how many are in the capture. Made-up lists, and answers to our own subscriptions, do not
+    count as frames, so that the number agrees with the capture"""
+    left_out: Mapping[str, int] = {}
+    """frames of a capture whose channel is no feed"""
+    bad_lines: int = 0
+    """of a capture, not read"""
+    odd_parts: Mapping[str, int] = {}
+    """by ODD_PARTS, how many of them"""
+    told_all: bool = True
+    """ingest had one life, and left its last status"""
+    why_silent: str = ""
+    """why no frame came, if none did, and where to look; empty when none is expected"""
 
 
 def run_report(
@@ -27,51 +52,28 @@ def run_report(
     startup_seconds: float,
     elapsed_seconds: float,
     restarts: int,
-    instrument_lists: int = 0,
-    left_out: Mapping[str, int] | None = None,
-    bad_lines: int = 0,
+    venues: Mapping[str, VenueFacts] | None = None,
     without_stages: Collection[str] = (),
-    ingest_told_all: bool = True,
-    why_silent: str = "",
 ) -> RunReport:
     """The report: `files` and `messages` (by stream) are those that the run added.
 
-    `instrument_lists`: how many are in the capture. Made-up lists, and answers to our own
-    subscriptions, do not count as frames, so that the number agrees with the capture.
-    `left_out`: frames of a capture whose channel is no feed. `bad_lines`: of it, not read.
-    `without_stages`: latencies that have no meaning in this run. `ingest_told_all`: ingest had one
-    life, and left its last status. `why_silent`: why no frame came, if none did, and where to look;
-    empty when none is expected.
+    `venues`: by exchange; of several, each has a report of its own besides.
+    `without_stages`: latencies that have no meaning in this run.
     """
-    rows: dict[str, int] = defaultdict(int)
-    count = size = 0
-    for file in files:
-        rows[file.feed] += file.rows
-        count += 1
-        size += file.size
-    frames = lives.by_label("frames", "source", "ingest")
-    answers = min(lives.sum("requests", "ingest"), lives.sum("control_frames", "ingest"))
-    websocket = frames.get("websocket", 0) - answers
-    rest = frames.get("rest", 0) + min(frames.get("instruments", 0), instrument_lists)
-    fates, even = _fates(lives.fates("ingest"), answers)
+    files = list(files)
+    venues = venues or {"": VenueFacts()}
+    parts = {
+        name: _venue_report(lives.only(facts.ingest), facts, _of_exchange(files, name))
+        for name, facts in venues.items()
+    }
     return {
-        "frames": websocket + rest,
-        "frames_websocket": websocket,
-        "rest_bodies": rest,
-        "fates": fates,
-        "accounted": even if ingest_told_all else None,
-        "events": lives.by_label("events", "feed", "ingest"),
-        "rows": dict(sorted(rows.items())),
-        "gaps": lives.sum("gaps", "ingest"),
+        **_together(parts),
+        **({"venues": parts} if len(parts) > 1 else {}),
         "rejects": lives.sum("rejects"),
         "rejects_by_reason": lives.by_label("rejects", "reason"),
-        "refusals": _added(lives.fact("ingest", "refusals")),
-        "left_out": dict(left_out or {}),
-        "bad_lines": bad_lines,
-        "nothing_received": why_silent if why_silent and not websocket + rest else None,
-        "books_without_snapshot": lives.latest("ingest").get("books_without_snapshot", {}),
-        "files": count,
-        "bytes": size,
+        "rows": _rows(files),
+        "files": len(files),
+        "bytes": sum(file.size for file in files),
         "messages": dict(messages),
         "seconds": round(run_seconds(lives, elapsed_seconds), 3),
         "startup_seconds": round(startup_seconds, 3),
@@ -88,6 +90,67 @@ def run_report(
         "data": str(data_dir),
         "machine": machine(),
     }
+
+
+def _venue_report(lives: Lives, facts: VenueFacts, files: Iterable[DataFile]) -> RunReport:
+    """The part of one venue. `lives`: of its ingest."""
+    frames = lives.by_label("frames", "source", "ingest")
+    answers = min(lives.sum("requests", "ingest"), lives.sum("control_frames", "ingest"))
+    websocket = frames.get("websocket", 0) - answers
+    rest = frames.get("rest", 0) + min(frames.get("instruments", 0), facts.instrument_lists)
+    fates, even = _fates(lives.fates("ingest"), answers)
+    silent = facts.why_silent and not websocket + rest
+    return {
+        "frames": websocket + rest,
+        "frames_websocket": websocket,
+        "rest_bodies": rest,
+        "fates": fates,
+        "accounted": even if facts.told_all else None,
+        "events": lives.by_label("events", "feed", "ingest"),
+        "rows": _rows(files),
+        "gaps": lives.sum("gaps", "ingest"),
+        "rejects": lives.sum("rejects", "ingest"),
+        "refusals": _added(lives.fact("ingest", "refusals")),
+        "left_out": dict(facts.left_out),
+        "bad_lines": facts.bad_lines,
+        **{name: facts.odd_parts.get(name, 0) for name in ODD_PARTS},
+        "nothing_received": facts.why_silent if silent else None,
+        "books_without_snapshot": lives.latest(facts.ingest).get("books_without_snapshot", {}),
+    }
+
+
+def _together(parts: Mapping[str, RunReport]) -> RunReport:
+    """The parts of all venues as one: counts added up, and what does not hold for all of them."""
+    reports = list(parts.values())
+    if len(reports) == 1:
+        return reports[0]
+    counts = ("frames", "frames_websocket", "rest_bodies", "gaps", "bad_lines", *ODD_PARTS)
+    by_name = ("fates", "events", "refusals", "left_out")
+    accounted = [one["accounted"] for one in reports]
+    silent = [f"{name}: {one['nothing_received']}" for name, one in parts.items()
+              if one["nothing_received"]]  # fmt: skip
+    return {
+        **{name: sum(one[name] for one in reports) for name in counts},
+        **{name: _added(one[name] for one in reports) for name in by_name},
+        "accounted": False if False in accounted else None if None in accounted else True,
+        "nothing_received": "; ".join(silent) or None,
+        "books_without_snapshot": {
+            f"{name} {ticker}": updates
+            for name, one in parts.items()
+            for ticker, updates in one["books_without_snapshot"].items()
+        },
+    }
+
+
+def _of_exchange(files: Iterable[DataFile], exchange: str) -> list[DataFile]:
+    return [file for file in files if not exchange or file.exchange == exchange]
+
+
+def _rows(files: Iterable[DataFile]) -> dict[str, int]:
+    rows: dict[str, int] = defaultdict(int)
+    for file in files:
+        rows[file.feed] += file.rows
+    return dict(sorted(rows.items()))
 
 
 def _fates(frames: Iterable[Mapping[str, int]], answers: int) -> tuple[dict[str, int], bool]:
@@ -179,6 +242,14 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
+def _venue_line(name: str, part: RunReport) -> str:
+    """What came of one venue of several."""
+    return (
+        f"  {name:<16} {part['frames']:>10,} frames, {sum(part['rows'].values()):>10,} rows, "
+        f"{part['gaps']:,} gaps, {part['rejects']:,} rejects"
+    )
+
+
 def summary(result: RunReport) -> list[str]:
     """The report for people."""
     rows: Mapping[str, int] = result["rows"]
@@ -193,10 +264,12 @@ def summary(result: RunReport) -> list[str]:
             f"  refused {count:,} times: {printable(why)}"
             for why, count in result["refusals"].items()
         ),
+        *(f"  {result[name]:,} {what}" for name, what in ODD_PARTS.items() if result[name]),
         f"{sum(rows.values()):,} rows in {result['files']:,} files, "
         f"{result['bytes'] / 1e6:,.1f} MB, below {result['data']}",
     ]
     lines += [f"  {feed:<12} {count:>12,} rows" for feed, count in rows.items()]
+    lines += [_venue_line(name, part) for name, part in result.get("venues", {}).items()]
     if result["latency_us"]:
         lines.append(f"  {'latency':<12} {'p50':>12} {'p99':>12}")
     for stage, figures in result["latency_us"].items():

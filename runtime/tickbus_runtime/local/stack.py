@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from tickbus.lake import manifest
@@ -19,25 +18,22 @@ from tickbus.log.connection import Connection
 from tickbus_schemas.errors import Fatal
 
 from tickbus_runtime.bus import connection
-from tickbus_runtime.bus.clock import first_event_us, last_clock_us
 from tickbus_runtime.bus.streams import ensure
 from tickbus_runtime.local.data_folder import DataFolder
 from tickbus_runtime.local.nats_server import EmbeddedServer
-from tickbus_runtime.local.programs import (
-    VENUE,
-    nats_program,
-    service,
-    venue_program,
-)
-from tickbus_runtime.local.run_report import RunReport, lines_of_a_capture, printable, run_report
+from tickbus_runtime.local.programs import nats_program, service
+from tickbus_runtime.local.run_report import RunReport, VenueFacts, run_report
 from tickbus_runtime.local.status_poller import StatusPoller
 from tickbus_runtime.local.supervise import Program, Supervisor
+from tickbus_runtime.local.venue_run import INGEST, VenuePlan, VenueRun
 from tickbus_runtime.settings import services
 from tickbus_runtime.settings.sections import Settings
 from tickbus_runtime.settings.sources import Overrides
 from tickbus_runtime.telemetry.metrics import Telemetry
 
 READY_WITHIN_S = 300.0  # includes compiling the kernels
+ALERTS = "alerts"
+"""The service that nothing waits for."""
 STUCK_S = 60.0
 """A reader without progress for this long is stuck."""
 
@@ -58,12 +54,6 @@ class LogEnd(NamedTuple):
         return self.seq if self.messages else 0
 
 
-CLOCKS_DIFFER_US = 60_000_000
-"""A recorder's clock may be so far ahead of the venue's."""
-FIRST_DIFFERS_US = 5_000_000
-"""It may be so far behind."""
-
-
 class Plan(NamedTuple):
     """What to run."""
 
@@ -74,10 +64,10 @@ class Plan(NamedTuple):
     embedded: bool
     """whether we start a NATS server"""
     nats_port: int
-    venue: Sequence[str]
-    """arguments of the simulated venue; none: the real one"""
+    venues: Sequence[VenuePlan]
+    """one ingest each; all have one set of the other services"""
     venue_ends: bool
-    """the venue ends by itself: its input is finite"""
+    """the simulated venues end by themselves: their input is finite"""
     overrides: Overrides
     environment: Mapping[str, str] = {}
     """more environment variables for the services"""
@@ -95,48 +85,77 @@ class Stack:
         self.poller = StatusPoller(self.folder.path, self.supervisor, say)
         self.began_s = time.monotonic()
         self.ready_s = 0.0
-        self._overrides = dict(plan.overrides)
-        self._offers: dict[str, Any] = {}
-        """what the simulated venue has"""
+        self._found: dict[str, Any] = {}
+        """overrides that are known once the server is there"""
+        alone = len(plan.venues) == 1
+        self.venues = [
+            VenueRun(venue, plan.settings, plan.overrides, say, ends=plan.venue_ends, alone=alone)
+            for venue in plan.venues
+        ]
         self._nc: Connection | None = None
-        self._instrument_lists = 0
-        self._left_out: dict[str, int] = {}
-        """channel -> frames of a capture that are no feed"""
-        self._bad_lines = 0
-        self._first_us = self._last_us = 0
-        """receive times of a capture's first and last frame"""
+        self._answers: asyncio.Task[None] | None = None
         self._ends_before: dict[str, LogEnd] = {}
         self._files_before: set[str] = set()
+
+    @property
+    def ingests(self) -> list[str]:
+        """The ingest processes, one a venue."""
+        return [venue.ingest for venue in self.venues]
+
+    @property
+    def processes(self) -> list[str]:
+        """All services, in order of start."""
+        others = [name for name in services.NAMES if name != INGEST]
+        return [*self.ingests, *others]
 
     async def start(self) -> None:
         """Start everything and let ingest begin; Fatal when a part cannot start."""
         self.folder.take()
         starting = [self._start_nats()] if self.plan.embedded else []
-        if self.plan.venue:  # reads its capture while the server starts
-            starting.append(self._start_venue())
+        # A simulated venue reads its capture while the server starts.
+        starting += [self._start_venue(one) for one in self.venues if one.plan.simulated]
         await asyncio.gather(*starting)
-        self.settings = self.plan.settings(self._overrides, self._offers)
-        self._take_offers()
-        if not self.settings.ingest.tickers:
-            raise Fatal("no tickers: name them with --tickers BTCUSDT,ETHUSDT (or * for all)")
+        for venue in self.venues:
+            venue.settle(self._found)
+        self.settings = self.venues[0].settings
         await self._connect()
-        await self._refuse_the_past()
+        for venue in self.venues:
+            await venue.refuse_the_past(self.nc)
         self._ends_before = await self._log_ends()
         self._files_before = set(self._files())
-        for index, name in enumerate(services.NAMES):
-            await self.supervisor.start(self._service(name, index))
-        self.poller.start(services.NAMES)
+        for program in self._services():
+            await self.supervisor.start(program)
+        self.poller.start(self.processes)
         # Ingest begins when its readers are ready, so that none of them is late.
         await self.watch(self.poller.all_started([*services.FOLDS, "writer"], READY_WITHIN_S))
-        self.supervisor.children["ingest"].release()
+        for name in self.ingests:
+            self.supervisor.children[name].release()
         self.ready_s = time.monotonic()
 
     async def ready(self) -> None:
         """Wait until ingest receives data; from here on a stop must drain."""
-        if self.plan.venue:  # the real venue may be out of reach for any time
-            await self.watch(self.poller.all_started(["ingest"], READY_WITHIN_S))
+        served = all(venue.plan.simulated for venue in self.venues)
+        if served:  # the real venue may be out of reach for any time
+            await self.watch(self.poller.all_started(self.ingests, READY_WITHIN_S))
         self.ready_s = time.monotonic()
-        self.say(f"ready after {self.ready_s - self.began_s:.1f} s, logs in {self.folder.logs}")
+        took = f"after {self.ready_s - self.began_s:.1f} s, logs in {self.folder.logs}"
+        if served:
+            self.say(f"ready {took}")
+            return
+        awaited = ", ".join(venue.shard.exchange.token for venue in self.venues)
+        self.say(f"services ready {took}; waiting for {awaited}")
+        self._answers = asyncio.create_task(self._say_answers())
+
+    async def _say_answers(self) -> None:
+        """A line for each venue that has answered: only then it is subscribed to."""
+        silent = list(self.venues)
+        while silent:
+            await self.poller.next_look()
+            for venue in list(silent):
+                if self.poller.has_started(venue.ingest):
+                    silent.remove(venue)
+                    after_s = time.monotonic() - self.began_s
+                    self.say(f"{venue.shard.exchange.token} has answered after {after_s:.1f} s")
 
     async def watch(self, work: Awaitable[Result]) -> Result:
         """The result of `work`; Fatal if a process gives up meanwhile."""
@@ -151,8 +170,10 @@ class Stack:
             task.cancel()  # no effect where it is done
 
     async def ended(self, duration_s: float | None) -> None:
-        """Wait until ingest has finished by itself, or this many seconds."""
-        left = self.supervisor.children["ingest"].finished.wait()
+        """Wait until each ingest has finished by itself, or this many seconds."""
+        left = asyncio.gather(
+            *(self.supervisor.children[name].finished.wait() for name in self.ingests)
+        )
         try:
             await self.watch(asyncio.wait_for(left, duration_s))
         except TimeoutError:
@@ -160,45 +181,53 @@ class Stack:
 
     async def finish(self) -> RunReport:
         """Drain and stop the processes in order; the report of the run."""
-        await self.watch(self.supervisor.stop(["ingest"]))
+        await self.watch(self.supervisor.stop(self.ingests))
         self.poller.hurry()
-        shard = self.settings.of_shard
-        log = {shard.md: (await self.watch(self._log_ends()))[shard.md]}
+        raw = {venue.shard.md for venue in self.venues}
+        ends = await self.watch(self._log_ends())
+        log = {stream: end for stream, end in ends.items() if stream in raw}
         await self.watch(asyncio.gather(*(self._caught_up(name, log) for name in services.FOLDS)))
         # All outputs of the folds are stored now: they may exit while the writer reads on.
-        leaving = asyncio.create_task(self.supervisor.stop([*services.FOLDS, VENUE]))
+        simulators = [venue.simulator for venue in self.venues]
+        leaving = asyncio.create_task(self.supervisor.stop([*services.FOLDS, *simulators]))
         ends = await self.watch(self._log_ends())
-        written = map(shard.stream, self.settings.writer.streams)
+        kinds = self.settings.writer.streams
+        written = [venue.shard.stream(kind) for venue in self.venues for kind in kinds]
         await self.watch(self._written({name: ends[name] for name in written}))
         await self.watch(leaving)
         ended_s = time.monotonic()
+        await self.watch(self.supervisor.stop([ALERTS]))
         await self.poller.close()
-        ingest = self.supervisor.children["ingest"]
+        return self._report(ends, ended_s)
+
+    def _report(self, ends: Mapping[str, LogEnd], ended_s: float) -> RunReport:
+        files = [file for path, file in self._files().items() if path not in self._files_before]
         return run_report(
             self.poller.lives,
-            [file for path, file in self._files().items() if path not in self._files_before],
+            files,
             {name: end.seq - self._ends_before[name].seq for name, end in ends.items()},
             data_dir=self.folder.path,
             startup_seconds=self.ready_s - self.began_s,
             elapsed_seconds=ended_s - self.ready_s,
             restarts=self.supervisor.restarts,
-            instrument_lists=self._instrument_lists,
-            left_out=self._left_out,
-            bad_lines=self._bad_lines,
+            venues={venue.shard.exchange.token: self._facts(venue) for venue in self.venues},
             # The event times of a capture are in the past: they give no latency of the wire.
             without_stages=["wire"] if self.plan.venue_ends else [],
-            why_silent=self._why_silent(),
-            ingest_told_all=ingest.starts == 1 and ingest.left_in_order,
         )
 
-    def _why_silent(self) -> str:
-        """Why ingest received nothing, if it did not, and where to look."""
-        if set(self.settings.ingest.feeds) <= {"instrument"}:
-            return ""  # lists do not count as frames
-        begun = self.poller.lives.latest("ingest").get("checks", {}).get("started")
-        silent = "the venue sent nothing" if begun else "the venue's list of instruments is awaited"
-        why = self.supervisor.children["ingest"].tail.last_warning or silent
-        return f"{why}; see {self.folder.log('ingest')}"
+    def _facts(self, venue: VenueRun) -> VenueFacts:
+        child = self.supervisor.children[venue.ingest]
+        return VenueFacts(
+            ingest=venue.ingest,
+            instrument_lists=venue.instrument_lists,
+            left_out=venue.left_out,
+            bad_lines=venue.bad_lines,
+            odd_parts=venue.odd_parts,
+            why_silent=venue.why_silent(
+                self.poller.lives, child.tail.last_warning, self.folder.log(venue.ingest)
+            ),
+            told_all=child.starts == 1 and child.left_in_order,
+        )
 
     async def _written(self, ends: Mapping[str, LogEnd]) -> None:
         """Let the writer commit everything up to `ends`; restart it if it dies meanwhile."""
@@ -209,10 +238,14 @@ class Stack:
                 return
             self.say("writer died during its last commit: restarted")
             self.supervisor.restarts += 1
-            await self.supervisor.start(self._service("writer", services.NAMES.index("writer")))
+            (writer,) = (one for one in self._services() if one.name == "writer")
+            await self.supervisor.start(writer)
 
     async def close(self) -> None:
         """Stop NATS in order and kill everything else that still runs."""
+        if self._answers is not None:
+            self._answers.cancel()
+            await asyncio.wait({self._answers})
         await self.poller.close()
         if self._nc is not None:
             await connection.close(self._nc)
@@ -229,31 +262,6 @@ class Stack:
         assert self._nc is not None
         return self._nc
 
-    async def _refuse_the_past(self) -> None:
-        """Fatal for a capture that begins or ends before what is stored.
-
-        What it holds of an earlier time would look repeated.
-        """
-        if not self._last_us:
-            return
-        shard, js = self.settings.of_shard, self.nc.jetstream()
-        stored_us = await last_clock_us(js, shard.md, shard.name)
-        if self._last_us + CLOCKS_DIFFER_US < stored_us:
-            self._refuse("up to", stored_us, "ends", self._last_us)
-        stored_us = await first_event_us(js, shard.md, shard.exchange.token)
-        if self._first_us + FIRST_DIFFERS_US < stored_us:
-            self._refuse("from", stored_us, "begins", self._first_us)
-
-    def _refuse(self, bound: str, stored_us: int, word: str, capture_us: int) -> NoReturn:
-        stored, own = (
-            f"{datetime.fromtimestamp(time_us // 10**6, UTC):%Y-%m-%d %H:%M:%S}"
-            for time_us in (stored_us, capture_us)
-        )
-        raise Fatal(
-            f"{self.folder.path} holds {self.settings.of_shard.name} {bound} {stored}, and the "
-            f"capture {word} at {own}: name another folder with --data"
-        )
-
     async def _log_ends(self) -> dict[str, LogEnd]:
         """Where each stream ends; waits for a server that is gone, Fatal when it stays away."""
         try:
@@ -263,15 +271,36 @@ class Stack:
             raise Fatal(f"NATS does not answer for {STUCK_S:.0f} s: see its log") from None
 
     async def _present_ends(self) -> dict[str, LogEnd]:
-        shard, manager = self.settings.of_shard, self.nc.jsm()
-        names = [shard.stream(kind) for kind in services.STREAM_KINDS]
+        manager = self.nc.jsm()
+        shards = [venue.shard for venue in self.venues]
+        names = [shard.stream(kind) for shard in shards for kind in services.STREAM_KINDS]
         states = {name: (await manager.stream_info(name)).state for name in names}
         return {name: LogEnd(state.last_seq, state.messages) for name, state in states.items()}
 
-    def _service(self, name: str, index: int) -> Program:
-        made = service(name, index, self.settings, self.plan.config, self._overrides)
+    def _services(self) -> list[Program]:
+        """An ingest a venue, and one process of every other service for all of them."""
+        first, *more = self.venues
+        common = {**self.plan.overrides, **self._found}
+        # A reader knows what is asked of one venue; of several it knows their shards.
+        serving = common | {"shards": [venue.shard.name for venue in self.venues]}
+        of_reader = {**serving, **first.plan.overrides} if more else first.overrides
+        made = [
+            self._service(name, index, first.overrides if name == INGEST else of_reader, first)
+            for index, name in enumerate(services.NAMES)
+        ]
+        made += [
+            self._service(INGEST, len(services.NAMES) + n, venue.overrides, venue)
+            for n, venue in enumerate(more)
+        ]
+        if self.settings.alerts.receives:
+            made.append(self._service(ALERTS, len(made), of_reader, first))
+        return made
+
+    def _service(self, name: str, index: int, overrides: Overrides, venue: VenueRun) -> Program:
+        instance = venue.ingest if name == INGEST else name
+        made = service(name, index, self.settings, self.plan.config, overrides, instance)
         variables = {**self.plan.environment, **made.environment}
-        return made._replace(environment=variables, held=name == "ingest")
+        return made._replace(environment=variables, held=name == INGEST)
 
     async def _start_nats(self) -> None:
         server = EmbeddedServer(
@@ -282,80 +311,13 @@ class Stack:
         server.prepare()
         child = await self.supervisor.start(nats_program(server))
         await self.watch(server.ready(lambda: child.pid is not None))
-        self._overrides |= {"nats.url": server.url}
+        self._found["nats.url"] = server.url
         self.say(f"nats at {server.url}, data in {self.folder.path}")
 
-    async def _start_venue(self) -> None:
-        ready: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
-
-        def printed(line: str) -> None:
-            if not ready.done():
-                ready.set_result(msgspec.json.decode(line))
-
-        await self.supervisor.start(venue_program(self.plan.venue, self.folder.path, printed))
-        facts = await self.watch(asyncio.wait_for(ready, READY_WITHIN_S))
-        # What the user asked for goes before it: fewer tickers, or a mistake.
-        self._offers = {
-            "ingest.tickers": list(facts["tickers"]),
-            "ingest.feeds": list(facts["feeds"]),
-        }
-        self._overrides = {
-            "ingest.exchange": facts["exchange"],
-            **self._overrides,
-            "ingest.ws_url": facts["ws"],
-            "ingest.rest_url": facts["rest"],
-            "ingest.stop_at_end": self.plan.venue_ends,
-            "ingest.limits": False,
-        }
-        self._instrument_lists = int(facts.get("instrument_lists", 0))
-        self._left_out = dict(facts.get("other", {}))
-        self._bad_lines = int(facts.get("bad_lines", 0))
-        self._first_us = (facts.get("first_ns") or 0) // 1000
-        self._last_us = (facts.get("last_ns") or 0) // 1000
-        self.say(f"venue {facts['exchange']} at {facts['ws']}: {', '.join(facts['tickers'])}")
-        self._say_unused(facts)
-        self._say_left_out(facts)
-
-    def _take_offers(self) -> None:
-        """The services get what the settings chose; Fatal when the venue has nothing of it."""
-        ingest = self.settings.ingest
-        self._overrides |= {"ingest.tickers": ingest.tickers, "ingest.feeds": ingest.feeds}
-        offered = self._offers.get("ingest.feeds", ingest.feeds)
-        missing = ", ".join(feed for feed in ingest.feeds if feed not in offered)
-        if missing:
-            said = f"the venue has no {missing} to give; it has {', '.join(offered)}"
-            if not set(ingest.feeds) & set(offered):
-                raise Fatal(
-                    f"{said}: name some of these in ingest.feeds, or leave it unset for all"
-                )
-            self.say(said)
-
-    def _say_unused(self, facts: Mapping[str, Any]) -> None:
-        """Name the settings that say where data comes from: here the venue says it."""
-        exchange = facts["exchange"]
-        asked = self.plan.settings(self.plan.overrides, {"ingest.exchange": exchange}).ingest
-        source = "capture" if self.plan.venue_ends else "simulated venue"
-        if asked.exchange != exchange:
-            setting = f"ingest.exchange = {asked.exchange}"
-            self.say(f"the {source} is of {exchange}: the setting {setting} is not used")
-        for name in ("ws_url", "rest_url"):
-            if getattr(asked, name):
-                self.say(f"a {source} is served here: the setting ingest.{name} is not used")
-
-    def _say_left_out(self, facts: Mapping[str, Any]) -> None:
-        """Name what a capture holds and nobody reads; Fatal when that is all of it."""
-        left_out = ", ".join(f"{name} ({count:,} frames)" for name, count in self._left_out.items())
-        if not facts["feeds"]:
-            held = left_out or "no frame of a known channel"
-            raise Fatal(
-                f"the capture holds no feed of {facts['exchange']}: {held}; record trades, book "
-                "updates or best quotes, or name the right --exchange"
-            )
-        if self._bad_lines:
-            lost = lines_of_a_capture(self._bad_lines)
-            self.say(f"{lost}; the first: {printable(facts['first_bad_line'])}")
-        if left_out:
-            self.say(f"left out, no feed or said by another channel: {left_out}")
+    async def _start_venue(self, venue: VenueRun) -> None:
+        facts: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
+        await self.supervisor.start(venue.served(facts, self.folder.path))
+        venue.take_facts(await self.watch(asyncio.wait_for(facts, READY_WITHIN_S)))
 
     async def _connect(self) -> None:
         stopping = asyncio.Event()
@@ -368,8 +330,16 @@ class Stack:
         )
         assert nc is not None
         self._nc = nc
-        shard = self.settings.of_shard
-        await ensure(nc.jetstream(), self.settings, shard, None)
+        for venue in self.venues:
+            await ensure(nc.jetstream(), self._share(venue.settings), venue.shard, None)
+
+    def _share(self, settings: Settings) -> Settings:
+        """The settings with the venue's share of the disk: all streams get what one would."""
+        nats = settings.nats
+        bytes_max = max(nats.max_bytes // len(self.venues), 1)
+        return msgspec.structs.replace(
+            settings, nats=msgspec.structs.replace(nats, max_bytes=bytes_max)
+        )
 
     def _files(self) -> dict[str, manifest.DataFile]:
         root = Path(self.settings.writer.root or self.folder.path)

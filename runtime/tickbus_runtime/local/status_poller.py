@@ -52,7 +52,7 @@ class StatusPoller:
         """Wait until each of these services is ready; Fatal when one is too late."""
         ends_s = time.monotonic() + within_s
         self._every_s = HURRIED_POLL_S * 2
-        while late := [name for name in names if not self._started(name)]:
+        while late := [name for name in names if not self.has_started(name)]:
             if time.monotonic() > ends_s:
                 why = self._supervisor.children[late[0]].tail.last_error()
                 text = f"{', '.join(late)}: not ready after {within_s:.0f} s"
@@ -60,7 +60,8 @@ class StatusPoller:
             await self.next_look()
         self._every_s = POLL_S
 
-    def _started(self, name: str) -> bool:
+    def has_started(self, name: str) -> bool:
+        """Whether a service is ready; of ingest: whether its venue has answered."""
         if self._supervisor.children[name].finished.is_set():
             return True  # a service with a short input may have finished before the first poll
         return bool(self.lives.latest(name).get("checks", {}).get("started"))

@@ -109,6 +109,8 @@ class Program(NamedTuple):
     """whether it ends by itself, with code 0; else it is restarted then, too"""
     held: bool = False
     """whether it waits for `Child.release` before it begins to work"""
+    vital: bool = True
+    """whether everything is stopped when it gives up; else that is said, and the rest goes on"""
 
 
 class Child:
@@ -268,7 +270,10 @@ class Supervisor:
             child.finished.set()
 
     def _fail(self, child: Child, reason: str) -> None:
-        if not self.failed.done():
-            last = child.tail.last_error()
-            name = child.program.name
-            self.failed.set_exception(Fatal(f"{name}: {last}" if last else f"{name} {reason}"))
+        last = child.tail.last_error()
+        name = child.program.name
+        told = f"{name}: {last}" if last else f"{name} {reason}"
+        if not child.program.vital:
+            self._say(f"{told}; everything else goes on without it")
+        elif not self.failed.done():
+            self.failed.set_exception(Fatal(told))

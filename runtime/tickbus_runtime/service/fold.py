@@ -82,6 +82,7 @@ async def serve_fold(
     `stage`: name of the latency histogram; its span is `<stage>.process`.
     """
     service = FoldService(ctx, fold, out_streams, stage, checkpoint_s)
+    ctx.watched.streams = True
     try:
         await service.run()
     except Retry as error:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import copy
 import os
 import resource
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from tickbus.log.connection import Connection
 from tickbus.retry import wait_or_stop
 from tickbus_schemas.errors import Fatal
 
+from tickbus_runtime.alerts.teller import Teller
+from tickbus_runtime.alerts.watched import Watched
 from tickbus_runtime.bus import connection
 from tickbus_runtime.service import leash, memory, run_files
 from tickbus_runtime.service.health import HealthServer, Readiness, keep_probing
@@ -35,7 +38,7 @@ DRAIN_S = 60.0
 EXIT_FATAL = 1
 EXIT_BUG = 70  # EX_SOFTWARE of sysexits.h: a restart may help
 
-Serve = Callable[["Context"], Awaitable[None]]
+Serve = Callable[["Context"], Coroutine[Any, Any, None]]
 
 
 class Context:
@@ -43,6 +46,8 @@ class Context:
 
     def __init__(self, name: str, settings: Settings, log: Any) -> None:
         self.name = name
+        self.instance = settings.instance or name
+        """Of this process, where several run the same service."""
         self.settings = settings
         self.shard: Shard = settings.of_shard
         self.log = log
@@ -60,7 +65,10 @@ class Context:
         """More fields for /status."""
         self.nc: Connection
         """Connected before `serve` begins."""
+        self._unready = {self.shard.name}
         self._positions: dict[str, int] = {}
+        self.watched = Watched(self._positions)
+        """What becomes an alert; `serve` adds to it."""
         self._committed: dict[str, int] = {}
         self._started_s = time.time()
 
@@ -79,10 +87,24 @@ class Context:
             if await wait_or_stop(self.stopping, 0.01):
                 return
 
+    def of_each_shard(self) -> list[Context]:
+        """A context for each shard that this process serves; they share all but the shard."""
+        shards = self.settings.of_shards
+        self._unready = {shard.name for shard in shards}
+        found = []
+        for shard in shards:
+            one = copy.copy(self)
+            one.shard = shard
+            one.log = self.log.bind(shard=shard.name) if len(shards) > 1 else self.log
+            found.append(one)
+        return found
+
     def set_ready(self) -> None:
-        """The service has warmed up and works."""
-        memory.settle()
-        self.readiness.started = True
+        """The service has warmed up and works; ready are all once each shard is."""
+        self._unready.discard(self.shard.name)
+        if not self._unready:
+            memory.settle()
+            self.readiness.started = True
 
     def data_arrived(self) -> None:
         """Note that data arrived; it matters if `readiness.fresh_within_s` is set."""
@@ -94,6 +116,7 @@ class Context:
         now_s = time.monotonic()
         return {
             "service": self.name,
+            "instance": self.instance,
             "shard": self.shard.name,
             "pid": os.getpid(),
             "started": self._started_s,
@@ -108,6 +131,24 @@ class Context:
             **self.telemetry.status(),
             **self.status,
         }
+
+
+def each_shard(serve: Serve) -> Serve:
+    """Serves every shard of the process side by side; the first that fails ends all."""
+
+    async def serve_all(context: Context) -> None:
+        contexts = context.of_each_shard()
+        if len(contexts) == 1:
+            await serve(contexts[0])
+            return
+        try:
+            async with asyncio.TaskGroup() as shards:
+                for one in contexts:
+                    shards.create_task(serve(one))
+        except* Exception as several:
+            raise several.exceptions[0] from None  # one line for the user, not a group of them
+
+    return serve_all
 
 
 def run(name: str, serve: Serve) -> None:
@@ -164,25 +205,43 @@ async def _main(name: str, settings: Settings, log: Any, serve: Serve) -> None:
     probing: asyncio.Task[None] | None = None
     await health.start(settings.health)
     try:
-        with run_files.announced(Path(settings.data_dir), name, health.url):
+        with run_files.announced(Path(settings.data_dir), context.instance, health.url):
             connected = await connection.connect(
                 name, settings, context.telemetry, context.stopping, log
             )
             if connected is None:
                 return  # stopped before there was a bus
+            shard = context.shard
             context.nc = connected
+            teller = Teller(connected, name, shard, context.watched, context.telemetry, log)
             probing = asyncio.create_task(
-                keep_probing(context.readiness, lambda: connection.probe(connected, name))
+                keep_probing(
+                    context.readiness, lambda: connection.probe(connected, name, shard.name)
+                )
             )
+            telling = asyncio.create_task(teller.run())
+            telling.add_done_callback(lambda task: _tell_bug(task, log))
             try:
                 await _serve_until_drained(context, serve)
+                await connection.say_farewell(connected, name, shard.name)
+            except Fatal as error:
+                teller.tell_failure(str(error))
+                raise
             finally:
                 probing.cancel()
-                run_files.leave_last(Path(settings.data_dir), name, context.show())
+                telling.cancel()
+                await teller.close()
+                run_files.leave_last(Path(settings.data_dir), context.instance, context.show())
                 await connection.close(connected)
                 await context.tracing.close()
     finally:
         await health.close()
+
+
+def _tell_bug(telling: asyncio.Task[None], log: Any) -> None:
+    """A bug in telling alerts costs the alerts, not the data."""
+    if not telling.cancelled() and (error := telling.exception()) is not None:
+        log.error("alerts are told no more because of a bug; please report it", exc_info=error)
 
 
 async def _serve_until_drained(context: Context, serve: Serve) -> None:

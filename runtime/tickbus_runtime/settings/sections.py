@@ -150,6 +150,36 @@ class WriterSettings(Section, frozen=True, kw_only=True):
     )
 
 
+class AlertsSettings(Section, frozen=True, kw_only=True):
+    """Who is told of alerts. Secrets belong into files, or into the environment."""
+
+    telegram_token: Annotated[str, Meta(description="token of the bot")] = ""
+    telegram_token_file: Annotated[str, Meta(description="file that holds it")] = ""
+    telegram_chat: Annotated[str, Meta(description="number or @name of the chat")] = ""
+    telegram_chat_file: Annotated[str, Meta(description="file that holds it")] = ""
+    telegram_url: Annotated[str, Meta(description="address of the Bot API")] = (
+        "https://api.telegram.org"
+    )
+    webhook_url: Annotated[str, Meta(description="address that takes JSON by POST")] = ""
+    webhook_url_file: Annotated[str, Meta(description="file that holds it")] = ""
+    webhook_shape: Annotated[
+        Literal["slack", "alertmanager"], Meta(description="shape of the JSON")
+    ] = "slack"
+    severity: Annotated[
+        Literal["warning", "critical"], Meta(description="the least severe that is sent")
+    ] = "warning"
+    per_minute: Annotated[
+        Count, Meta(description="messages to a receiver at most; then a digest")
+    ] = 15
+
+    @property
+    def receives(self) -> bool:
+        """Whether anybody is to be told: `tickbus up` starts the notifier then."""
+        given = (self.telegram_token, self.telegram_token_file, self.telegram_chat)
+        webhook = (self.webhook_url, self.webhook_url_file)
+        return any((*given, self.telegram_chat_file, *webhook))
+
+
 class TelemetrySettings(Section, frozen=True, kw_only=True):
     """Logs and traces."""
 
@@ -176,11 +206,29 @@ class Settings(Section, frozen=True, kw_only=True):
 
     data_dir: Annotated[str, Meta(description="folder for data, run files and logs")] = "./data"
     shard: Annotated[str, Meta(description="name of the shard; empty: the exchange token")] = ""
+    shards: Annotated[
+        list[str],
+        Meta(
+            description="shards that a book, features or writer process serves side by side: "
+            "NAME where that is an exchange token, else NAME=EXCHANGE; empty: the one above"
+        ),
+    ] = msgspec.field(default_factory=list)
+    venues: Annotated[
+        list[str],
+        Meta(
+            description="what 'tickbus up' takes side by side: EXCHANGE:TICKER,TICKER; empty: "
+            "ingest.exchange"
+        ),
+    ] = msgspec.field(default_factory=list)
+    instance: Annotated[
+        str, Meta(description="name of the process in <data_dir>/_run; empty: the service's")
+    ] = ""
     nats: NatsSettings = NatsSettings()
     ingest: IngestSettings = msgspec.field(default_factory=IngestSettings)
     book: BookSettings = msgspec.field(default_factory=BookSettings)
     features: FeatureSettings = msgspec.field(default_factory=FeatureSettings)
     writer: WriterSettings = msgspec.field(default_factory=WriterSettings)
+    alerts: AlertsSettings = AlertsSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     health: HealthSettings = HealthSettings()
 
@@ -189,6 +237,11 @@ class Settings(Section, frozen=True, kw_only=True):
         """The shard of these settings."""
         exchange = Exchange.from_token(self.ingest.exchange)
         return Shard(name=self.shard or exchange.token, exchange=exchange)
+
+    @property
+    def of_shards(self) -> list[Shard]:
+        """Those that a process with these settings serves."""
+        return [*map(shard_of, self.shards)] or [self.of_shard]
 
 
 class Shard(msgspec.Struct, frozen=True):
@@ -205,3 +258,9 @@ class Shard(msgspec.Struct, frozen=True):
     def md(self) -> str:
         """The raw stream: the log from which everything else is derived."""
         return self.stream("md")
+
+
+def shard_of(text: str) -> Shard:
+    """The shard that `NAME` or `NAME=EXCHANGE` names; Reject where there is no such exchange."""
+    name, _, exchange = text.partition("=")
+    return Shard(name=name.strip(), exchange=Exchange.from_token((exchange or name).strip()))

@@ -18,7 +18,7 @@ from tickbus_schemas.errors import Fatal, Reject
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.feeds import RAW
 
-from tickbus_runtime.settings.sections import Section, Settings
+from tickbus_runtime.settings.sections import Section, Settings, shard_of
 
 PREFIX = "TICKBUS_"
 NOT_SETTINGS = frozenset(
@@ -38,6 +38,9 @@ GONE = {
     "knows its channels",
 }
 """Settings that were, and what to do instead."""
+
+SECRETS = frozenset({"alerts.telegram_token", "alerts.telegram_chat", "alerts.webhook_url"})
+"""Settings whose values no message shows."""
 
 Overrides = Mapping[str, Any]
 """Dotted key (`ingest.tickers`) to value; overrides file and environment."""
@@ -132,7 +135,7 @@ def _take_environment(
 
 
 def from_text(key: str, text: str) -> Any:
-    """The value of a text: a list has commas or is JSON; other values stay text."""
+    """The value of a text: a list has commas (venues: semicolons) or is JSON; others stay text."""
     field = KEYS.get(key)
     if field is None or not isinstance(_plain(field.type), types.ListType):
         return text
@@ -141,7 +144,8 @@ def from_text(key: str, text: str) -> Any:
             return msgspec.json.decode(text)
         except msgspec.DecodeError:
             return text  # refused later, with what is allowed
-    return [part.strip() for part in text.split(",") if part.strip()]
+    between = ";" if key == "venues" else ","  # an item of that list has commas itself
+    return [part.strip() for part in text.split(between) if part.strip()]
 
 
 def _build(given: dict[str, Given], mistakes: list[str]) -> Settings:
@@ -157,7 +161,8 @@ def _build(given: dict[str, Given], mistakes: list[str]) -> Settings:
             place[name] = _convert(key, value, field)
         except (msgspec.ValidationError, Reject) as error:
             why = str(error) if isinstance(error, Reject) else allowed(field.type)
-            mistakes.append(f"{key} = {redact(repr(value)[:200])} ({source}): {why}")
+            shown = "***" if key in SECRETS else redact(repr(value)[:200])
+            mistakes.append(f"{key} = {shown} ({source}): {why}")
     return msgspec.convert(values, Settings)
 
 
@@ -217,6 +222,18 @@ def _check_shard(shard: str) -> None:
         subjects.fence(shard)
 
 
+def _check_shards(shards: list[str]) -> None:
+    for text in shards:
+        _check_shard(shard_of(text).name)
+    if len({shard_of(text).name for text in shards}) < len(shards):
+        raise Reject("each shard once")
+
+
+def _check_instance(name: str) -> None:
+    if name and not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
+        raise Reject("small letters, digits, _ and -")
+
+
 def _check_intervals(intervals: list[str]) -> None:
     if not intervals:
         raise Reject("at least one interval such as 100ms")
@@ -239,11 +256,14 @@ def _check_web(schemes: str) -> Callable[[str], None]:
 
 _CHECKS: dict[str, Callable[[Any], object]] = {
     "shard": _check_shard,
+    "shards": _check_shards,
+    "instance": _check_instance,
     "nats.url": _check_url,
     "ingest.exchange": Exchange.from_token,
     "ingest.feeds": _check_feeds,
     "ingest.ws_url": _check_web("ws wss"),
     "ingest.rest_url": _check_web("http https"),
+    "alerts.telegram_url": _check_web("http https"),
     "book.intervals": _check_intervals,
     "features.intervals": _check_intervals,
 }

@@ -39,7 +39,9 @@ METRICS: dict[str, Metric] = {
     "late_trades": _counter("trades", "that arrived after later ones of their ticker; kept"),
     "stale_events": _counter("events", "older than the snapshot or out of sequence", "feed"),
     "rejects": _counter("frames or messages", "refused and kept as dead letters", "reason"),
+    "dead_letters_dropped": _counter("dead letters", "that their stream did not take in time"),
     "venue_errors": _counter("answers", "in which the venue refused something"),
+    "venue_failures": _counter("calls", "of a venue's file that failed", "function"),
     "rest_failures": _counter("requests", "over REST that brought no body"),
     "resume_skipped": _counter(
         "messages", "that an earlier ingest stored last and that make no sense"
@@ -90,7 +92,12 @@ METRICS: dict[str, Metric] = {
     "bytes_written": _counter("bytes", "in committed files", "feed"),
     "blocks_committed": _counter("blocks", "with a manifest entry", "stream"),
     "rows_waiting": _gauge("rows", "read and not yet in a committed file", "stream"),
+    # the notifier of alerts
+    "notifications": _counter("requests", "to a receiver: sent, repeated, refused", "outcome"),
+    "notified": _counter("alerts", "that a receiver has taken"),
     # every process
+    "alerts": _counter("alerts", "told: raised, renewed, resolved", "state"),
+    "alerts_open": _gauge("alerts", "raised and not resolved"),
     "telemetry_dropped": _counter("spans", "that found no room or no collector"),
 }
 

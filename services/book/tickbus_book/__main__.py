@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tickbus_runtime.service.fold import serve_fold
-from tickbus_runtime.service.process import Context, run
+from tickbus_runtime.service.process import Context, each_shard, run
 from tickbus_runtime.settings.sections import BookSettings
 from tickbus_schemas import subjects
 
@@ -32,7 +32,7 @@ async def serve(context: Context) -> None:
 
 def main() -> None:
     """Entry point of `tickbus-book`."""
-    run("book", serve)
+    run("book", each_shard(serve))
 
 
 if __name__ == "__main__":

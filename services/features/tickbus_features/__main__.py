@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tickbus_runtime.service.fold import serve_fold
-from tickbus_runtime.service.process import Context, run
+from tickbus_runtime.service.process import Context, each_shard, run
 from tickbus_schemas import subjects
 
 from tickbus_features.fold import FeatureFold
@@ -30,7 +30,7 @@ async def serve(context: Context) -> None:
 
 def main() -> None:
     """Entry point of `tickbus-features`."""
-    run("features", serve)
+    run("features", each_shard(serve))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import gc
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from tickbus_runtime.alerts.alarms import Holding
 from tickbus_runtime.service.process import Context
-from tickbus_schemas.errors import Fatal, Retry
+from tickbus_schemas.errors import Fatal, Reject, Retry
 
 from tickbus_ingest import exchanges
 from tickbus_ingest.lines.dialer import Dialer
@@ -21,17 +23,19 @@ from tickbus_ingest.lines.limits import Limits, NoLimits
 from tickbus_ingest.lines.lines import Lines
 from tickbus_ingest.lines.listing import Listed, Listing
 from tickbus_ingest.lines.polls import Polls
-from tickbus_ingest.lines.tickers import chosen
-from tickbus_ingest.lines.watch import DataWatch
+from tickbus_ingest.lines.tickers import chosen, gone
+from tickbus_ingest.lines.watch import DataWatch, Step
 from tickbus_ingest.publish.accounts import Accounts
 from tickbus_ingest.publish.flusher import Flusher
 from tickbus_ingest.publish.owner import Owner, own_version
+from tickbus_ingest.publish.severe import Facts, Severe
 from tickbus_ingest.session.book_rules import SnapshotRule
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
 from tickbus_ingest.venue.contract import Get, Limit, Venue, What
+from tickbus_ingest.venue.guard import Failures, guard, made
 from tickbus_ingest.warm import warm
-from tickbus_ingest.wire.buffer import Buffer
+from tickbus_ingest.wire.buffer import Buffer, Failed
 from tickbus_ingest.wire.raw_lines import one_line
 from tickbus_ingest.wire.recorder import Recorder
 from tickbus_ingest.wire.rest import Answer, Rest
@@ -45,6 +49,8 @@ SWITCH_S = 0.0005
 """The recorder's thread gives the interpreter back after this time; 5 ms is Python's own."""
 LAST_BODIES_S = 5.0
 """At the end of the input, answers that are still to come are waited for so long."""
+NO_DATA_SILENCES = 2.0
+"""A silent connection is replaced; when that does not help either there is no data."""
 ATTEMPTS_S = 300.0
 """`ingest.connection_attempts_per_5min`."""
 
@@ -54,12 +60,14 @@ async def serve(ctx: Context) -> None:
     settings = ctx.settings.ingest
     kind = exchanges.load(settings.exchange)
     choose_client(settings.websocket_client)
-    nobody = kind([], settings.feeds)  # Fatal for feeds that the venue does not have
+    nobody = made(kind, [], settings.feeds)  # Fatal for feeds that the venue does not have
+    failures = Failures()
+    guard(nobody, failures)
     attempts = Limit(What.ATTEMPTS, settings.connection_attempts_per_5min, ATTEMPTS_S)
     limits = Limits(kind, attempts) if settings.limits else NoLimits(kind)
     rest = Rest(_rest_urls(ctx, kind), capture_times=settings.capture_times)
     fetcher = fetcher_of(nobody, rest, limits, ctx.telemetry, ctx.log)
-    warming = asyncio.ensure_future(asyncio.to_thread(warm))  # while the list is waited for
+    warming = _beside(warm)  # while the list is waited for
     try:
         async with _recorder(ctx) as recorder:
             listing = Listing(kind, fetcher, ctx.log, lambda body: _record(recorder, body))
@@ -67,14 +75,21 @@ async def serve(ctx: Context) -> None:
             if listed is None:
                 return
             instruments = chosen(settings.tickers, listed.instruments, settings.exchange)
-            venue = kind(instruments, settings.feeds)
-            await warming
-            ingest = Ingest(ctx, venue, limits, fetcher, recorder)
+            venue = made(kind, instruments, settings.feeds)
+            guard(venue, failures)
+            told = asyncio.ensure_future(ctx.stopping.wait())
+            either: list[asyncio.Future[Any]] = [warming, told]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            told.cancel()
+            if not warming.done():  # kernels may compile for a minute: a stop does not wait
+                return
+            warming.result()
+            ingest = Ingest(ctx, venue, failures, limits, fetcher, recorder)
             await ingest.run(listing, listed)
     except Retry as error:  # only when told to stop: before that the bus is waited for
         raise Fatal(f"stopped with data that the bus did not take: {error}") from None
     finally:
-        await asyncio.gather(warming, return_exceptions=True)
+        warming.cancel()
         await fetcher.close()
 
 
@@ -85,6 +100,7 @@ class Ingest:
         self,
         ctx: Context,
         venue: Venue,
+        failures: Failures,
         limits: Limits,
         fetcher: Fetcher,
         recorder: Recorder | None,
@@ -103,6 +119,7 @@ class Ingest:
             rule=SnapshotRule(interval_us=int(settings.snapshot_interval_s * 1e6)),
             wait_us=int(settings.reorder_wait_ms * 1000),
         )
+        self._failures = failures
         self._accounts = Accounts(ctx.telemetry, ctx.status)
         dialer = Dialer(
             venue=venue,
@@ -121,6 +138,13 @@ class Ingest:
         self._client = dialer.client
         self._lines = Lines(dialer, settings.lines, stop_at_end=settings.stop_at_end)
         self._watch = DataWatch(self._lines.streams, venue, settings.ticker_silence_s)
+        self._limits, self._gone, self._checksums = limits, list[str](), 0
+        self._severe = Severe(
+            venue.exchange.token,
+            sum(len(stream.feeds) for stream in self._lines.streams),
+            NO_DATA_SILENCES * (venue.silence_s or settings.silence_s),
+            of_recording=settings.stop_at_end,
+        )
         self._next_look_s = 0.0
         self._timer: asyncio.TimerHandle
         self._flusher: Flusher
@@ -139,6 +163,7 @@ class Ingest:
         ended = asyncio.create_task(self._until_ended(running))
         self._wake_regularly()
         self._ctx.readiness.fresh_within_s = self._venue.silence_s or self._settings.silence_s
+        self._ctx.watched.watchers.append(self._severe_now)
         self._ctx.set_ready()
         try:
             while not ended.done():
@@ -180,6 +205,7 @@ class Ingest:
 
     def _list_instruments(self, listed: Listed) -> None:
         """The venue's list has come: checksums need its precisions, readers its ticks."""
+        self._gone = gone(self._venue.tickers, listed.instruments)
         ours = self._venue.instruments
         ours |= {one.ticker: one for one in listed.instruments if one.ticker in ours}
         self._flusher.list_instruments(listed.instruments, listed.received_ns)
@@ -212,6 +238,7 @@ class Ingest:
         """
         reading = self._flusher.read(final=final, last_call=last_call)
         self._carry_out(reading.flush)
+        self._say_failures()
         self._look_around()
         await self._flusher.publish(reading)
 
@@ -219,14 +246,33 @@ class Ingest:
         lines = self._lines
         lines.reply(flush.replies)
         lines.answered(flush.answers)
+        lines.heard(flush.heard_lines)
         lines.give_up(flush.refused_streams)
         lines.replace(flush.closing_lines | flush.broken_lines)
         lines.renew_books(flush.subscriptions_wanted)
+        self._checksums += sum("checksum" in row.reason for row in flush.statuses)
+        delays_us = [int(wire_us.min()) for wire_us in flush.wire_us if len(wire_us)]
+        if delays_us:
+            self._severe.note_delay(min(delays_us), time.monotonic())
         for ticker in flush.snapshots_wanted:
-            name = self._venue.tickers[ticker]
-            request = self._venue.snapshot_request(name, self._settings.snapshot_limit)
-            if request is not None:
-                self._fetcher.begin(request, self._buffer)
+            self._ask_for_book(self._venue.tickers[ticker])
+
+    def _ask_for_book(self, ticker: str) -> None:
+        try:
+            request = self._venue.snapshot_request(ticker, self._settings.snapshot_limit)
+        except Reject as error:
+            self._buffer.notice(Failed(Get("", book_of=ticker), str(error), for_good=True))
+            return
+        if request is not None:
+            self._fetcher.begin(request, self._buffer)
+
+    def _say_failures(self) -> None:
+        """What the venue's file fails to do: each kind of failure once, all of them counted."""
+        counts, lines = self._failures.take()
+        for function, times in counts.items():
+            self._ctx.telemetry.count("venue_failures", times, function=function)
+        for line in lines:
+            self._ctx.log.error(line)
 
     def _look_around(self) -> None:
         """Once a second: silent streams, gauges."""
@@ -234,18 +280,35 @@ class Ingest:
         if now_s < self._next_look_s:
             return
         self._next_look_s = now_s + LOOK_S
-        silent = [
-            stream
-            for stream in self._watch.silent(self._session.heard, now_s)
-            if not self._lines.is_refused(stream)
-        ]
+        silent = self._watch.look(self._session.heard, now_s, self._lines.may_speak)
+        for stream, silent_s, step in silent:
+            if step is Step.ASK or not self._lines.move(stream, now_s):
+                step = Step.ASK
+                self._lines.subscribe_again([stream])
+            told = f"silent for {silent_s:.0f} s; {step.value}"
+            self._flusher.say_silent(stream, f"{stream.name} is {told}")
         if silent:
-            names = [stream.name for stream in silent]
-            self._ctx.log.warning(
-                "silent; subscribed again", streams=len(names), such_as=", ".join(names[:3])
-            )
-            self._lines.subscribe_again(silent)
+            such_as = ", ".join(one.stream.name for one in silent[:3])
+            self._ctx.log.warning("silent; asked for again", streams=len(silent), such_as=such_as)
         self._accounts.show(self._session, self._buffer, self._recorder)
+
+    def _severe_now(self, now_s: float) -> Holding:
+        """What becomes an alert; asked from outside, so that a stalled flush is seen too."""
+        counters, limits = self._ctx.telemetry.counters, self._limits
+        facts = Facts(
+            frames=int(counters.get(("frames", (("source", "websocket"),)), 0)),
+            stored=int(counters.get(("flushes", ()), 0)),
+            waiting=len(self._buffer),
+            gaps=int(sum(n for (name, _), n in counters.items() if name == "gaps")),
+            checksums=self._checksums,
+            held_s={
+                "request": limits.weight.held_s(now_s),
+                "connection": max(bucket.held_s(now_s) for bucket in limits.attempts),
+            },
+            gone=self._gone,
+            silent=self._watch.mute,
+        )
+        return self._severe.look(facts, now_s)
 
     async def _finish(self) -> None:
         """The input has ended: take the last bodies, say the final time, have all of it stored."""
@@ -261,6 +324,32 @@ class Ingest:
         await self._flusher.stored()
         self._accounts.show(self._session, self._buffer, self._recorder)
         self._ctx.log.info("ends", packets=self._session.packets, **self._accounts.work())
+
+
+def _beside(work: Callable[[], None]) -> asyncio.Future[None]:
+    """Do this in a thread that no end of the process waits for."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        caught: BaseException | None = None
+        try:
+            work()
+        except BaseException as error:
+            caught = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(tell, caught)
+
+    threading.Thread(target=run, name="warm", daemon=True).start()
+    return done
 
 
 def _rest_urls(ctx: Context, venue: type[Venue]) -> list[str]:

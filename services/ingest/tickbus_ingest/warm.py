@@ -29,13 +29,14 @@ from tickbus_ingest.venue.contract import (
     UpdateIds,
     Venue,
 )
+from tickbus_ingest.venue.feeds import FEEDS
 from tickbus_ingest.venue.instruments import Instrument
 from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.wire.buffer import Connected, Frames
 from tickbus_ingest.wire.raw_lines import encode_frames
 
 TICKERS = ("A", "B")
-FEEDS = ("trade", "l2", "bbo", "ticker", "derivative", "liquidation", "instrument")
+NAMES = tuple(feed.name for feed in FEEDS)
 _NOW_US = 1_700_000_000_000_000
 
 
@@ -46,7 +47,7 @@ class Nowhere(Venue):
     docs = ()
     websocket_urls = ()
     rest_urls = ()
-    feeds = FEEDS
+    feeds = NAMES
     snapshots = Snapshots.PUSHED
     update_ids = UpdateIds.LINKED
     trade_ids = TradeIds.DENSE
@@ -62,7 +63,7 @@ class Nowhere(Venue):
         return []
 
     def routes(self) -> list[Route]:
-        return [Route("", tuple(Stream("", ticker, FEEDS) for ticker in TICKERS))]
+        return [Route("", tuple(Stream("", ticker, NAMES) for ticker in TICKERS))]
 
     def subscribe(self, streams: Sequence[Stream]) -> list[Request]:
         return []
@@ -111,7 +112,7 @@ class _Texts(Nowhere):
 def warm() -> None:
     """Run each kernel with the types that it gets."""
     for kind in (Nowhere, _Objects, _Texts):
-        venue = kind([Instrument(ticker=ticker) for ticker in TICKERS], FEEDS)
+        venue = kind([Instrument(ticker=ticker) for ticker in TICKERS], NAMES)
         session = Session(venue)
         messages = Messages(venue.exchange, "warm", venue.tickers, 1)
         line = Line(0, venue.routes()[0])

@@ -7,7 +7,9 @@ import os
 import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+from tickbus_runtime.alerts.disk import DiskWatch
 from tickbus_runtime.bus.publisher import Publisher
 from tickbus_runtime.service import process
 from tickbus_runtime.service.process import Context
@@ -21,14 +23,17 @@ async def serve(context: Context) -> None:
     """Write the streams named in the settings side by side until told to stop."""
     _allow_many_files()
     warm()
-    settings = context.settings.writer
+    settings, shards = context.settings.writer, context.settings.of_shards
     limits = Limits(
         block_s=settings.block_s,
         row_group_rows=settings.row_group_rows,
-        memory_bytes=settings.memory_bytes_max // len(settings.streams),
+        memory_bytes=settings.memory_bytes_max // (len(settings.streams) * len(shards)),
         zstd_level=settings.zstd_level,
     )
     waiting = set(settings.streams)
+    watched = context.watched
+    watched.streams = watched.full_streams = True
+    watched.watchers.append(DiskWatch(Path(settings.root or context.settings.data_dir)).look)
     publisher = Publisher(context.nc, stopping=context.stopping, telemetry=context.telemetry)
 
     def starts(kind: str) -> Callable[[], None]:
@@ -62,7 +67,7 @@ def _allow_many_files() -> None:
 
 def main() -> None:
     """Console script `tickbus-writer`."""
-    process.run("writer", serve)
+    process.run("writer", process.each_shard(serve))
 
 
 if __name__ == "__main__":

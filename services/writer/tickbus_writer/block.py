@@ -15,7 +15,16 @@ from tickbus.lake.dataset_schema import table_hash
 from tickbus.lake.manifest import DataFile, EmptyPacket, Entry, EpochRange, SnapshotStart
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.feeds import OF_KIND
-from tickbus_schemas.messages import Clock, DeadLetter, Fence, Header, L2Batch, L2Flag, Status
+from tickbus_schemas.messages import (
+    Alert,
+    Clock,
+    DeadLetter,
+    Fence,
+    Header,
+    L2Batch,
+    L2Flag,
+    Status,
+)
 
 from tickbus_writer.commit import Built, Tip
 from tickbus_writer.dataset_rows import Packed, message_rows, packed, packet_seq_ids
@@ -23,7 +32,12 @@ from tickbus_writer.part import Part
 from tickbus_writer.partition import PartKey
 from tickbus_writer.segments import Filling, message_bytes, segment
 
-_WITHOUT_ROWS: dict[type[Header], str] = {Clock: "clock", Fence: "fence", DeadLetter: "dead_letter"}
+_WITHOUT_ROWS: dict[type[Header], str] = {
+    Clock: "clock",
+    Fence: "fence",
+    DeadLetter: "dead_letter",
+    Alert: "alert",
+}
 NewPart = Callable[[PartKey], Part]
 
 

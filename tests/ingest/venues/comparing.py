@@ -13,8 +13,6 @@ from tickbus_schemas.messages import ABSENT
 from tests.ingest.venues.playing import Player
 from tests.ingest.venues.vectors import Row, Step, wire_text
 
-FAILED = "the venue's file failed"
-"""How the reason of a refusal begins that no venue meant."""
 NOT_COMPARED = {"frame", "ticker", "number", "event_us", "whole"}
 """Columns that an expected row names in another way, or only if it likes to."""
 
@@ -32,7 +30,7 @@ def _row(decoded: Decoded, feed: str, columns: Any, n: int, tickers: Sequence[st
     row["ticker"] = tickers[row["ticker"]]
     if feed == "trade":
         number = row["number"]
-        row["trade_id"] = str(number) if decoded.ids is None else decoded.ids[n]
+        row["trade_id"] = str(number) if decoded.ids is None else decoded.ids.tolist()[n]
     if feed == "l2":
         assert decoded.levels is not None
         levels = decoded.levels

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
@@ -50,24 +50,49 @@ def dumped(node: Any) -> str:
     return node if isinstance(node, Token) else json.dumps(node)
 
 
-def _changed(node: Any, path: tuple[int, ...], put: Any) -> Any:
-    """A copy of the tree in which the parts at `path` are `put` (a list of them)."""
-    if not path:
-        return put[0]
-    at, rest = path[0], path[1:]
-    key = node[at][0] if isinstance(node, Members) else None
-    own = node[at][1] if key is not None else node[at]
-    parts = put if not rest else [_changed(own, rest, put)]
-    members = [(key, one) for one in parts] if key is not None else parts
-    return type(node)([*node[:at], *members, *node[at + 1 :]])
+class Place(NamedTuple):
+    """A part of a text, and what stands around it."""
+
+    node: Any
+    before: str = ""
+    after: str = ""
+    key: str = ""
+    """of a member of an object, with its colon"""
+    members: tuple[str, list[str], int, str] | None = None
+    """what stands before its parent's members, all of them, which one it is, what stands behind"""
+
+    def changed(self, text: str) -> bytes:
+        """The whole with another text here."""
+        return f"{self.before}{text}{self.after}".encode()
+
+    def instead(self, texts: Sequence[str]) -> bytes:
+        """The whole with these as members, none or several; of a whole text the first one."""
+        if self.members is None:
+            return texts[0].encode()
+        before, members, at, after = self.members
+        own = (self.key + text for text in texts)
+        return f"{before}{','.join([*members[:at], *own, *members[at + 1 :]])}{after}".encode()
 
 
-def _paths(node: Any, here: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Any]]:
-    """Every part of a tree: where it is, and what."""
-    yield here, node
-    if isinstance(node, list):
-        for n, own in enumerate(node):
-            yield from _paths(own[1] if isinstance(node, Members) else own, (*here, n))
+def places(node: Any) -> list[Place]:
+    """Every part of a tree, itself first."""
+    return [Place(node), *_below(node, "", "")]
+
+
+def _below(node: Any, before: str, after: str) -> Iterator[Place]:
+    """With the text around each: so a change is one text put together, not a tree written anew."""
+    if not isinstance(node, list):
+        return
+    is_object = isinstance(node, Members)
+    keys = [json.dumps(key) + ":" for key, _ in node] if is_object else [""] * len(node)
+    owns = [own for _, own in node] if is_object else node
+    members = [key + dumped(own) for key, own in zip(keys, owns, strict=True)]
+    before, after = before + ("{" if is_object else "["), ("}" if is_object else "]") + after
+    for at, (key, own) in enumerate(zip(keys, owns, strict=True)):
+        here = before + "".join(f"{one}," for one in members[:at]) + key
+        behind = "".join(f",{one}" for one in members[at + 1 :]) + after
+        yield Place(own, here, behind, key, (before, members, at, after))
+        yield from _below(own, here, behind)
 
 
 def each_change(frame: bytes) -> Iterator[bytes]:
@@ -76,24 +101,23 @@ def each_change(frame: bytes) -> Iterator[bytes]:
         whole = tree(frame.decode())
     except ValueError:
         return
-    for path, own in _paths(whole):
-        for junk in JUNK:
-            yield dumped(_changed(whole, path, [Token(junk)])).encode()
-        yield dumped(_changed(whole, path, [[own]])).encode()
-        yield dumped(_changed(whole, path, [Members([("a", own)])])).encode()
+    for place in places(whole):
+        own, text = place.node, dumped(place.node)
+        yield from map(place.changed, JUNK)
+        yield place.changed(f"[{text}]")
+        yield place.changed(f'{{"a":{text}}}')
         if isinstance(own, Token):
-            yield dumped(_changed(whole, path, [str(own)])).encode()
+            yield place.changed(json.dumps(str(own)))
         elif isinstance(own, str):
-            yield dumped(_changed(whole, path, [Token(own)])).encode()
-        if path:
-            yield dumped(_changed(whole, path, [])).encode()
-            yield dumped(_changed(whole, path, [own, own])).encode()
+            yield place.changed(own)
+        if place.members is not None:
+            yield place.instead([])
+            yield place.instead([text, text])
         if isinstance(own, Members):
-            yield dumped(_changed(whole, path, [Members([*own, ("new", Token("1"))])])).encode()
-            yield dumped(_changed(whole, path, [[one for _, one in own]])).encode()
+            yield place.changed(dumped(Members([*own, ("new", Token("1"))])))
+            yield place.changed(dumped([one for _, one in own]))
             for n, (_, value) in enumerate(own):
-                renamed = Members([*own[:n], ("", value), *own[n + 1 :]])
-                yield dumped(_changed(whole, path, [renamed])).encode()
+                yield place.changed(dumped(Members([*own[:n], ("", value), *own[n + 1 :]])))
 
 
 def each_cut(frame: bytes) -> Iterator[bytes]:
@@ -105,6 +129,13 @@ def each_cut(frame: bytes) -> Iterator[bytes]:
     yield frame + b"x"
     yield b"\xef\xbb\xbf" + frame
     yield frame.decode(errors="replace").encode("utf-16")
+
+
+_NUMBERS = st.one_of(st.integers(), st.floats(allow_nan=False)).map(repr)
+_PUT = st.lists(
+    st.one_of(st.sampled_from(JUNK), st.none(), _NUMBERS, _NUMBERS.map(json.dumps)), max_size=2
+)
+"""What comes into a place: any value, the one that stands there (None), any number."""
 
 
 @st.composite
@@ -121,18 +152,11 @@ def changed(draw: st.DrawFn, frames: list[bytes]) -> bytes:
             cut = draw(st.integers(0, 8))
             frame = frame[:at] + draw(st.binary(max_size=4)) + frame[at + cut :]
             continue
-        path, own = draw(st.sampled_from(list(_paths(whole))))
-        junk = st.sampled_from(JUNK).map(Token)
-        put = draw(st.lists(st.one_of(junk, st.just(own), numbers()), max_size=2))
-        if path or put:
-            frame = dumped(_changed(whole, path, put or [own])).encode()
+        place = draw(st.sampled_from(places(whole)))
+        put = [dumped(place.node) if one is None else one for one in draw(_PUT)]
+        if put or place.members is not None:
+            frame = place.instead(put)
     return frame
-
-
-def numbers() -> st.SearchStrategy[Token]:
-    """Any number, as a number or in a text."""
-    plain = st.one_of(st.integers(), st.floats(allow_nan=False)).map(repr)
-    return st.one_of(plain, plain.map(json.dumps)).map(Token)
 
 
 def json_texts() -> st.SearchStrategy[bytes]:

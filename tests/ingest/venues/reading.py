@@ -59,10 +59,12 @@ class Reader:
         get = get_of(self.venue, step)
         if step.snapshot_of is None:
             return self.decoder.body(
-                lambda rows: self.venue.parse_poll(data, get, rows), self.received_us
+                "parse_poll", lambda rows: self.venue.parse_poll(data, get, rows), self.received_us
             )
         return self.decoder.body(
-            lambda rows: self.venue.parse_snapshot(data, get.book_of, rows), self.received_us
+            "parse_snapshot",
+            lambda rows: self.venue.parse_snapshot(data, get.book_of, rows),
+            self.received_us,
         )
 
     def step(self, step: Step) -> Decoded | None:

@@ -1,13 +1,15 @@
 """A venue's vectors: frames, and what its documents say that they mean. See README.md here.
 
 A file is a story: its steps go through one decoder and one session in their order. `reading` and
-`playing` do that, `comparing` tells what differs from what is expected.
+`playing` do that, `comparing` tells what differs from what is expected. A file is read once, so
+nobody changes what these functions give.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,7 @@ def tokens() -> list[str]:
     return sorted(path.name for path in FOLDER.iterdir() if (path / "setup.json").is_file())
 
 
+@cache
 def listed(token: str) -> tuple[list[bytes], list[Row]]:
     """The bodies of a venue's list of instruments, and the rows expected of them."""
     found = msgspec.json.decode((FOLDER / token / "instruments.json").read_bytes(), type=Listed)
@@ -134,12 +137,14 @@ def address(token: str) -> Address | None:
     return msgspec.json.decode(file.read_bytes(), type=Address) if file.exists() else None
 
 
+@cache
 def files() -> list[str]:
     """All stories of all venues, as `<token>/<file>`."""
     found = [path for token in tokens() for path in sorted((FOLDER / token).glob("*.jsonl"))]
     return [f"{path.parent.name}/{path.name}" for path in found]
 
 
+@cache
 def story(file: str) -> Story:
     """The steps of one file."""
     token, _, name = file.partition("/")
@@ -191,6 +196,16 @@ class Capture(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         return self.name
 
 
+class Compared(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A recording whose books are compared with independent answers."""
+
+    events: int
+    """of books; the best levels are compared after each of them, or where the answers hold no more
+    every 100 ms, and the whole book at the end"""
+    by: str = "test_venue_captures.py"
+    """the test in tests/ingest that does it"""
+
+
 class Captures(msgspec.Struct, forbid_unknown_fields=True):
     """A venue's captures.json: see README.md."""
 
@@ -199,6 +214,8 @@ class Captures(msgspec.Struct, forbid_unknown_fields=True):
     """capture of single frames -> what becomes of them"""
     folds: dict[str, tuple[int, int]] = {}
     """capture -> frames of books, and how many of them from the first on leave a whole book"""
+    compared: dict[str, Compared] = {}
+    """capture -> how far its whole books are compared: the status word rests on it"""
     notes: dict[str, str] = {}
     """capture -> why it is so"""
 

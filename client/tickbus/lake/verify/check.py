@@ -32,6 +32,11 @@ _EVERY_TICKER = "*"
 def verify(root: Path, progress: Progress = lambda *_: None) -> Findings:
     """Check everything; Fatal when `root` is no dataset."""
     if not (root / manifest.FOLDER).is_dir():
+        if (root / "_run").is_dir():
+            raise Fatal(
+                f"{root} holds no committed file yet: the writer commits when a block of "
+                "writer.block_s ends (an hour, unless it is set), and when the run stops"
+            )
         raise Fatal(f"{root} holds no dataset (no {manifest.FOLDER}): name the folder of --data")
     findings = Findings()
     entries: dict[str, list[Entry]] = {}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from functools import cache
 
 from tickbus_schemas.errors import Fatal
 
 from tickbus_ingest.venue.contract import Venue
+from tickbus_ingest.venue.guard import FAILED
 
 
 def names() -> list[str]:
@@ -17,9 +19,13 @@ def names() -> list[str]:
     )
 
 
+@cache
 def load(token: str) -> type[Venue]:
     """The venue of an exchange token; Fatal with the known ones when there is no such file."""
     if token not in names():
         raise Fatal(f"no ingest for exchange {token!r} yet: one of {', '.join(names())}")
-    venue: type[Venue] = importlib.import_module(f"{__name__}.{token}").Venue
+    try:
+        venue: type[Venue] = importlib.import_module(f"{__name__}.{token}").Venue
+    except Exception as error:  # a venue's file must not end in a traceback
+        raise Fatal(f"{FAILED}: {token}: {type(error).__name__}: {error}") from None
     return venue

@@ -16,7 +16,12 @@ from tickbus_schemas.exchanges import Exchange
 from tickbus_ingest.exchanges._binance_futures import Futures
 from tickbus_ingest.exchanges._binance_instruments import Symbol
 from tickbus_ingest.exchanges._binance_wire import TickerEvent
-from tickbus_ingest.venue.contract import Evidence, Route
+from tickbus_ingest.venue.contract import (
+    BASE_SUMMED,
+    Evidence,
+    Route,
+    Units,
+)
 from tickbus_ingest.venue.rows import Rows
 
 STREAM = "/stream"
@@ -33,6 +38,8 @@ class Venue(Futures):
     )
     websocket_urls = ("wss://dstream.binance.com",)
     rest_urls = ("https://dapi.binance.com",)
+    examples = ("BTCUSD_PERP", "ETHUSD_PERP")
+    units = (Units("contract of a fixed value in USD (BTCUSD 100, others 10)", BASE_SUMMED),)
     rest_root = "/dapi/v1"
 
     def routes(self) -> list[Route]:

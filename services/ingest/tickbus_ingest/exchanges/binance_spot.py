@@ -17,6 +17,7 @@ from tickbus_schemas.exchanges import Exchange
 from tickbus_ingest.exchanges._binance import Binance
 from tickbus_ingest.exchanges._binance_wire import BARE_QUOTE, COMBINED_QUOTE, SpotQuote
 from tickbus_ingest.venue.contract import (
+    PLAIN,
     Evidence,
     Get,
     Limit,
@@ -43,6 +44,8 @@ class Venue(Binance):
     docs = ("https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams",)
     websocket_urls = ("wss://stream.binance.com:9443",)
     rest_urls = ("https://api.binance.com",)
+    examples = ("BTCUSDT", "ETHUSDT")
+    units = PLAIN
     rest_root = "/api/v3"
     feeds = ("trade", "trade:aggregate", "l2", "bbo", "ticker", "instrument")
     channels: ClassVar[Mapping[str, str]] = {

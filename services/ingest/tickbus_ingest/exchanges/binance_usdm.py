@@ -9,7 +9,11 @@ from __future__ import annotations
 from tickbus_schemas.exchanges import Exchange
 
 from tickbus_ingest.exchanges._binance_futures import Futures
-from tickbus_ingest.venue.contract import Evidence, Route
+from tickbus_ingest.venue.contract import (
+    PLAIN,
+    Evidence,
+    Route,
+)
 
 # Since 2026-04-23 a connection serves the streams of its route only; a wrong one is acknowledged
 # and stays silent (binance-public-data issue 472).
@@ -28,6 +32,8 @@ class Venue(Futures):
     )
     websocket_urls = ("wss://fstream.binance.com",)
     rest_urls = ("https://fapi.binance.com",)
+    examples = ("BTCUSDT", "ETHUSDT")
+    units = PLAIN
     rest_root = "/fapi/v1"
 
     def routes(self) -> list[Route]:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from tickbus_schemas.exchanges import Exchange
 
 from tickbus_ingest.exchanges._bitget import Bitget
+from tickbus_ingest.venue.contract import PLAIN
 
 
 class Venue(Bitget):
@@ -16,3 +17,5 @@ class Venue(Bitget):
     exchange = Exchange.BITGET
     categories: ClassVar[Mapping[str, str]] = {"": "spot"}
     feeds = ("trade", "l2", "bbo", "ticker", "instrument")
+    examples = ("BTCUSDT", "ETHUSDT")
+    units = PLAIN

@@ -12,6 +12,7 @@ from typing import ClassVar
 from tickbus_schemas.exchanges import Exchange
 
 from tickbus_ingest.exchanges._bitget import Bitget
+from tickbus_ingest.venue.contract import PLAIN
 
 
 class Venue(Bitget):
@@ -20,3 +21,5 @@ class Venue(Bitget):
     exchange = Exchange.BITGET_FUTURES
     categories: ClassVar[Mapping[str, str]] = {"USDT": "usdt-futures", "USDC": "usdc-futures"}
     feeds = ("trade", "l2", "bbo", "ticker", "derivative", "liquidation", "instrument")
+    examples = ("BTCUSDT", "ETHUSDT")
+    units = PLAIN

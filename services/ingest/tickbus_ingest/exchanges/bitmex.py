@@ -22,6 +22,7 @@ from tickbus_schemas.messages import InstrumentKind
 from tickbus_ingest.exchanges import _bitmex as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    QUOTE,
     Evidence,
     Get,
     Keepalive,
@@ -33,6 +34,7 @@ from tickbus_ingest.venue.contract import (
     Snapshots,
     Stream,
     TradeIds,
+    Units,
     UpdateIds,
     What,
 )
@@ -74,6 +76,26 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://ws.bitmex.com",)
     rest_urls = ("https://www.bitmex.com",)
+    examples = ("XBTUSD", "ETHUSD")
+    units = (
+        Units(
+            "contract of 1 unit of the quote currency",
+            QUOTE,
+            of="inverse perpetuals and futures",
+        ),
+        Units(
+            "contract of 1 / `underlyingToPositionMultiplier` in the base currency",
+            QUOTE,
+            of="linear perpetuals and futures",
+        ),
+        Units(
+            "contract worth `multiplier` in the smallest unit of the settlement currency for each "
+            "1 of its price: `contract_size`, `contract_unit`",
+            QUOTE,
+            of="quanto perpetuals and futures",
+        ),
+        Units("small unit of the base currency, `contract_size` of it", QUOTE, of="spot"),
+    )
     feeds = ("trade", "l2", "bbo", "ticker", "derivative", "liquidation", "instrument")
     snapshots = Snapshots.PUSHED  # the partial; the book over REST has nothing to join it by
     update_ids = UpdateIds.KEYED

@@ -11,7 +11,7 @@ from typing import ClassVar
 from tickbus_schemas.exchanges import Exchange
 
 from tickbus_ingest.exchanges._bybit import Bybit
-from tickbus_ingest.venue.contract import Evidence
+from tickbus_ingest.venue.contract import PLAIN, Evidence
 
 
 class Venue(Bybit):
@@ -29,6 +29,8 @@ class Venue(Bybit):
         "https://bybit-exchange.github.io/docs/v5/market/instrument",
     )
     feeds = ("trade", "l2", "bbo", "ticker", "derivative", "liquidation", "instrument")
+    examples = ("BTCUSDT", "ETHUSDT")
+    units = PLAIN
     channels: ClassVar[Mapping[str, str]] = {
         "trade": "publicTrade",
         # 50 levels come each 20 ms, 200 each 100 ms, 1000 each 200 ms: 200 keep the pace of the

@@ -11,7 +11,7 @@ from typing import ClassVar
 from tickbus_schemas.exchanges import Exchange
 
 from tickbus_ingest.exchanges._bybit import Bybit
-from tickbus_ingest.venue.contract import Evidence, Limit, What
+from tickbus_ingest.venue.contract import PLAIN, Evidence, Limit, What
 
 
 class Venue(Bybit):
@@ -28,6 +28,8 @@ class Venue(Bybit):
         "https://bybit-exchange.github.io/docs/v5/market/instrument",
     )
     feeds = ("trade", "l2", "bbo", "ticker", "instrument")
+    examples = ("BTCUSDT", "ETHUSDT")
+    units = PLAIN
     channels: ClassVar[Mapping[str, str]] = {
         "trade": "publicTrade",
         # The same depths and paces as those of linear contracts.

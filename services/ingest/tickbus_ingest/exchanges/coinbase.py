@@ -22,6 +22,7 @@ from tickbus_schemas.messages import Side
 from tickbus_ingest.exchanges import _coinbase as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    BASE,
     Evidence,
     Get,
     Levels,
@@ -33,6 +34,7 @@ from tickbus_ingest.venue.contract import (
     Snapshots,
     Stream,
     TradeIds,
+    Units,
     UpdateIds,
     What,
 )
@@ -72,6 +74,11 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://advanced-trade-ws.coinbase.com",)
     rest_urls = ("https://api.coinbase.com",)
+    examples = ("BTC-USD", "ETH-USD")
+    units = (
+        Units(BASE, "absent", of="spot"),
+        Units("contract of `contract_size` in `contract_root_unit`", "absent", of="futures"),
+    )
     feeds = ("trade", "l2", "bbo", "ticker", "instrument")
     snapshots = Snapshots.PUSHED  # level2: the first event of a product is its whole book
     update_ids = UpdateIds.PER_CONNECTION

@@ -22,6 +22,8 @@ from tickbus_schemas.messages import ABSENT, InstrumentKind
 from tickbus_ingest.exchanges import _deribit as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    BASE,
+    QUOTE,
     Evidence,
     Get,
     Levels,
@@ -33,6 +35,7 @@ from tickbus_ingest.venue.contract import (
     Snapshots,
     Stream,
     TradeIds,
+    Units,
     UpdateIds,
     What,
 )
@@ -87,6 +90,16 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://www.deribit.com",)
     rest_urls = ("https://www.deribit.com",)
+    examples = ("BTC-PERPETUAL", "ETH-PERPETUAL")
+    units = (
+        Units(
+            "USD: one, whatever a contract is worth",
+            QUOTE,
+            of="inverse perpetuals and futures",
+        ),
+        Units(BASE, QUOTE, of="linear perpetuals and futures, spot"),
+        Units(BASE, "absent", of="options"),
+    )
     feeds = ("trade", "l2", "bbo", "ticker", "derivative", "liquidation", "instrument")
     # https://docs.deribit.com/subscriptions/orderbook/bookinstrument_nameinterval
     # No document says how a book over REST joins the changes, so none is asked for.

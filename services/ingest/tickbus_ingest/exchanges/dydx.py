@@ -63,6 +63,8 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://indexer.dydx.trade",)
     rest_urls = ("https://indexer.dydx.trade",)
+    examples = ("BTC-USD", "ETH-USD")
+    units = contract.PLAIN
     feeds = ("trade", "l2", "ticker", "derivative", "liquidation", "instrument")
     # `subscribed` holds the book; that over REST has nothing to join it by.
     snapshots = Snapshots.PUSHED

@@ -22,6 +22,7 @@ from tickbus_schemas.messages import Side
 from tickbus_ingest.exchanges import _htx as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    PLAIN,
     Compression,
     Evidence,
     Get,
@@ -74,6 +75,8 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://api.huobi.pro",)
     rest_urls = ("https://api.huobi.pro",)
+    examples = ("btcusdt", "ethusdt")
+    units = PLAIN
     feeds = ("trade", "l2", "bbo", "ticker", "instrument")
     snapshots = Snapshots.PUSHED
     update_ids = UpdateIds.LINKED

@@ -18,6 +18,7 @@ from tickbus_schemas.messages import Side
 from tickbus_ingest.exchanges import _hyperliquid as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    PLAIN,
     Evidence,
     Get,
     Keepalive,
@@ -63,7 +64,7 @@ class Venue(contract.Venue):
     """One route; every book whole, trades by hash, no time in the context of an asset."""
 
     exchange = Exchange.HYPERLIQUID
-    evidence = Evidence.WORKS
+    evidence = Evidence.CHECKED
     docs = (
         "https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/websocket/subscriptions",
         "https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/websocket/timeouts-and-heartbeats",
@@ -72,6 +73,8 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://api.hyperliquid.xyz",)
     rest_urls = ("https://api.hyperliquid.xyz",)
+    examples = ("BTC", "ETH")
+    units = PLAIN
     feeds = ("trade", "l2", "bbo", "ticker", "derivative", "instrument")
     snapshots = Snapshots.EVERY_FRAME
     update_ids = UpdateIds.NONE

@@ -40,6 +40,7 @@ from tickbus_ingest.exchanges._kraken import (
 )
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    BASE,
     BookForm,
     Evidence,
     Get,
@@ -53,6 +54,7 @@ from tickbus_ingest.venue.contract import (
     Snapshots,
     Stream,
     TradeIds,
+    Units,
     UpdateIds,
     What,
 )
@@ -95,6 +97,8 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://ws.kraken.com",)
     rest_urls = ("https://api.kraken.com",)
+    examples = ("BTC/USD", "ETH/USD")
+    units = (Units(BASE, "absent"),)
     feeds = ("trade", "l2", "bbo", "ticker", "instrument")
     snapshots = Snapshots.PUSHED
     update_ids = UpdateIds.CHECKSUM

@@ -22,6 +22,7 @@ from tickbus_ingest.exchanges import _kucoin as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
     HELD_MAX_S,
+    PLAIN,
     Evidence,
     Get,
     Keepalive,
@@ -76,6 +77,8 @@ class Venue(contract.Venue):
     )
     websocket_urls = ("wss://ws-api-spot.kucoin.com",)
     rest_urls = ("https://api.kucoin.com",)
+    examples = ("BTC-USDT", "ETH-USDT")
+    units = PLAIN
     feeds = ("trade", "l2", "bbo", "ticker", "instrument")
     snapshots = Snapshots.PULLED
     update_ids = UpdateIds.LINKED

@@ -28,6 +28,9 @@ from tickbus_schemas.messages import (
 from tickbus_ingest.exchanges import _okx as wire
 from tickbus_ingest.venue import contract
 from tickbus_ingest.venue.contract import (
+    BASE,
+    BASE_SUMMED,
+    QUOTE,
     Evidence,
     Get,
     Keepalive,
@@ -39,6 +42,7 @@ from tickbus_ingest.venue.contract import (
     Snapshots,
     Stream,
     TradeIds,
+    Units,
     UpdateIds,
     What,
 )
@@ -86,6 +90,15 @@ class Venue(contract.Venue):
     docs = ("https://www.okx.com/docs-v5/en/",)
     websocket_urls = ("wss://ws.okx.com:8443",)
     rest_urls = ("https://www.okx.com",)
+    examples = ("BTC-USDT", "BTC-USDT-SWAP")
+    units = (
+        Units(BASE, QUOTE, of="spot"),
+        Units(
+            "contract of `ctVal` times `ctMult` in `ctValCcy`",
+            BASE_SUMMED,
+            of="swaps, futures, options",
+        ),
+    )
     feeds = (
         "trade", "trade:aggregate", "l2", "bbo", "ticker", "derivative", "liquidation",
         "instrument",

@@ -18,7 +18,7 @@ class Asked:
 
     request: Request
     about: str = ""
-    """the ticker whose book is subscribed to anew"""
+    """the stream that is subscribed to anew"""
     attempt: int = 0
     missing: int = 0
     sent_s: float = 0.0
@@ -34,12 +34,9 @@ class Answers:
 
     def __init__(self) -> None:
         self._waiting: deque[Asked] = deque()
-        self.expected = 0
-        """answers to all requests so far"""
 
     def sent(self, asked: Asked, now_s: float) -> None:
         """A request went out."""
-        self.expected += asked.request.answers
         if asked.request.answers:
             asked.missing, asked.sent_s = asked.request.answers, now_s
             self._waiting.append(asked)
@@ -58,6 +55,11 @@ class Answers:
             self._waiting.remove(asked)
             asked.attempt += 1
         return late
+
+    @property
+    def are_all_there(self) -> bool:
+        """Whether every request that was sent has its answers."""
+        return not self._waiting
 
     def waits_for(self, about: str) -> bool:
         """Whether a request about this has not been answered yet."""

@@ -11,6 +11,9 @@ from tickbus_ingest.lines.silence import Silence
 from tickbus_ingest.venue.contract import Line
 from tickbus_ingest.wire.socket import Socket
 
+QUIET_S = 5.0
+"""A subscribed connection without a row counts as one of a quiet market after this time."""
+
 
 @dataclass(slots=True, eq=False)
 class Connection:
@@ -30,10 +33,26 @@ class Connection:
     sending: asyncio.Task[None] | None = None
     """ends by itself when the socket is closed"""
 
-    @property
-    def delivers(self) -> bool:
-        """More came than answers to our requests."""
-        return self.socket.intake.received > self.answers.expected
+    rows_s: float = 0.0
+    """when it brought rows last, monotonic; 0 before the first"""
+    subscribed_s: float | None = None
+    """when all of its first requests were seen to be sent and answered"""
+
+    def delivers(self, now_s: float, beside: Connection | None = None) -> bool:
+        """Whether it does all that a connection of its route can do. Monotonic seconds.
+
+        All of it is subscribed, and rows came: answers, heartbeats and notices are none. Of a quiet
+        market no row may come for minutes: then it does after QUIET_S, unless `beside`, which
+        carries the same, brought some meanwhile.
+        """
+        if self.subscribed_s is None:
+            if not self.outbox.is_empty or not self.answers.are_all_there:
+                return False
+            self.subscribed_s = now_s
+        if self.rows_s:
+            return True
+        is_quiet = beside is None or beside.rows_s <= self.subscribed_s
+        return is_quiet and now_s - self.subscribed_s >= QUIET_S
 
     async def close(self) -> None:
         """Hang up; nothing of what still arrives is taken."""

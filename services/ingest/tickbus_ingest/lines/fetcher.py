@@ -49,11 +49,6 @@ class Fetcher:
         self._troubles = Troubles()
         self._tasks: set[asyncio.Task[bool]] = set()
 
-    @property
-    def rest(self) -> Rest:
-        """Where the requests go."""
-        return self._rest
-
     async def get(self, request: Get, source: str) -> Answer:
         """One answer with status 200; Retry with the reason for any other, Denied if for good.
 

@@ -56,7 +56,7 @@ class Keeper:
         opened_s = time.monotonic()
         closed = await self._watch(connection)
         steady = time.monotonic() - opened_s >= STEADY_S
-        if steady or (closed is not None and connection.delivers):
+        if steady or (closed is not None and connection.rows_s):
             self._failures = 0
         if closed is None:
             return await self._replaced(connection)
@@ -85,6 +85,7 @@ class Keeper:
                 now_s = time.monotonic()
                 if socket.closed.done():
                     break
+                connection.delivers(now_s)  # it sees when all is subscribed
                 if told.done() or now_s >= connection.until_s:
                     return None
                 self._ask_again(connection, now_s)
@@ -142,15 +143,14 @@ class Keeper:
         dialer = self._dialer
         deadline_s = time.monotonic() + DELIVERS_S
         waiting = {old.socket.closed, new.socket.closed}
-        while not new.delivers and time.monotonic() < deadline_s:
+        while not new.delivers(time.monotonic(), old) and time.monotonic() < deadline_s:
             await asyncio.wait(waiting, timeout=0.05, return_when=asyncio.FIRST_COMPLETED)
             if old.socket.closed.done() or new.socket.closed.done():
                 break
         if old.socket.closed.done():
-            # What it would have brought until the new one delivers is lost.
-            self._lost(old, old.socket.closed.result(), taken_over=new.delivers)
+            self._lost(old, old.socket.closed.result())
             return new
-        if new.delivers and not new.socket.closed.done():
+        if new.delivers(time.monotonic(), old) and not new.socket.closed.done():
             self._give_up(old, new, "replaced")
             await old.close()
             dialer.buffer.notice(Replaced(old.line.number, new.line.number))
@@ -164,8 +164,11 @@ class Keeper:
 
     # ------------------------------------------------------------------ end
 
-    def _lost(self, connection: Connection, closed: Closed, *, taken_over: bool = True) -> None:
-        """The connection has ended by itself; the venue may say that its input has ended."""
+    def _lost(self, connection: Connection, closed: Closed) -> None:
+        """The connection has ended by itself; the venue may say that its input has ended.
+
+        Where no other one delivers, what the venue sends until one does is lost.
+        """
         if closed.code == END_OF_INPUT and self._stop_at_end:
             self._ended = True
             return
@@ -176,11 +179,12 @@ class Keeper:
         number = connection.line.number
         dialer.telemetry.count("disconnects", reason=str(closed.code))
         dialer.log.warning("disconnected", line=number, why=why)
-        others = dialer.others_of(connection)
-        if others and taken_over and dialer.venue.numbering_is_global:
-            dialer.buffer.notice(Replaced(number, others[0].line.number))
+        now_s, now_ns = time.monotonic(), time.time_ns()
+        others = [one for one in dialer.others_of(connection) if one.delivers(now_s)]
+        if others:
+            dialer.buffer.notice(Replaced(number, others[0].line.number, why, now_ns))
         else:
-            dialer.buffer.notice(Disconnected(number, why, time.time_ns()))
+            dialer.buffer.notice(Disconnected(number, why, now_ns))
 
     def _give_up(self, one: Connection, other: Connection, why: str) -> None:
         numbers = {"line": one.line.number, "instead": other.line.number}

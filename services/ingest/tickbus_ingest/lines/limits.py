@@ -86,6 +86,10 @@ class Bucket:
         """The venue wants nothing from us before this time."""
         self._held_until_s = max(self._held_until_s, until_s)
 
+    def held_s(self, now_s: float) -> float:
+        """For how much longer the venue wants nothing from us."""
+        return max(self._held_until_s - now_s, 0.0)
+
 
 class Limits:
     """The buckets of one venue: some for all connections, some for each."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Iterable, Sequence
 
 from tickbus_schemas.errors import Fatal
@@ -11,6 +12,7 @@ from tickbus_schemas.errors import Fatal
 from tickbus_ingest.lines.connection import Connection
 from tickbus_ingest.lines.dialer import Dialer
 from tickbus_ingest.lines.keeper import Keeper, Uniform
+from tickbus_ingest.lines.watch import Moves
 from tickbus_ingest.venue.contract import Limit, Route, Stream, What
 
 
@@ -38,6 +40,7 @@ class Lines:
             for _ in range(per_route)
         ]
         self._l2_of = _streams_of_books(self.routes)
+        self._moves = Moves()
 
     @property
     def streams(self) -> list[Stream]:
@@ -58,6 +61,14 @@ class Lines:
         self._dialer.paused = paused
         for connection in self._dialer.connections.values():
             (connection.socket.pause if paused else connection.socket.resume)()
+
+    def heard(self, numbers: Iterable[int]) -> None:
+        """These lines brought rows."""
+        now_s = time.monotonic()
+        for number in numbers:
+            connection = self._dialer.connections.get(number)
+            if connection is not None:
+                connection.rows_s = now_s
 
     # --------------------------------------------------------------- wishes
 
@@ -87,6 +98,10 @@ class Lines:
         connection = self._carrying(stream)
         return connection is not None and stream.name in connection.refused
 
+    def may_speak(self, stream: Stream) -> bool:
+        """Whether a connection carries it, and the venue did not refuse it for good."""
+        return self._carrying(stream) is not None and not self.is_refused(stream)
+
     def replace(self, numbers: Iterable[int]) -> None:
         """These lines are to be opened anew, before the old ones are closed."""
         for number in numbers:
@@ -103,27 +118,42 @@ class Lines:
                 connection = self._carrying(stream)
                 if connection is None or stream.name in connection.refused:
                     continue  # who connects asks for it by itself
-                if _is_asked(connection, ticker):
-                    continue
-                connection.outbox.request(venue.unsubscribe([stream]), ticker)
-                connection.outbox.request(venue.subscribe([stream]), ticker)
+                self._ask_anew(connection, stream)
 
     def subscribe_again(self, streams: Iterable[Stream]) -> None:
-        """These streams are silent: ask for them once more, over each line that carries them."""
+        """These streams are silent: ask for them anew, over each line that carries them."""
         for stream in streams:
             for connection in self._dialer.connections.values():
                 if stream in connection.line.route.streams:
-                    connection.outbox.request(self._dialer.venue.subscribe([stream]))
+                    self._ask_anew(connection, stream)
+
+    def _ask_anew(self, connection: Connection, stream: Stream) -> None:
+        """End a subscription and begin it again: a second one beside it some venues refuse.
+
+        One at a time, so that what waits to be sent is never more than the streams.
+        """
+        outbox, venue = connection.outbox, self._dialer.venue
+        if outbox.holds(stream.name) or connection.answers.waits_for(stream.name):
+            return
+        outbox.request(venue.unsubscribe([stream]), stream.name)
+        outbox.request(venue.subscribe([stream]), stream.name)
+
+    def move(self, stream: Stream, now_s: float) -> bool:
+        """Have another connection carry its route; False when that was done a short while ago."""
+        for number, route in enumerate(self.routes):
+            if stream in route.streams:
+                if not self._moves.allows(number, now_s):
+                    return False
+                connections = self._dialer.connections.values()
+                self.replace([one.line.number for one in connections if one.line.route is route])
+                return True
+        return False
 
     def _carrying(self, stream: Stream) -> Connection | None:
         for connection in self._dialer.connections.values():
             if stream in connection.line.route.streams:
                 return connection
         return None
-
-
-def _is_asked(connection: Connection, ticker: str) -> bool:
-    return connection.outbox.holds(ticker) or connection.answers.waits_for(ticker)
 
 
 def _streams_of_books(routes: Sequence[Route]) -> dict[str, list[Stream]]:

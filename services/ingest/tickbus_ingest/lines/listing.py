@@ -16,6 +16,7 @@ from tickbus_ingest.lines.fetcher import Fetcher
 from tickbus_ingest.lines.silence import Troubles
 from tickbus_ingest.lines.tickers import carried
 from tickbus_ingest.venue.contract import Venue
+from tickbus_ingest.venue.guard import failure
 from tickbus_ingest.venue.instruments import Instrument
 from tickbus_ingest.wire.rest import Answer
 
@@ -81,7 +82,7 @@ class Listing:
         """The list; Retry when a part of it does not come, Reject when it cannot be read."""
         bodies: list[bytes] = []
         received_ns = 0
-        waiting = deque(self._venue.instruments_requests())
+        waiting = deque(self._sound("instruments_requests"))
         while waiting:
             if len(bodies) == BODIES_MAX:
                 raise Reject(f"the list of instruments does not end within {BODIES_MAX} bodies")
@@ -90,8 +91,8 @@ class Listing:
             self._taken(answer)
             bodies.append(answer.data)
             received_ns = answer.received_ns
-            waiting += _sound(self._venue.more_instruments_requests, request, answer.data)
-        instruments, odd = carried(_sound(self._venue.parse_instruments, bodies))
+            waiting += self._sound("more_instruments_requests", request, answer.data)
+        instruments, odd = carried(self._sound("parse_instruments", bodies))
         if odd and not instruments:
             raise Reject(odd)
         if odd and odd != self._said:
@@ -99,12 +100,11 @@ class Listing:
             self._log.warning(odd)
         return Listed(instruments, received_ns)
 
-
-def _sound(function: Callable[..., Sequence[Any]], *values: Any) -> Sequence[Any]:
-    """What a function of the venue's file says; Reject when it fails."""
-    try:
-        return function(*values)
-    except Reject:
-        raise
-    except Exception as error:  # a venue's file must not end the service
-        raise Reject(f"the venue's file failed: {type(error).__name__}: {error}"[:200]) from None
+    def _sound(self, function: str, *values: Any) -> Sequence[Any]:
+        """What a function of the venue's file says; Reject when it fails."""
+        try:
+            return list(getattr(self._venue, function)(*values))
+        except Reject:
+            raise
+        except Exception as error:  # a venue's file must not end the service
+            raise Reject(failure(self._venue, function, error)) from None

@@ -53,6 +53,11 @@ class Outbox:
         self._requests += asked
         self._filled.set()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether every request went out."""
+        return not self._requests
+
     def holds(self, about: str) -> bool:
         """Whether a request about this waits to be sent."""
         return any(asked.about == about for asked in self._requests)

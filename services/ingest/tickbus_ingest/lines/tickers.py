@@ -13,6 +13,7 @@ from tickbus_ingest.venue.instruments import Instrument, Unread
 
 ALL = "*"
 TRADED = (InstrumentStatus.TRADING, InstrumentStatus.UNKNOWN)
+GONE = (InstrumentStatus.DELISTED, InstrumentStatus.SETTLING)
 SHOWN_MAX = 5
 
 
@@ -35,6 +36,12 @@ def chosen(wanted: Sequence[str], listed: Sequence[Instrument], exchange: str) -
         if list(wanted).count(ticker) > 1:
             raise Fatal(f"ingest.tickers names {ticker!r} twice")
     return [known[ticker] for ticker in wanted]
+
+
+def gone(taken: Sequence[str], listed: Sequence[Instrument]) -> list[str]:
+    """Tickers of ours that the venue lists no more, or that have ceased to be traded."""
+    known = {one.ticker: one.status for one in listed}
+    return [ticker for ticker in taken if known.get(ticker, GONE[0]) in GONE]
 
 
 def carried(listed: Sequence[Instrument | Unread]) -> tuple[list[Instrument], str]:

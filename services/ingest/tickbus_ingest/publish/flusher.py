@@ -18,6 +18,7 @@ from tickbus_ingest.publish.owner import Owner
 from tickbus_ingest.publish.packet_traces import PacketTraces
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
+from tickbus_ingest.venue.contract import Stream
 from tickbus_ingest.venue.instruments import Instrument
 from tickbus_ingest.wire.buffer import Body, Buffer
 from tickbus_ingest.wire.capture_times import strip_times
@@ -61,6 +62,7 @@ class Flusher:
         self._owner, self._accounts, self._recorder = owner, accounts, recorder
         self._settings = ctx.settings.ingest
         self._listed: tuple[list[Instrument], int] | None = None
+        self._silent: list[tuple[Stream, str]] = []
         self._refused_books: dict[int, str] = {}
         self._said: set[str] = set()
         self._next_tick_s = self._next_clock_s = 0.0
@@ -69,6 +71,11 @@ class Flusher:
     def list_instruments(self, instruments: list[Instrument], received_ns: int) -> None:
         """The venue's list as it is now; the next flush tells what has changed."""
         self._listed = instruments, received_ns
+        self._buffer.arrived.set()
+
+    def say_silent(self, stream: Stream, reason: str) -> None:
+        """A stream says nothing; the next flush tells it."""
+        self._silent.append((stream, reason))
         self._buffer.arrived.set()
 
     # ----------------------------------------------------------------- read
@@ -91,6 +98,9 @@ class Flusher:
         if self._listed is not None:
             self._session.list_instruments(*self._listed, flush)
             self._listed = None
+        for stream, reason in self._silent:
+            self._session.say_silent(stream, reason, time.time_ns() // 1000, flush)
+        self._silent.clear()
         self._gather(reading)
         now_s = time.monotonic()
         if now_s >= self._next_tick_s or final:
@@ -181,7 +191,7 @@ class Flusher:
     async def _store(self, reading: Reading, messages: list[Numbered]) -> None:
         flush, traces, sent_ns = reading.flush, reading.traces, time.monotonic_ns()
         self._refused_books |= await self._owner.store(messages, traces.headers)
-        await self._owner.bury(flush.refused)
+        self._owner.bury(flush.refused)
         stored_ns, offset_ns = time.monotonic_ns(), reading.offset_ns
         traces.end(
             reading.taken_ns + offset_ns, reading.parsed_ns + offset_ns, stored_ns + offset_ns

@@ -7,6 +7,7 @@ the epoch's part of `packet_id`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ from tickbus_ingest.publish.kernels.cutting import (
     OFFSETS,
     ROWS,
     TEXT,
+    Layout,
     columns_of,
     cut,
     number_texts,
@@ -140,7 +142,7 @@ class Messages:
         if "trade_id_offsets" in kind.columns:
             columns["trade_id_offsets"], columns["trade_id_bytes"] = _ids(table)
         data, ends = cut(
-            columns_of([(columns[name], _PER[width.per]) for name, width in kind.columns.items()]),
+            columns_of([columns[name] for name in kind.columns], _layout(kind)),
             np.array(bounds, np.int64),
         )
         for n, (ticker, (first, last, _, _)) in enumerate(zip(places, bounds, strict=True)):
@@ -168,13 +170,10 @@ class Messages:
             drafts.setdefault(ticker, []).append(draft)
 
     def _cut_l2(self, table: L2Table, parts: list[Piece]) -> tuple[bytes, list[int]]:
-        columns = [
-            (self._l2_column(table, name), _PER[width.per])
-            for name, width in L2Batch.columns.items()
-        ]
+        columns = [self._l2_column(table, name) for name in L2Batch.columns]
         rows = np.array([(part.start, part.stop) for part in parts], np.int64)
         bounds = np.concatenate((rows, table.level_ends[rows]), axis=1)
-        return cut(columns_of(columns), bounds)
+        return cut(columns_of(columns, _layout(L2Batch)), bounds)
 
     def _l2_column(self, table: L2Table, name: str) -> npt.NDArray[Any]:
         if name == "levels":
@@ -342,6 +341,16 @@ class Messages:
 _PER = {"rows": ROWS, "levels": LEVELS, "rows+1": OFFSETS, "text": TEXT}
 
 
+@cache
+def _layout(kind: type[Header]) -> Layout:
+    columns = kind.columns.values()
+    return Layout(
+        np.array([ITEM_BYTES[width.code] for width in columns], np.int64),
+        np.array([_PER[width.per] for width in columns], np.int64),
+    )
+
+
+@cache
 def _rows_max(kind: type[Header]) -> int:
     """Rows that surely fit into a message."""
     size = sum(ITEM_BYTES[width.code] for width in kind.columns.values() if width.per == "rows")
@@ -354,10 +363,7 @@ def _ids(table: Table) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
     """Texts of the trades' ids as a message has them."""
     if table.ids is None:
         return number_texts(table.columns["number"])
-    texts = [one.encode() for one in table.ids]
-    offsets = np.zeros(len(texts) + 1, np.int32)
-    np.cumsum(list(map(len, texts)), out=offsets[1:])
-    return offsets, np.frombuffer(b"".join(texts) or b"\0", np.uint8)[: offsets[-1]]
+    return table.ids.ends.astype(np.int32), table.ids.data
 
 
 def _sorted(tables: list[Table]) -> Table:

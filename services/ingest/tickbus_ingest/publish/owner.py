@@ -20,6 +20,7 @@ from tickbus_runtime.service.process import Context
 from tickbus_schemas import subjects
 from tickbus_schemas.errors import Retry
 
+from tickbus_ingest.publish.dead_letters import DeadLetters
 from tickbus_ingest.publish.messages import Messages, Numbered
 from tickbus_ingest.publish.resume import Resumed, resume
 from tickbus_ingest.session.session import Session
@@ -48,6 +49,7 @@ class Owner:
             telemetry=ctx.telemetry,
             fence=self.fence if CHECKS_FENCE else None,
         )
+        self._dead_letters = DeadLetters(ctx, self.messages.dead_letter)
 
     @classmethod
     async def announced(cls, ctx: Context, venue: Venue) -> Owner:
@@ -113,20 +115,13 @@ class Owner:
                 await asyncio.sleep(REFUSED_AGAIN_S)
         return refused_books
 
-    async def bury(self, refused: list[Refused]) -> None:
-        """Dead letters go last and on their own: they must not hold up data."""
-        if not refused:
-            return
-        letters = [self.messages.dead_letter(one) for one in refused]
-        outcomes = await self._publisher.flush(
-            [Outgoing(one.subject, one.payload, one.msg_id) for one in letters]
-        )
-        for one, outcome in zip(refused, outcomes, strict=True):
-            if not outcome.stored:
-                self._ctx.log.error("dead letter lost", why=outcome.text, reason=one.reason)
+    def bury(self, refused: list[Refused]) -> None:
+        """Dead letters go on their own: they must not hold up data."""
+        self._dead_letters.bury(refused)
 
     async def close(self) -> None:
         """Publish no more."""
+        await self._dead_letters.close()
         await self._publisher.close()
 
 

@@ -20,13 +20,12 @@ import numpy as np
 from nats.aio.client import Client
 from tickbus_schemas import codec, subjects
 from tickbus_schemas.errors import Reject, Retry
+from tickbus_schemas.feeds import OF_KIND
 from tickbus_schemas.messages import (
     ABSENT,
     BboBatch,
     Instrument,
     L2Batch,
-    LiquidationBatch,
-    Message,
     Status,
     TradeBatch,
 )
@@ -35,14 +34,14 @@ from tickbus_ingest.session.sanity import AHEAD_MAX_US, FIRST_SANE_US
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.venue import instruments
 from tickbus_ingest.venue.contract import TradeIds
+from tickbus_ingest.venue.feeds import BY_NAME, FEEDS, Treatment, name_of
 
 REQUEST_S = 5.0
 TOGETHER = 64
 """Requests in flight."""
-FEEDS = ("trade", "l2", "bbo", "liquidation")
-"""A hole between two lives of these is announced."""
 ID_MAX = 2**62
 """No venue has counted so far; after such an id nothing would ever be new."""
+_LISTED = [feed.name for feed in FEEDS if feed.treatment is Treatment.LISTED]
 _INSTRUMENT = {field.name for field in msgspec.structs.fields(instruments.Instrument)}
 
 
@@ -92,7 +91,7 @@ async def resume(nc: Client, stream: str, session: Session) -> Resumed:
     wanted = {
         subjects.md(venue.exchange, ticker, feed): (number, feed)
         for number, ticker in enumerate(venue.tickers)
-        for feed in (*_wanted_feeds(session), "instrument", "status")
+        for feed in (*_wanted_feeds(session), *_LISTED, "status")
     }
     stored = await _subjects(nc, stream, venue.exchange.token)
     known = [subject for subject in stored if subject in wanted]
@@ -110,7 +109,7 @@ async def resume(nc: Client, stream: str, session: Session) -> Resumed:
                 if isinstance(message, Status):
                     last_status[ticker] = _sane_time(message.timestamp)
                 else:
-                    _tell(session, ticker, message)
+                    _tell(session, ticker, feed, message)
                     told.add((ticker, feed))
             except (Reject, ValueError, OverflowError, IndexError) as error:
                 result.skipped[subject] = str(error)[:200]
@@ -121,35 +120,40 @@ async def resume(nc: Client, stream: str, session: Session) -> Resumed:
 
 
 def _wanted_feeds(session: Session) -> list[str]:
-    """The feeds whose holes are announced, of those that are taken (`trade:aggregate` is trade)."""
-    taken = {feed.partition(":")[0] for feed in session.venue.wanted}
-    return [feed for feed in FEEDS if feed in taken]
+    """The feeds whose holes are announced, of those that are taken."""
+    taken = {name_of(feed) for feed in session.venue.wanted}
+    return [feed.name for feed in FEEDS if feed.hole_is_told and feed.name in taken]
 
 
-def _tell(session: Session, ticker: int, message: Message) -> None:
-    """Let the session go on behind a message; ValueError when that cannot be."""
+def _tell(session: Session, ticker: int, feed: str, message: Any) -> None:
+    """Let the session go on behind a message of a feed; ValueError when that cannot be."""
+    kind = OF_KIND.get(type(message))
+    if kind is None or kind.name != feed:
+        raise ValueError(f"a message of another kind: {type(message).__name__}")
     if isinstance(message, Instrument):
         fields = {name: getattr(message, name) for name in _INSTRUMENT}
         session.resume_instrument(ticker, msgspec.convert(fields, instruments.Instrument))
         return
-    if not isinstance(message, TradeBatch | L2Batch | BboBatch | LiquidationBatch):
-        raise ValueError(f"a message of another kind: {type(message).__name__}")
     times = np.frombuffer(message.timestamp, np.int64)
     last_us = _sane_time(int(times[-1]))
     session.resume_time(ticker, last_us)
-    if isinstance(message, TradeBatch):
-        number, last_us = _last_trade(message, session.venue.trade_ids, times)
-        session.trades.resume(ticker, number, _sane_time(last_us))
-    elif isinstance(message, LiquidationBatch):
-        session.liquidations.resume(ticker, ABSENT, last_us)
-    else:
-        last_id = _sane_id(int(np.frombuffer(message.update_id, np.int64)[-1]))
-        if isinstance(message, L2Batch):
-            session.books[ticker].resume(last_id, last_us)
-        else:
+    feeds = session.feeds
+    match BY_NAME[feed].treatment:
+        case Treatment.TRADES:
+            number, last_us = _last_trade(message, session.venue.trade_ids, times)
+            feeds.trades[feed].resume(ticker, number, _sane_time(last_us))
+        case Treatment.EVENTS:
+            feeds.events[feed].resume(ticker, ABSENT, last_us)
+        case Treatment.BOOK:
+            session.books[ticker].resume(_last_id(message), last_us)
+        case Treatment.QUOTES:
             columns = (message.bid_px, message.bid_sz, message.ask_px, message.ask_sz)
             values = tuple(float(np.frombuffer(column)[-1]) for column in columns)
-            session.quotes.resume(ticker, last_id, last_us, values)
+            feeds.quotes[feed].resume(ticker, _last_id(message), last_us, values)
+
+
+def _last_id(message: L2Batch | BboBatch) -> int:
+    return _sane_id(int(np.frombuffer(message.update_id, np.int64)[-1]))
 
 
 def _last_trade(message: TradeBatch, kind: TradeIds, times: Any) -> tuple[int, int]:

@@ -8,7 +8,8 @@ import numpy as np
 
 from tickbus_ingest.session.decoding import Decoded
 from tickbus_ingest.session.kernels.batch import gather_levels
-from tickbus_ingest.session.tables import I32, I64, L2Table, Table
+from tickbus_ingest.session.tables import I32, I64, Array, L2Table, Table
+from tickbus_ingest.venue.feeds import BY_NAME, Treatment
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,46 +22,54 @@ class Arrived:
     """the connection that it came over; -1: it is a REST body"""
 
 
-def table_of(decoded: Decoded, feed: str, order: I64, arrived: Arrived) -> Table:
-    """The rows of a feed in the order given, with what ingest knows of their packets."""
-    columns = decoded.tables[feed]
-    sorted_columns = {name: column[order] for name, column in columns.items()}
-    ticker, frame = sorted_columns.pop("ticker"), sorted_columns.pop("frame")
-    sorted_columns["rcv_timestamp"] = arrived.received_us[frame]
-    sorted_columns["packet_id"] = arrived.packet_id[frame]
-    ids = None
-    if feed == "trade" and decoded.ids is not None:
-        ids = [decoded.ids[n] for n in order.tolist()]
-    return Table(ticker, decoded.stands[feed][order], sorted_columns, ids)
+def placed(column: Array, order: I64 | None) -> Array:
+    """The values in this order; None: as they are."""
+    return column if order is None else column[order]
 
 
-def l2_table_of(decoded: Decoded, order: I64, arrived: Arrived) -> L2Table:
-    """The book updates in the order given, their levels behind one another."""
-    columns, levels = decoded.tables["l2"], decoded.levels
+def table_of(decoded: Decoded, feed: str, order: I64 | None, arrived: Arrived) -> Table:
+    """The rows of a feed in the order given, with what ingest knows of their packets.
+
+    order: places of rows; None where they are in order already.
+    """
+    columns = {name: placed(column, order) for name, column in decoded.tables[feed].items()}
+    ticker, frame = columns.pop("ticker"), columns.pop("frame")
+    columns["rcv_timestamp"] = arrived.received_us[frame]
+    columns["packet_id"] = arrived.packet_id[frame]
+    ids = decoded.ids if BY_NAME[feed].treatment is Treatment.TRADES else None
+    if ids is not None and order is not None:
+        ids = ids.take(order)
+    return Table(ticker, placed(decoded.stands[feed], order), columns, ids)
+
+
+def l2_table_of(decoded: Decoded, order: I64 | None, arrived: Arrived) -> L2Table:
+    """The book updates in the order given, their levels behind one another; `order` as above."""
+    levels = decoded.levels
     assert levels is not None
-    counts = np.diff(levels.ends)[order]
-    ends = np.zeros(len(order) + 1, np.int64)
-    np.cumsum(counts, out=ends[1:])
-    side, price, qty = levels.side, levels.price, levels.qty
-    if not (order[1:] > order[:-1]).all():
+    ends, side, price, qty = levels.ends, levels.side, levels.price, levels.qty
+    if order is not None:
+        counts = np.diff(levels.ends)[order]
+        ends = np.zeros(len(order) + 1, np.int64)
+        np.cumsum(counts, out=ends[1:])
         parts = np.empty(len(side), np.int8), np.empty(len(side)), np.empty(len(side))
         gather_levels(levels.ends[order], counts, side, price, qty, ends, *parts)
         side, price, qty = parts
-    frame = columns["frame"][order]
+    columns = {name: placed(column, order) for name, column in decoded.tables["l2"].items()}
+    frame = columns["frame"]
     return L2Table(
-        columns["timestamp"][order],
-        columns["engine_timestamp"][order],
+        columns["timestamp"],
+        columns["engine_timestamp"],
         arrived.received_us[frame],
         arrived.packet_id[frame],
-        columns["prev_update_id"][order],
-        columns["update_id"][order],
-        np.zeros(len(order), np.uint16),
-        decoded.stands["l2"][order],
-        columns["whole"][order],
-        columns["checksum"][order],
-        columns["depth"][order],
-        columns["price_decimals"][order],
-        columns["qty_decimals"][order],
+        columns["prev_update_id"],
+        columns["update_id"],
+        np.zeros(len(frame), np.uint16),
+        placed(decoded.stands["l2"], order),
+        columns["whole"],
+        columns["checksum"],
+        columns["depth"],
+        columns["price_decimals"],
+        columns["qty_decimals"],
         arrived.line[frame],
         ends,
         side,

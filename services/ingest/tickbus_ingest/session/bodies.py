@@ -44,7 +44,8 @@ class Bodies:
             else:
                 self._venue.parse_poll(body.data, body.get, rows)
 
-        decoded = self._decoder.body(parse, received_us)
+        function = "parse_snapshot" if is_book else "parse_poll"
+        decoded = self._decoder.body(function, parse, received_us)
         if decoded.refused:
             why = decoded.refused[0]
             out.refused.append(Refused(packet, received_us, why, body.data, is_body=True))
@@ -71,8 +72,7 @@ class Bodies:
         if "l2" not in decoded.tables:
             self._books[ticker].failed("the body holds no book", for_good=False, out=out)
             return
-        order = np.zeros(1, np.int64)
-        table = l2_table_of(decoded, order, arrived)
+        table = l2_table_of(decoded, np.zeros(1, np.int64), arrived)
         if table.timestamp[0] == 0:
             table.timestamp[0] = self._clock.time_us(ticker, int(arrived.received_us[0]))
             table.flags[0] |= np.uint16(L2Flag.TIME_INFERRED)

@@ -179,6 +179,11 @@ class TickerBook:
         self._pending = None
         self._asking.interrupted(resubscribed=resubscribed)
 
+    def ask(self, out: Flush) -> None:
+        """Ask for a book now, unless there is one or it is asked for already."""
+        if self.state is State.GAP and not self._asking.is_asked and self._asking.ask(out):
+            self.state = State.SYNCING
+
     def _resync(self, lost: Lost, reason: str, moment: Moment, out: Flush) -> None:
         self.state = State.GAP
         self._sequencer.stop()

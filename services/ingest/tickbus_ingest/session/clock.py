@@ -8,7 +8,7 @@ import numpy.typing as npt
 from tickbus_ingest.session.arrived import Arrived
 from tickbus_ingest.session.decoding import Decoded
 from tickbus_ingest.session.kernels.batch import observe
-from tickbus_ingest.session.tables import I64, Flush
+from tickbus_ingest.session.tables import I32, I64, Flush
 
 CLOCK_AHEAD_US = 60_000_000  # a venue time further ahead than this does not move the shard's clock
 HURRY_MAX_S = 1.0
@@ -58,23 +58,32 @@ class VenueClock:
             groups = [list(tables)]
         seen: dict[str, I64] = {}
         for feeds in groups:
+            if len(feeds) == 1:
+                (feed,) = feeds
+                own = tables[feed]
+                seen[feed] = self._observe(own["frame"], own["ticker"], times[feed], arrived, out)
+                continue
             frame = np.concatenate([tables[feed]["frame"] for feed in feeds])
             ticker = np.concatenate([tables[feed]["ticker"] for feed in feeds])
             time = np.concatenate([times[feed] for feed in feeds])
-            order = np.argsort(frame, kind="stable") if len(feeds) > 1 else slice(None)
-            before, wire_us = np.empty(len(frame), np.int64), np.empty(len(frame), np.int64)
-            highest, timed = observe(
-                frame[order], ticker[order], time[order], arrived.received_us, CLOCK_AHEAD_US,
-                self._seen_us, before, wire_us,
-            )  # fmt: skip
-            self.highest_us = max(self.highest_us, highest)
-            out.wire_us.append(wire_us[:timed])
-            found = np.empty_like(before)
-            found[order] = before
+            order = np.argsort(frame, kind="stable")
+            found = np.empty(len(frame), np.int64)
+            found[order] = self._observe(frame[order], ticker[order], time[order], arrived, out)
             ends = np.cumsum([0] + [len(times[feed]) for feed in feeds]).tolist()
             for n, feed in enumerate(feeds):
                 seen[feed] = found[ends[n] : ends[n + 1]]
         return seen
+
+    def _observe(self, frame: I64, ticker: I32, time: I64, arrived: Arrived, out: Flush) -> I64:
+        """Of rows in order of frames: highest venue time seen of each row's ticker up to it."""
+        before, wire_us = np.empty(len(frame), np.int64), np.empty(len(frame), np.int64)
+        highest, timed = observe(
+            frame, ticker, time, arrived.received_us, CLOCK_AHEAD_US, self._seen_us, before,
+            wire_us,
+        )  # fmt: skip
+        self.highest_us = max(self.highest_us, highest)
+        out.wire_us.append(wire_us[:timed])
+        return before
 
     def passed_s(self, now_s: float) -> float:
         """Seconds of a clock that goes as fast as ours or the venue's: a capture may hurry."""

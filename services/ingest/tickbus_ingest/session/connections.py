@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 from tickbus_schemas.messages import StatusKind
 
 from tickbus_ingest.session.arbiter import Arbiter
@@ -38,14 +39,13 @@ class Connections:
         self._arbiter = arbiter
         self._clock = clock
         self._lines: dict[int, Line] = {}
+        self._heard: set[int] = set()
+        """connections that brought rows"""
         self._told: set[str] = set()
 
     def line(self, number: int) -> Line:
         """The connection of a frame; what a closed one still brought has an empty memory."""
-        line = self._lines.get(number)
-        if line is None:
-            line = self._lines[number] = Line(number, Route("", ()))
-        return line
+        return self._lines.get(number) or Line(number, Route("", ()))
 
     def connected(self, notice: buffer.Connected, packet: int, out: Flush) -> None:
         """A connection is open. `packet`: the last one received, here and below."""
@@ -56,20 +56,41 @@ class Connections:
         tickers = self._tickers_of(line)
         self._announce(tickers, StatusKind.CONNECTED, "", received_us, packet, line.number, out)
 
-    def replaced(self, notice: buffer.Replaced, out: Flush) -> None:
-        """A connection was closed after another had taken its place."""
-        self._lines.pop(notice.line, None)
+    def heard(self, decoded: Decoded, arrived: Arrived, out: Flush) -> None:
+        """Which connections brought rows."""
+        for columns in decoded.tables.values():
+            lines = arrived.line[columns["frame"]]
+            # Mostly one connection brings all rows of a batch.
+            same = len(lines) and (lines == lines[0]).all()
+            out.heard_lines.update([int(lines[0])] if same else np.unique(lines).tolist())
+        self._heard.update(number for number in out.heard_lines if number in self._lines)
+
+    def replaced(self, notice: buffer.Replaced, packet: int, out: Flush) -> None:
+        """A connection was closed after another had taken its place, or broke beside another."""
+        line = self._gone(notice.line)
         self._follow_nobody(self._arbiter.replace(notice.line, notice.by), out)
+        if line is not None and notice.reason:
+            reason = f"{notice.reason}; connection {notice.by} goes on"
+            kind, received_us = StatusKind.DISCONNECTED, notice.received_ns // 1000
+            tickers = self._tickers_of(line)
+            self._announce(tickers, kind, reason, received_us, packet, line.number, out)
 
     def disconnected(self, notice: buffer.Disconnected, packet: int, out: Flush) -> None:
-        """A connection is gone."""
-        line = self._lines.pop(notice.line, None)
-        if line is not None:
-            self._lose(line, notice.reason, notice.received_ns // 1000, packet, out)
+        """A connection is gone, and no other one delivers what it did."""
+        line = self._gone(notice.line)
+        if line is None:
+            return
+        received_us = notice.received_ns // 1000
+        self._lose(line, self._tickers_of, received_us, out)
+        kind, tickers = StatusKind.DISCONNECTED, self._tickers_of(line)
+        self._announce(tickers, kind, notice.reason, received_us, packet, line.number, out)
 
     def hole(self, number: int, reason: str, received_us: int, packet: int, out: Flush) -> None:
-        """What a connection carried had a hole before this packet."""
-        self._lose(self.line(number), reason, received_us, packet, out)
+        """What a connection carried had a hole before this packet: it is open, but lost some."""
+        line = self.line(number)
+        self._lose(line, self._carried_by, received_us, out)
+        tickers = self._tickers_of(line)
+        self._announce(tickers, StatusKind.NOTICE, reason, received_us, packet, number, out)
         out.broken_lines.add(number)
 
     def refused(
@@ -130,18 +151,22 @@ class Connections:
         reason = f"buffer full: {notice.frames} frames of the shard dropped"
         self._announce(everyone, StatusKind.NOTICE, reason, received_us, packet, 0, out)
 
-    def _lose(self, line: Line, reason: str, received_us: int, packet: int, out: Flush) -> None:
-        """What only this line carried is interrupted."""
+    def _lose(
+        self, line: Line, lost: Callable[[Line, str], list[int]], received_us: int, out: Flush
+    ) -> None:
+        """What only this line carried is interrupted. `lost`: its tickers of a feed."""
         for feed, policy in self._policies.items():
-            self._interrupt(policy, self._carried_by(line, feed), received_us)
-        lost = self._carried_by(line, "l2")
-        self._arbiter.lose(lost)
-        for ticker in lost:
+            self._interrupt(policy, lost(line, feed), received_us)
+        books = lost(line, "l2")
+        self._arbiter.lose(books)
+        for ticker in books:
             self._books[ticker].interrupt(out, resubscribed=True)
         self._follow_nobody(self._arbiter.leave(line.number), out)
-        tickers = self._tickers_of(line)
-        kind = StatusKind.DISCONNECTED
-        self._announce(tickers, kind, reason, received_us, packet, line.number, out)
+
+    def _gone(self, number: int) -> Line | None:
+        """A connection that was open until now."""
+        self._heard.discard(number)
+        return self._lines.pop(number, None)
 
     def _interrupt(self, policy: Policy, tickers: list[int], received_us: int) -> None:
         policy.interrupt(tickers, [self._clock.time_us(one, received_us) for one in tickers])
@@ -151,12 +176,13 @@ class Connections:
         if self._venue.snapshots is Snapshots.PUSHED:
             for ticker in tickers:
                 self._books[ticker].interrupt(out, resubscribed=False)
+                self._books[ticker].ask(out)
 
     def _carried_by(self, line: Line, feed: str) -> list[int]:
-        """Tickers whose feed this line carried, and no other one does."""
+        """Tickers whose feed this line carries, and no other one that brings rows does."""
         others: set[int] = set()
         for other in self._lines.values():
-            if other is line:
+            if other is line or other.number not in self._heard:
                 continue
             others.update(self._tickers_of(other, feed))
         return [ticker for ticker in self._tickers_of(line, feed) if ticker not in others]

@@ -16,44 +16,20 @@ from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import ABSENT
 
 from tickbus_ingest.session.levels import LevelColumns, read_levels
-from tickbus_ingest.session.sanity import insane, negative_levels
+from tickbus_ingest.session.row_columns import columns_of
+from tickbus_ingest.session.sanity import negative_levels
 from tickbus_ingest.session.tables import I64, Array, Bool
+from tickbus_ingest.session.texts import Texts
 from tickbus_ingest.venue.contract import Line, TradeIds, UpdateIds, Venue
-from tickbus_ingest.venue.rows import DERIVATIVE_VALUES, TICKER_VALUES, Control, Rows
-from tickbus_ingest.venue.wire_types import MS_MAX
+from tickbus_ingest.venue.feeds import FEEDS, Treatment, name_of
+from tickbus_ingest.venue.guard import FAILED, failure
+from tickbus_ingest.venue.rows import Control, Rows
 
 _LONG = re.compile(rb"[1-9][0-9]{15}|[1-9][0-9]*\.[0-9]{15}")
 """A number with more digits than a double gives back, or nearly: looked for in a sample."""
-
-_PLACE = (("frame", np.int64), ("ticker", np.int32), ("timestamp", np.int64))
-_LAYOUTS: dict[str, tuple[tuple[str, Any], ...]] = {
-    "trade": (
-        *_PLACE, ("event_us", np.int64), ("number", np.int64), ("side", np.int8),
-        ("price", np.float64), ("qty", np.float64), ("flags", np.uint16),
-    ),
-    "l2": (
-        *_PLACE, ("engine_timestamp", np.int64), ("prev_update_id", np.int64),
-        ("update_id", np.int64), ("whole", np.bool_), ("checksum", np.int64),
-    ),
-    "bbo": (
-        *_PLACE, ("engine_timestamp", np.int64), ("update_id", np.int64), ("bid_px", np.float64),
-        ("bid_sz", np.float64), ("ask_px", np.float64), ("ask_sz", np.float64),
-    ),
-    "ticker": (
-        *_PLACE, ("engine_timestamp", np.int64), ("trade_count", np.int64),
-        *((name, np.float64) for name in TICKER_VALUES),
-    ),
-    "derivative": (
-        *_PLACE, ("engine_timestamp", np.int64), ("next_funding_timestamp", np.int64),
-        ("funding_interval_ms", np.int64), *((name, np.float64) for name in DERIVATIVE_VALUES),
-    ),
-    "liquidation": (
-        *_PLACE, ("engine_timestamp", np.int64), ("side", np.int8), ("price", np.float64),
-        ("average_price", np.float64), ("qty", np.float64), ("filled_qty", np.float64),
-        ("flags", np.uint16),
-    ),
-}  # fmt: skip
-"""The tuples of `Rows` by feed, value by value; a trade's id comes last."""
+ID_LENGTH_MAX = 64
+SAMPLE_FRAMES = 256
+"""One frame of so many is searched for long numbers."""
 
 
 @dataclass(slots=True)
@@ -61,7 +37,7 @@ class Decoded:
     """The events of some frames, by feed; rows in order of arrival."""
 
     tables: dict[str, dict[str, Array]] = field(default_factory=dict)
-    ids: list[str] | None = None
+    ids: Texts | None = None
     """of the trades, where ids are texts"""
     levels: LevelColumns | None = None
     controls: list[Control] = field(default_factory=list)
@@ -88,6 +64,9 @@ class FrameDecoder:
     def __init__(self, venue: Venue, max_frame_bytes: int) -> None:
         self._venue = venue
         self._max_frame_bytes = max_frame_bytes
+        self._until_sample = 0
+        self._listed = {name_of(feed) for feed in venue.feeds}
+        self._wanted = {name_of(feed) for feed in venue.wanted}
 
     def frames(
         self, data: Sequence[bytes], lines: Sequence[Line], received_us: I64, size: int
@@ -111,8 +90,10 @@ class FrameDecoder:
             for line, memory in before:
                 line.memory.clear()
                 line.memory.update(memory)
-        if data and _LONG.search(data[0]):
-            decoded.long_decimals += 1
+        self._until_sample -= len(data)
+        if data and self._until_sample < 0:
+            self._until_sample = SAMPLE_FRAMES
+            decoded.long_decimals += _LONG.search(data[0]) is not None
         return decoded
 
     def _read(
@@ -133,25 +114,25 @@ class FrameDecoder:
                 read(frame, lines[n], rows)
             except Exception as error:  # a venue's file must not end the service
                 rows.undo()
-                refused[n] = _reason(error)
+                refused[n] = self._reason("read", error)
         return rows
 
-    def body(self, parse: Callable[[Rows], None], received_us: int) -> Decoded:
-        """What a REST body holds; refused as frame 0."""
+    def _reason(self, function: str, error: Exception) -> str:
+        """Why a frame is refused: the venue's file says so, or fails."""
+        return str(error) if isinstance(error, Reject) else failure(self._venue, function, error)
+
+    def body(self, function: str, parse: Callable[[Rows], None], received_us: int) -> Decoded:
+        """What a REST body holds, which this function of the venue parses; refused as frame 0."""
         rows = Rows(self._venue.index)
         refused: dict[int, str] = {}
         try:
             parse(rows)
         except Exception as error:  # as above
             rows.undo()
-            refused[0] = _reason(error)
+            refused[0] = self._reason(function, error)
         return self._columns(rows, refused, np.array([received_us]))
 
     def _columns(self, rows: Rows, refused: dict[int, str], received_us: I64) -> Decoded:
-        by_feed = {
-            "trade": rows.trades, "l2": rows.updates, "bbo": rows.quotes, "ticker": rows.tickers,
-            "derivative": rows.derivatives, "liquidation": rows.liquidations,
-        }  # fmt: skip
         decoded = Decoded(
             controls=rows.controls,
             replies=rows.replies,
@@ -160,98 +141,85 @@ class FrameDecoder:
             refused=refused,
         )
         found: dict[int, str] = {}
-        texts: tuple[Any, ...] | None = None
-        for feed, events in by_feed.items():
-            if events:
-                columns, bad, last = _arrays(feed, events)
-                found.update(bad)
-                found.update(insane(feed, columns, received_us))
-                decoded.tables[feed] = columns
-                if feed == "trade":
-                    texts = last
-        if "trade" in decoded.tables:
-            found.update(self._number_trades(decoded, texts or ()))
-        if "l2" in decoded.tables:
-            _enter_forms(decoded.tables["l2"], rows)
-            levels = decoded.levels = read_levels(rows.level_texts, self._venue.levels)
-            decoded.long_decimals += levels.long_decimals
-            frames = decoded.tables["l2"]["frame"]
-            found.update({int(frames[n]): why for n, why in levels.refused.items()})
-            found.update(negative_levels(levels, frames))
+        seen = np.zeros(len(received_us), np.bool_)
+        for feed in FEEDS:
+            events = rows.events[feed.name]
+            if not events:
+                continue
+            if feed.name not in self._wanted:
+                self._leave_aside(feed.name, events, decoded, found)
+                continue
+            columns, stands, bad, behind = columns_of(feed, events, received_us, seen)
+            found.update(bad)
+            decoded.tables[feed.name], decoded.stands[feed.name] = columns, stands
+            if feed.treatment is Treatment.TRADES:
+                found.update(self._number_trades(decoded, columns, behind))
+            elif feed.treatment is Treatment.BOOK:
+                found.update(self._read_levels(decoded, columns, rows))
         if found:
             _leave_out(decoded, found)
-        _mark_first(decoded, len(received_us))
         return decoded
 
-    def _number_trades(self, decoded: Decoded, ids: tuple[Any, ...]) -> dict[int, str]:
+    def _leave_aside(
+        self,
+        feed: str,
+        events: list[tuple[Any, ...]],
+        decoded: Decoded,
+        found: dict[int, str],
+    ) -> None:
+        """Rows of a feed that nobody asked for, or that the venue's file does not name."""
+        frames = dict.fromkeys(event[0] for event in events)
+        if feed in self._listed:
+            decoded.ignored += [(frame, feed) for frame in frames]
+        else:
+            token = self._venue.exchange.token
+            why = f"{FAILED}: {token} gives a row of {feed}, which its feeds do not name"
+            found.update(dict.fromkeys(frames, why))
+
+    def _read_levels(
+        self, decoded: Decoded, columns: dict[str, Array], rows: Rows
+    ) -> dict[int, str]:
+        _enter_forms(columns, rows)
+        levels = decoded.levels = read_levels(rows.level_texts, self._venue.levels)
+        decoded.long_decimals += levels.long_decimals
+        frames = columns["frame"]
+        bad = {int(frames[n]): why for n, why in levels.refused.items()}
+        return bad | negative_levels(levels, frames)
+
+    def _number_trades(
+        self, decoded: Decoded, table: dict[str, Array], ids: tuple[Any, ...]
+    ) -> dict[int, str]:
         """Make `number` of the ids where it is not given; frames whose ids cannot be."""
-        table = decoded.tables["trade"]
         kind = self._venue.trade_ids
         if kind is TradeIds.DENSE:
             try:
                 table["number"] = np.array(ids, np.int64)
             except (OverflowError, TypeError, ValueError):
-                numbers, bad = _integers(ids, table["frame"].tolist())
-                table["number"] = numbers
+                table["number"], bad = _integers(ids, table["frame"].tolist())
                 return bad
             return {}
-        decoded.ids = [str(one) for one in ids]
-        bad = {
-            int(frame): f"trade id {one[:40]!r} is not text of 1 to 64 ASCII characters"
-            for frame, one in zip(table["frame"].tolist(), decoded.ids, strict=True)
-            if not (0 < len(one) <= 64 and one.isascii()) and kind is not TradeIds.NONE
-        }
+        texts, bad = _id_texts(ids, table["frame"], may_be_empty=kind is TradeIds.NONE)
+        decoded.ids = texts
         if kind is TradeIds.UNIQUE:
-            table["number"] = np.array([hash(one) for one in decoded.ids], np.int64)
+            table["number"] = texts.hashes()
         return bad
 
 
-def _reason(error: Exception) -> str:
-    """Why a frame is refused: the venue's file says so, or fails."""
-    if isinstance(error, Reject):
-        return str(error)
-    return f"the venue's file failed: {type(error).__name__}: {error}"[:200]
-
-
-def _arrays(
-    feed: str, events: list[tuple[Any, ...]]
-) -> tuple[dict[str, Array], dict[int, str], tuple[Any, ...]]:
-    """Columns of a feed's tuples, frames whose values fit no column, and the values behind."""
-    layout = _LAYOUTS[feed]
-    values = list(zip(*events, strict=True))
+def _id_texts(
+    ids: Sequence[Any], frames: I64, *, may_be_empty: bool
+) -> tuple[Texts, dict[int, str]]:
+    """The texts, empty where one cannot be an id, and the frames of those."""
+    texts = [str(one) for one in ids]
+    shortest, longest = min(map(len, texts)), max(map(len, texts))
+    if longest <= ID_LENGTH_MAX and (shortest or may_be_empty) and "".join(texts).isascii():
+        return Texts.of(texts), {}
     bad: dict[int, str] = {}
-    columns: dict[str, Array] = {}
-    for (name, dtype), column in zip(layout, values, strict=False):
-        try:
-            columns[name] = np.array(column, dtype)
-        except (OverflowError, TypeError, ValueError):
-            columns[name], wrong = _fitting(column, dtype)
-            for n in wrong:
-                bad[events[n][0]] = f"{name} {str(column[n])[:40]!r} is out of range"
-        if name in _TIMES:
-            columns[name] = _in_us(columns[name])
-    return columns, bad, values[len(layout)] if len(values) > len(layout) else ()
-
-
-_TIMES = ("timestamp", "event_us", "engine_timestamp", "next_funding_timestamp")
-
-
-def _in_us(time: I64) -> I64:
-    """Times in microseconds, of which some are in milliseconds; 0 and ABSENT stay."""
-    in_ms = (time > 0) & (time < MS_MAX)
-    return np.where(in_ms, time * 1000, time) if in_ms.any() else time
-
-
-def _fitting(column: Sequence[Any], dtype: Any) -> tuple[Array, list[int]]:
-    """The column with 0 where a value does not fit, and where those are."""
-    found = np.zeros(len(column), dtype)
-    wrong = []
-    for n, value in enumerate(column):
-        try:
-            found[n] = value
-        except (OverflowError, TypeError, ValueError):
-            wrong.append(n)
-    return found, wrong
+    for n, one in enumerate(texts):
+        if not (one or may_be_empty) or len(one) > ID_LENGTH_MAX or not one.isascii():
+            why = f"trade id {one[:40]!r} is not text of 1 to {ID_LENGTH_MAX} ASCII characters"
+            bad[int(frames[n])] = why
+            texts[n] = ""
+    return Texts.of(texts), bad
 
 
 def _integers(ids: Sequence[Any], frames: Sequence[int]) -> tuple[I64, dict[int, str]]:
@@ -268,7 +236,7 @@ def _integers(ids: Sequence[Any], frames: Sequence[int]) -> tuple[I64, dict[int,
 def _enter_forms(columns: dict[str, Array], rows: Rows) -> None:
     """What the books are like that begin here, as columns beside the updates."""
     for name, nothing in (("depth", 0), ("price_decimals", ABSENT), ("qty_decimals", ABSENT)):
-        column = columns[name] = np.full(len(rows.updates), nothing, np.int64)
+        column = columns[name] = np.full(len(columns["frame"]), nothing, np.int64)
         for place, form in rows.forms.items():
             column[place] = getattr(form, name)
 
@@ -291,7 +259,7 @@ def _leave_out(decoded: Decoded, found: dict[int, str]) -> None:
 def _keep(decoded: Decoded, feed: str, columns: dict[str, Array], keep: Bool) -> None:
     """Enter some rows of a feed."""
     if feed == "trade" and decoded.ids is not None:
-        decoded.ids = [decoded.ids[n] for n in np.flatnonzero(keep).tolist()]
+        decoded.ids = decoded.ids.take(np.flatnonzero(keep))
     if feed == "l2" and decoded.levels is not None:
         decoded.levels = _some_levels(decoded.levels, keep)
     if feed in decoded.stands:
@@ -312,14 +280,3 @@ def _some_levels(levels: LevelColumns, keep: Bool) -> LevelColumns:
         levels.long_decimals,
         levels.refused,
     )
-
-
-def _mark_first(decoded: Decoded, frames: int) -> None:
-    """Which row is the first event of its frame: it stands for the frame in the accounts."""
-    seen = np.zeros(frames, np.bool_)
-    for feed, columns in decoded.tables.items():
-        own = columns["frame"]
-        first = ~seen[own]
-        first[1:] &= own[1:] != own[:-1]
-        seen[own] = True
-        decoded.stands[feed] = first

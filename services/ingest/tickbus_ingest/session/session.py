@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from tickbus_schemas.messages import ABSENT
+from tickbus_schemas.messages import ABSENT, StatusKind
 
 from tickbus_ingest.session.arbiter import Arbiter
-from tickbus_ingest.session.arrived import Arrived, l2_table_of, table_of
+from tickbus_ingest.session.arrived import Arrived, l2_table_of, placed, table_of
 from tickbus_ingest.session.bodies import Bodies
 from tickbus_ingest.session.book_rules import BookRules, SnapshotRule, State
 from tickbus_ingest.session.books import TickerBook
@@ -23,9 +23,10 @@ from tickbus_ingest.session.decoding import Decoded, FrameDecoder
 from tickbus_ingest.session.feeds import Feeds
 from tickbus_ingest.session.kernels.batch import by_ticker
 from tickbus_ingest.session.listed import Listed
-from tickbus_ingest.session.tables import I32, I64, Flush, L2Table, Table
+from tickbus_ingest.session.tables import I32, I64, Flush, L2Table, StatusRow, Table
 from tickbus_ingest.session.times import with_inferred
-from tickbus_ingest.venue.contract import Snapshots, UpdateIds, Venue
+from tickbus_ingest.venue.contract import Snapshots, Stream, UpdateIds, Venue
+from tickbus_ingest.venue.feeds import BY_NAME, FEEDS, Treatment
 from tickbus_ingest.venue.instruments import Instrument
 from tickbus_ingest.venue.rows import WHOLE_LINE
 from tickbus_ingest.wire import buffer
@@ -58,13 +59,12 @@ class Session:
             TickerBook(n, name, venue, rules, arbiter) for n, name in enumerate(venue.tickers)
         ]
         self._has_books = "l2" in venue.wanted and venue.snapshots is not Snapshots.NONE
-        feeds = self._feeds = Feeds(count, venue.trade_ids, wait_us=wait_us)
-        self.trades, self.liquidations, self.quotes = feeds.trades, feeds.liquidations, feeds.quotes
+        feeds = self.feeds = Feeds(count, venue.trade_ids, wait_us=wait_us)
         clock = self._clock = VenueClock(count)
         self._connections = Connections(venue, self.books, feeds.policies, arbiter, clock)
         self._bodies = Bodies(venue, decoder, self.books, clock)
         self._listed = Listed(venue)
-        self.heard = {feed: np.zeros(count, np.bool_) for feed in venue.feeds}
+        self.heard = {feed.name: np.zeros(count, np.bool_) for feed in FEEDS}
         """by feed: tickers that were heard since somebody cleared it"""
 
     # --------------------------------------------------------------- frames
@@ -86,6 +86,7 @@ class Session:
             np.array(batch.line, np.int32),
         )
         take_control(decoded, batch, arrived, self._connections, out)
+        self._connections.heard(decoded, arrived, out)
         if decoded.losses:
             self._take_around_losses(decoded, arrived, out)
         else:
@@ -113,14 +114,16 @@ class Session:
             if not len(ticker):
                 continue
             self.heard[feed][ticker] = True
-            order = np.empty(len(ticker), np.int64)
-            by_ticker(ticker, len(self.books), order)
-            if feed == "l2":
-                updates = l2_table_of(decoded, order, arrived)
-                self._take_updates(ticker[order], updates, seen[feed][order], out)
+            place: I64 | None = None
+            if len(ticker) > 1:
+                order = np.empty(len(ticker), np.int64)
+                place = order if by_ticker(ticker, len(self.books), order) else None
+            seen_us = placed(seen[feed], place)
+            if BY_NAME[feed].treatment is Treatment.BOOK:
+                updates = l2_table_of(decoded, place, arrived)
+                self._take_updates(placed(ticker, place), updates, seen_us, out)
             else:
-                table = table_of(decoded, feed, order, arrived)
-                self._feeds.take(feed, table, seen[feed][order], out)
+                self.feeds.take(feed, table_of(decoded, feed, place, arrived), seen_us, out)
 
     def _take_updates(self, ticker: I32, table: L2Table, seen_us: I64, out: Flush) -> None:
         if self.venue.update_ids is UpdateIds.COUNTED:
@@ -162,7 +165,7 @@ class Session:
             case buffer.Disconnected():
                 self._connections.disconnected(notice, self.packets, out)
             case buffer.Replaced():
-                self._connections.replaced(notice, out)
+                self._connections.replaced(notice, self.packets, out)
 
     def list_instruments(
         self, instruments: Iterable[Instrument], received_ns: int, out: Flush
@@ -184,10 +187,20 @@ class Session:
         What was sent from then on until it comes here is a gap of each.
         """
         for feed in feeds:
-            if feed == "l2":
+            if BY_NAME[feed].treatment is Treatment.BOOK:
                 self.books[ticker].resume(ABSENT, time_us)
             else:
-                self._feeds.resume_connected(feed, ticker, time_us)
+                self.feeds.resume_connected(feed, ticker, time_us)
+
+    def say_silent(self, stream: Stream, reason: str, now_us: int, out: Flush) -> None:
+        """A stream says nothing: a row for each of its feeds and tickers."""
+        place = self.venue.index.get(stream.ticker)
+        for ticker in range(len(self.books)) if place is None else [place]:
+            time_us = self._clock.time_us(ticker, now_us)
+            out.statuses += [
+                StatusRow(ticker, StatusKind.SILENT, time_us, now_us, self.packets, feed, reason)
+                for feed in stream.feeds
+            ]
 
     # ----------------------------------------------------------------- time
 
@@ -196,7 +209,7 @@ class Session:
 
         `settle`: nothing more will come; what waits is published or said now.
         """
-        self.trades.tick(now_s, out, settle=settle)
+        self.feeds.tick(now_s, out, settle=settle)
         if not self._has_books:
             return
         passed_s = self._clock.passed_s(now_s)
@@ -213,15 +226,15 @@ class Session:
     @property
     def waiting_frames(self) -> int:
         """Frames whose events wait: for a snapshot, or for what they follow."""
-        return self.trades.waiting + sum(book.waiting_frames for book in self.books)
+        return self.feeds.waiting + sum(book.waiting_frames for book in self.books)
 
     def clock_us(self) -> int:
         """Venue time that the whole shard has reached; 0 before there is any.
 
-        Updates that wait for a snapshot hold it back for a while: they are still to be published.
+        Updates that wait for a snapshot, and early trades, hold it back for a while: they are still
+        to be published.
         """
         highest = self._clock.highest_us
-        held = [
-            book.held_since_us for book in self.books if book.held_since_us > highest - HELD_MAX_US
-        ]
-        return min(held, default=highest)
+        waiting = [book.held_since_us for book in self.books] + self.feeds.held_since_us
+        held = [one for one in waiting if one > highest - HELD_MAX_US]
+        return min([highest, *held]) if highest else 0

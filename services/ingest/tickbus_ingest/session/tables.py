@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from tickbus_schemas.messages import ABSENT, L2Flag, StatusKind
 
+from tickbus_ingest.session.texts import Texts
 from tickbus_ingest.venue.instruments import Instrument
 
 _VALUE = re.compile(r"-?\d+(?:\.\d+)?|'[^']*'")
@@ -35,7 +36,7 @@ class Table:
     stands: Bool
     """the row is the first event of its frame: the frame's fate is this row's"""
     columns: dict[str, Array]
-    ids: list[str] | None = None
+    ids: Texts | None = None
     """of trades whose id is a text"""
 
     def __len__(self) -> int:
@@ -45,15 +46,14 @@ class Table:
         """Some rows, in the order given."""
         ids = self.ids
         if ids is not None:
-            places = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-            ids = [ids[n] for n in places.tolist()]
+            ids = ids.take(np.arange(len(ids))[rows])
         columns = {name: column[rows] for name, column in self.columns.items()}
         return Table(self.ticker[rows], self.stands[rows], columns, ids)
 
     def segments(self) -> list[tuple[int, int, int]]:
         """(ticker, start, stop): whose the rows [start, stop) are."""
-        if not len(self.ticker):
-            return []
+        if len(self.ticker) < 2:
+            return [(one, 0, 1) for one in self.ticker.tolist()]
         edges = np.flatnonzero(self.ticker[1:] != self.ticker[:-1]) + 1
         starts = [0, *edges.tolist()]
         stops = [*starts[1:], len(self.ticker)]
@@ -65,12 +65,12 @@ def joined(tables: list[Table]) -> Table:
     if len(tables) == 1:
         return tables[0]
     names = tables[0].columns
-    ids = [table.ids for table in tables]
+    ids = [table.ids for table in tables if table.ids is not None]
     return Table(
         np.concatenate([table.ticker for table in tables]),
         np.concatenate([table.stands for table in tables]),
         {name: np.concatenate([table.columns[name] for table in tables]) for name in names},
-        None if ids[0] is None else [one for own in ids for one in own or ()],
+        Texts.joined(ids) if ids else None,
     )
 
 
@@ -301,6 +301,8 @@ class Flush:
     """tickers whose book must be subscribed to again"""
     replies: list[tuple[int, bytes]] = field(default_factory=list)
     """(line, frame) to send"""
+    heard_lines: set[int] = field(default_factory=set)
+    """lines that brought rows"""
     answers: list[int] = field(default_factory=list)
     """lines whose requests were answered, once for each answer"""
     errors: list[str] = field(default_factory=list)

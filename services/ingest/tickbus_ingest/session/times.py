@@ -4,25 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from tickbus_schemas.messages import (
-    BboFlag,
-    DerivativeFlag,
-    L2Flag,
-    LiquidationFlag,
-    TickerFlag,
-    TradeFlag,
-)
 
 from tickbus_ingest.session.tables import I64, Flush
-
-_INFERRED: dict[str, int] = {
-    "trade": TradeFlag.TIME_INFERRED,
-    "l2": L2Flag.TIME_INFERRED,
-    "bbo": BboFlag.TIME_INFERRED,
-    "ticker": TickerFlag.TIME_INFERRED,
-    "derivative": DerivativeFlag.TIME_INFERRED,
-    "liquidation": LiquidationFlag.TIME_INFERRED,
-}
+from tickbus_ingest.venue.feeds import BY_NAME
 
 
 def with_inferred(
@@ -40,6 +24,6 @@ def with_inferred(
     if timestamp.all():
         return timestamp
     missing = timestamp == 0
-    flags[missing] |= np.uint16(_INFERRED[feed])
+    flags[missing] |= np.uint16(BY_NAME[feed].inferred)
     out.counts["inferred_times", feed] += int(np.count_nonzero(missing))
     return np.where(missing, np.where(seen_us > 0, seen_us, received_us), timestamp)

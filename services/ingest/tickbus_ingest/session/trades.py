@@ -68,6 +68,11 @@ class TradePolicy:
         """Frames whose trade waits."""
         return sum(int(np.count_nonzero(table.stands)) for table in self._early.values())
 
+    @property
+    def held_since_us(self) -> list[int]:
+        """Venue time of the oldest early trade of each ticker that has some."""
+        return [int(table.columns["timestamp"].min()) for table in self._early.values()]
+
     def resume(self, ticker: int, last_number: int, last_us: int, *, stored: bool = True) -> None:
         """Go on behind what a predecessor stored; ABSENT: its number tells nothing.
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import msgspec
 from tickbus.book.orderbook import OrderBook
@@ -25,63 +25,79 @@ if TYPE_CHECKING:
     from tickbus_ingest.venue.rows import Rows
 
 
-class Evidence(StrEnum):
-    """What proves that a venue's file is right: its status word. All go to Parquet in the tests,
-    in their own protocol against the simulated venue, with every kind of fault."""
+class Meant(Enum):
+    """A choice of a venue's file, with its meaning in words: `tickbus venues` shows them."""
 
-    WORKS = "works"
-    """a long recording of the venue gives right rows and, after each frame, the right whole book"""
-    CHECKED = "checked"
-    """recorded frames of the venue give the right rows"""
-    BETA = "beta"
-    """frames were written after the venue's documents: none was recorded"""
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Self:
+        """A member whose value is its name in texts."""
+        member = object.__new__(cls)
+        member._value_ = value
+        member.meaning = " ".join(meaning.split())
+        return member
 
 
-class Snapshots(Enum):
+class Evidence(Meant):
+    """What proves that a venue's file is right: its status word, the strongest first.
+
+    All go to Parquet in the tests, in their own protocol against the simulated venue, with every
+    kind of fault. A test compares the word with the recordings that captures.json names.
+    """
+
+    WORKS = (
+        "works",
+        "a recording of at least 500 book events gives right rows, the right best levels after "
+        "each event or every 100 ms, and the right whole book at the end",
+    )
+    CHECKED = "checked", "recorded frames give right rows"
+    BETA = "beta", "frames were written after the venue's documents; none was recorded"
+
+    def reaches(self, other: Evidence) -> bool:
+        """Whether this is at least as strong as `other`."""
+        order = list(Evidence)
+        return order.index(self) <= order.index(other)
+
+
+class Snapshots(Meant):
     """How a full book comes."""
 
-    PULLED = "pulled"
-    """over REST, joined to the updates that wait: `snapshot_request`, `parse_snapshot`"""
-    PUSHED = "pushed"
-    """as the first message of a subscription, in answer to a request that `subscribe` sends behind
-    it, or whenever the venue likes; asked for again by another subscription. Updates that came
-    before the book and follow it are kept. A venue that defines `snapshot_request` too is asked
-    for one over REST where no pushed one comes"""
-    EVERY_FRAME = "every frame"
-    """each message is a whole book"""
-    NONE = "none"
-    """the venue has no books"""
+    PULLED = "pulled", "over REST, joined to the updates that wait"
+    """`snapshot_request`, `parse_snapshot`"""
+    PUSHED = "pushed", "over the WebSocket, asked for again by another subscription"
+    """As the first message of a subscription, in answer to a request that `subscribe` sends behind
+    it, or whenever the venue likes. Updates that came before the book and follow it are kept. A
+    venue that defines `snapshot_request` too is asked for one over REST where no pushed one
+    comes."""
+    EVERY_FRAME = "every frame", "each message is a whole book"
+    NONE = "none", "the venue has no books"
 
 
-class UpdateIds(Enum):
+class UpdateIds(Meant):
     """What a book update says of the one before it."""
 
-    LINKED = "linked"
-    """it names the update that it follows"""
-    COUNTED = "counted"
-    """its number is the last one of the ticker + 1"""
-    PER_CONNECTION = "per connection"
-    """messages are counted over the whole connection; `read` calls `rows.lost` at a hole"""
-    KEYED = "keyed"
-    """no number, but each level has an id: one that is not known, or known already, proves a loss,
-    and `read` calls `rows.lost` with the ticker. A lost change of a size alone is not found"""
-    CHECKSUM = "checksum"
-    """no number: `checksum` of the book tells whether it is right"""
-    NONE = "none"
-    """nothing: each message must be a whole book, or nobody can know"""
+    LINKED = "linked", "an update names the one that it follows"
+    COUNTED = "counted", "an update's number is the last one of the ticker + 1"
+    PER_CONNECTION = "per connection", "messages are counted over the whole connection"
+    """`read` calls `rows.lost` at a hole."""
+    KEYED = (
+        "keyed",
+        "no number, but each level has an id: one that is not known, or known already, proves a "
+        "loss; a lost change of a size alone is not found",
+    )
+    """`read` calls `rows.lost` with the ticker."""
+    CHECKSUM = "checksum", "no number; a checksum of the book tells whether it is right"
+    """`checksum` computes it."""
+    NONE = "none", "updates say nothing of each other, so each message must be a whole book"
 
 
-class TradeIds(Enum):
+class TradeIds(Meant):
     """What the identity of a trade proves."""
 
-    DENSE = "dense"
-    """ids count by one for each ticker: a hole is a loss"""
-    SEQUENCED = "sequenced"
-    """a separate number that counts by one stands beside the id"""
-    UNIQUE = "unique"
-    """an id is never used twice, and says nothing else"""
-    NONE = "none"
-    """trades have no id"""
+    DENSE = "dense", "ids count by one for each ticker: a hole is a loss"
+    SEQUENCED = "sequenced", "a number that counts by one stands beside the id: a hole is a loss"
+    UNIQUE = "unique", "an id is never used twice, and says nothing else"
+    NONE = "none", "trades have no id"
 
 
 class What(Enum):
@@ -122,6 +138,23 @@ class Limit(msgspec.Struct, frozen=True):
     what: What
     n: int
     per_s: float = 0.0
+
+
+class Units(msgspec.Struct, frozen=True):
+    """What a venue's quantities count, in words. They are published as they come."""
+
+    qty: str
+    """what one unit of `qty` is"""
+    turnover: str
+    """the unit of a ticker's `turnover`; why there is none"""
+    of: str = ""
+    """the instruments that this is said of, where the venue has several kinds"""
+
+
+BASE, QUOTE = "base currency", "quote currency"
+BASE_SUMMED = "absent: the venue sums the base currency"
+PLAIN = (Units(BASE, QUOTE),)
+"""Of most spot markets."""
 
 
 class Keepalive(msgspec.Struct, frozen=True):
@@ -245,6 +278,10 @@ class Venue(ABC):
     rest_urls: ClassVar[tuple[str, ...]]
     feeds: ClassVar[tuple[str, ...]]
     """the feeds that the venue has channels (or polls) for"""
+    units: ClassVar[tuple[Units, ...]] = ()
+    """never guessed: each venue says them"""
+    examples: ClassVar[tuple[str, ...]] = ("*",)
+    """tickers as the venue spells them, for the example of a settings file"""
 
     snapshots: ClassVar[Snapshots]
     update_ids: ClassVar[UpdateIds]

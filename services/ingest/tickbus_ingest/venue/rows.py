@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 from tickbus_schemas.errors import Reject
-from tickbus_schemas.messages import ABSENT, DerivativeField
+from tickbus_schemas.messages import ABSENT
 
 from tickbus_ingest.venue.contract import OnError
+from tickbus_ingest.venue.feeds import BY_NAME, FEEDS
 
 if TYPE_CHECKING:
     from tickbus_ingest.venue.contract import BookForm
@@ -29,15 +30,8 @@ WHOLE_LINE = -1
 SNAPSHOT = 1
 """Mark of an l2 event that is a whole book."""
 
-TICKER_VALUES = (
-    "last_price", "last_qty", "open", "high", "low", "volume", "turnover", "price_change",
-    "bid_px", "bid_sz", "ask_px", "ask_sz",
-)  # fmt: skip
-DERIVATIVE_VALUES = tuple(
-    str(field.name).lower()
-    for field in DerivativeField
-    if field not in (DerivativeField.NEXT_FUNDING_TIMESTAMP, DerivativeField.FUNDING_INTERVAL_MS)
-)
+TICKER_VALUES = BY_NAME["ticker"].values()
+DERIVATIVE_VALUES = BY_NAME["derivative"].values()
 
 
 class Control(msgspec.Struct, frozen=True):
@@ -66,16 +60,14 @@ class Rows:
         self._index = index
         self.frame = 0
         """number of the frame that is read now, within the flush"""
-        self.trades: list[tuple[Any, ...]] = []
-        self.updates: list[tuple[Any, ...]] = []
+        self.events: dict[str, list[tuple[Any, ...]]] = {feed.name: [] for feed in FEEDS}
+        """by feed: rows as `Feed.layout` says; behind a trade's its id"""
+        self._trades, self._updates = self.events["trade"], self.events["l2"]
+        self._quotes = self.events["bbo"]
         self.level_texts: list[bytes | Raw] = []
         """JSON of bids and asks of each update, two a row"""
         self.forms: dict[int, BookForm] = {}
-        """place in `updates` -> what the books of its subscription are like"""
-        self.quotes: list[tuple[Any, ...]] = []
-        self.tickers: list[tuple[Any, ...]] = []
-        self.derivatives: list[tuple[Any, ...]] = []
-        self.liquidations: list[tuple[Any, ...]] = []
+        """place among the updates of l2 -> what the books of its subscription are like"""
         self.controls: list[Control] = []
         self.replies: list[tuple[int, bytes]] = []
         self.losses: list[tuple[int, str, int]] = []
@@ -114,7 +106,7 @@ class Rows:
         place = self._index.get(ticker)
         if place is None:
             raise Reject(f"ticker {ticker[:80]!r} was not asked for")
-        self.trades.append(
+        self._trades.append(
             (self.frame, place, time_us, event_us, number, side, price, qty, flags, trade_id)
         )
 
@@ -143,8 +135,8 @@ class Rows:
         if place is None:
             raise Reject(f"ticker {ticker[:80]!r} was not asked for")
         if form is not None:
-            self.forms[len(self.updates)] = form
-        self.updates.append(
+            self.forms[len(self._updates)] = form
+        self._updates.append(
             (self.frame, place, time_us, engine_us, prev_update_id, update_id, snapshot, checksum)
         )
         self.level_texts += (bids, asks)
@@ -164,7 +156,7 @@ class Rows:
         place = self._index.get(ticker)
         if place is None:
             raise Reject(f"ticker {ticker[:80]!r} was not asked for")
-        self.quotes.append(
+        self._quotes.append(
             (self.frame, place, time_us, engine_us, update_id, bid_px, bid_sz, ask_px, ask_sz)
         )
 
@@ -178,7 +170,7 @@ class Rows:
         **values: float | None,
     ) -> None:
         """Statistics of 24 h: any of TICKER_VALUES; what is left out or None has not changed."""
-        self.tickers.append(
+        self.events["ticker"].append(
             (
                 self.frame,
                 self._place(ticker),
@@ -200,7 +192,7 @@ class Rows:
         **values: float | None,
     ) -> None:
         """Mark price, funding, open interest: any of DERIVATIVE_VALUES; None has not changed."""
-        self.derivatives.append(
+        self.events["derivative"].append(
             (
                 self.frame,
                 self._place(ticker),
@@ -226,7 +218,7 @@ class Rows:
         engine_us: int = 0,
     ) -> None:
         """A liquidation: `side` of its order (BUY 1 closes a short, SELL -1 a long)."""
-        self.liquidations.append(
+        self.events["liquidation"].append(
             (
                 self.frame,
                 self._place(ticker),
@@ -292,11 +284,11 @@ class Rows:
     def undo(self) -> None:
         """Take back everything of the present frame: it was refused."""
         frame = self.frame
-        while self.updates and self.updates[-1][0] == frame:
-            self.updates.pop()
+        while self._updates and self._updates[-1][0] == frame:
+            self._updates.pop()
             del self.level_texts[-2:]
-            self.forms.pop(len(self.updates), None)
-        for events in (self.trades, self.quotes, self.tickers, self.derivatives, self.liquidations):
+            self.forms.pop(len(self._updates), None)
+        for events in self.events.values():
             while events and events[-1][0] == frame:
                 events.pop()
         for others in (self.replies, self.ignored_frames):

@@ -30,7 +30,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """A line is gone and nothing has taken its place."""
+    """A line is gone and no other one delivers what it did."""
 
     line: int
     reason: str
@@ -60,10 +60,13 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """A line was closed after another one had taken its place."""
+    """A line was closed after another one had taken its place, or broke while another delivers."""
 
     line: int
     by: int
+    reason: str = ""
+    """why it broke; "" where we closed it"""
+    received_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,7 @@ class Buffer:
         self._frames_mark, self._bytes_mark = int(frames_max * share), int(bytes_max * share)
         self._frames = Frames()
         self._notices: deque[tuple[int, BufferNotice]] = deque()
+        """of each REST request one; what happens to connections is bounded by their attempts"""
         self._dropped = 0
         self._dropped_ns = 0
 
@@ -159,7 +163,14 @@ class Buffer:
         return False
 
     def notice(self, notice: BufferNotice) -> None:
-        """Keep something that happened between two frames."""
+        """Keep something that happened between two frames.
+
+        What a request brought earlier and nobody has taken yet is forgotten: it is out of date.
+        """
+        if isinstance(notice, Body | Failed):
+            self._notices = deque(
+                one for one in self._notices if not _is_of_request(one[1], notice.get)
+            )
         self._notices.append((len(self._frames.data), notice))
         self.arrived.set()
 
@@ -214,3 +225,7 @@ class Buffer:
     def _note_overflow(self) -> None:
         self._notices.append((len(self._frames.data), Overflow(self._dropped, self._dropped_ns)))
         self._dropped = 0
+
+
+def _is_of_request(notice: BufferNotice, get: Get) -> bool:
+    return isinstance(notice, Body | Failed) and notice.get == get

@@ -5,6 +5,8 @@ A column is a msgpack binary: https://github.com/msgpack/msgpack/blob/master/spe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,16 +35,20 @@ class Columns(NamedTuple):
     per: I64
 
 
-def columns_of(columns: list[tuple[npt.NDArray[Any], int]]) -> Columns:
-    """(values, ROWS or LEVELS or OFFSETS or TEXT) of each column."""
-    parts = [np.ascontiguousarray(values).view(np.uint8) for values, _ in columns]
-    starts = np.cumsum([0] + [len(part) for part in parts])[:-1]
-    return Columns(
-        np.concatenate(parts),
-        starts.astype(np.int64),
-        np.array([values.dtype.itemsize for values, _ in columns], np.int64),
-        np.array([per for _, per in columns], np.int64),
-    )
+class Layout(NamedTuple):
+    """Of the columns of a message, in its order."""
+
+    widths: I64
+    """bytes of a value"""
+    per: I64
+    """ROWS, LEVELS, OFFSETS or TEXT"""
+
+
+def columns_of(columns: Sequence[npt.NDArray[Any]], layout: Layout) -> Columns:
+    """The columns [rows], [levels], [rows + 1] or [characters], as `layout` says."""
+    parts: list[Any] = [np.ascontiguousarray(values) for values in columns]
+    ends = list(accumulate((part.nbytes for part in parts), initial=0))
+    return Columns(np.frombuffer(b"".join(parts), np.uint8), np.array(ends[:-1], np.int64), *layout)
 
 
 def cut(columns: Columns, bounds: I64) -> tuple[bytes, list[int]]:

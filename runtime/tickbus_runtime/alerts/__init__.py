@@ -1,0 +1,1 @@
+"""Severe conditions: `conditions` <- `alarms` (decides) <- `lag`, `disk`, `watched` <- `teller`."""

@@ -1,0 +1,4 @@
+"""The notifier: alerts of the bus to people.
+
+Rooms: `wording` <- `receivers` <- `letters` (decides) <- `post`, `delivery`, `heartbeats` (act).
+"""

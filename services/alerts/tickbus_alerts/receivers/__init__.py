@@ -1,0 +1,1 @@
+"""What each receiver of alerts is sent, and what its answers mean. No I/O."""

@@ -1,0 +1,1 @@
+"""Commands about venues: what is built, and what a venue lists."""
