@@ -106,6 +106,7 @@ def test_every_property_is_one_that_the_contract_has(token: str) -> None:
         (venue.numbering_is_global, bool),
         (venue.drops_equal, bool),
         (venue.weight_header, str),
+        (venue.weight_left_header, str),
         (venue.maintenance_codes, frozenset),
     ):
         assert isinstance(value, kind), value
@@ -162,7 +163,8 @@ def test_every_limit_is_a_number_of_something_within_a_time_or_at_any_moment(tok
         assert limit.n > 0
         assert (limit.per_s > 0) == (limit.what in RATES), limit
     assert any(one.what is What.ATTEMPTS for one in limits), "connecting again needs a measure"
-    assert not load(token).weight_header or any(one.what is What.WEIGHT for one in limits)
+    told = load(token).weight_header or load(token).weight_left_header
+    assert not told or any(one.what is What.WEIGHT for one in limits)
 
 
 @each_venue

@@ -104,6 +104,7 @@ class Venue(contract.Venue):
     # The page advises to ask after 5 s without a message: https://www.bitmex.com/app/wsAPI
     keepalive = Keepalive(b"ping", 5.0)
     silence_s = 20.0  # at least the answers to pings come
+    weight_left_header = "x-ratelimit-remaining"  # https://www.bitmex.com/app/restAPI
     errors = ERRORS
     limits = (
         Limit(What.ATTEMPTS, 20, 3600),  # a burst of 20 an hour, as the venue's blog once said

@@ -10,7 +10,7 @@ update may cross it, and then the older levels are gone
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -75,6 +75,7 @@ class Venue(contract.Venue):
     # The server pings each 30 s and hangs up 10 s later; nothing is said where nothing happens.
     silence_s = 60.0
     maintenance_codes = frozenset({1012})  # `Service restarting`: socks/src/websocket/index.ts
+    weight_left_header = "RateLimit-Remaining"  # comlink/src/lib/rate-limit.ts
     errors = wire.ERRORS
     limits = (
         Limit(What.STREAMS, len(CARRIES) * MARKETS_PER_CONNECTION + 1),
@@ -122,6 +123,17 @@ class Venue(contract.Venue):
 
     def unsubscribe(self, streams: Sequence[Stream]) -> list[Request]:
         return [_request("unsubscribe", one) for one in streams]
+
+    def hold_s(self, status: int, headers: Mapping[str, str]) -> float | None:
+        """The indexer's own Retry-After counts milliseconds, that of the proxy before it seconds.
+
+        comlink/src/lib/rate-limit.ts
+        """
+        left_ms = headers.get("Retry-After", "")
+        is_own = status == 429 and self.weight_left_header in headers
+        if is_own and left_ms.isascii() and left_ms.isdecimal() and len(left_ms) < 6:
+            return int(left_ms) / 1000
+        return super().hold_s(status, headers)
 
     # --------------------------------------------------------------- frames
 

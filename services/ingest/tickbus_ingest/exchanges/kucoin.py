@@ -86,6 +86,7 @@ class Venue(contract.Venue):
     trade_ids = TradeIds.UNIQUE  # the sequence beside an id is the book's: it does not count trades
     keepalive = Keepalive(b'{"id":"ping","type":"ping"}', 18.0)  # pingInterval of bullet-public
     silence_s = 30.0  # pongs come each 18 s, at most 10 s late (pingTimeout)
+    weight_left_header = "gw-ratelimit-remaining"  # https://www.kucoin.com/docs-new/rate-limit
     errors = ERRORS
     limits = (
         Limit(What.ATTEMPTS, 30, 60),

@@ -308,6 +308,8 @@ class Venue(ABC):
     none. RETRY follows from all others"""
     weight_header: ClassVar[str] = ""
     """header of an HTTP answer that tells the weight used in the running window"""
+    weight_left_header: ClassVar[str] = ""
+    """or the weight that is left in it"""
 
     def __init__(self, instruments: Sequence[Instrument], feeds: Sequence[str]) -> None:
         """Fatal for a feed that the venue does not have."""
@@ -415,6 +417,16 @@ class Venue(ABC):
         https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
         """
         return retry_after_s(headers) if status in (429, 418) else None
+
+    def weight_used(self, headers: Mapping[str, str]) -> int | None:
+        """The weight used in the running window, as an HTTP answer tells it; None: it does not."""
+        used, left = (
+            int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+            for text in (
+                headers.get(self.weight_header, ""), headers.get(self.weight_left_header, "")
+            )
+        )  # fmt: skip
+        return used if left is None else max(self.limit(What.WEIGHT) - left, 0)
 
     # --------------------------------------------------------------- common
 
