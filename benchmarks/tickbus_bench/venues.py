@@ -77,12 +77,14 @@ def _venue(token: str, dialect: Dialect, market: Market) -> Venue:
     listed = [
         Listing(one.ticker, one.price_decimals, one.qty_decimals) for one in market.instruments
     ]
-    bodies = []
-    for request in kind.instruments_requests():
+    bodies: list[bytes] = []
+    waiting = kind.instruments_requests()
+    for request in waiting:  # which grows: a body may name what must be asked for besides
         path, _, query = request.path.partition("?")
         fields = {k: [v] for k, _, v in (part.partition("=") for part in query.split("&") if part)}
         resource = dialect.resource(path, fields, request.body) or Resource("instruments")
         bodies.append(dialect.write_instruments(listed, START_MS, resource))
+        waiting += kind.more_instruments_requests(request, bodies[-1])
     tickers = set(dialect.demo)
     instruments = [
         one for one in understood(kind.parse_instruments(bodies)) if one.ticker in tickers
@@ -101,9 +103,10 @@ def _mixed(market: Market, venue: Venue) -> list[bytes]:
 
 
 def _deep(market: Market, number: int) -> Change:
-    """A book update of LEVELS levels that follows the one before."""
+    """A book update that follows the one before: LEVELS levels, or one where more never come."""
     listed = market.instruments[0]
-    half, first = LEVELS // 2, listed.price_ticks
+    is_one = market.dialect.one_level
+    half, first = 1 if is_one else LEVELS // 2, listed.price_ticks
     bids = [
         (listed.price_text(first - k), listed.qty_text((number * 7 + k * 13) % 5_000))
         for k in range(half)
@@ -113,6 +116,8 @@ def _deep(market: Market, number: int) -> Change:
         for k in range(half)
     ]
     ms = START_MS + number
+    if is_one:
+        asks = []
     book = NaiveBook(dict(bids), dict(asks), event_ms=ms, whole=True)
     return Change(
         listed.ticker, bids, asks, 2 * number + 1, 2 * number + 2, 2 * number, number + 1, ms, ms,

@@ -20,7 +20,7 @@ from tickbus_sim import dialects
 from tickbus_sim.capture import read_capture
 from tickbus_sim.capture_venue import CaptureVenue, capture_facts
 from tickbus_sim.faults import Faults, read_schedule
-from tickbus_sim.market import CALM, Burst, Market
+from tickbus_sim.market import CALM, Burst, Market, Season
 from tickbus_sim.market_venue import MarketVenue
 from tickbus_sim.venue import Serving, Venue
 
@@ -112,6 +112,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="AT,LENGTH,TIMES",
         help="at AT seconds, for LENGTH seconds, TIMES as many frames",
     )
+    market.add_argument(
+        "--seasons",
+        metavar="JSON",
+        help='tickers that are not listed all the time: [{"ticker": "X", "from_s": 5}]; until_s, '
+        "too; seconds after the market opened",
+    )
     market.add_argument("--duration", type=_positive, metavar="S", help="default: endless")
     market.add_argument(
         "--journal",
@@ -189,7 +195,8 @@ def _synthetic(
     if not all(_TICKER.fullmatch(ticker) for ticker in tickers):
         raise Fatal(f"--tickers {args.tickers}: names of letters and digits, with commas between")
     seed = random.SystemRandom().randrange(2**31) if args.seed is None else args.seed
-    market = Market(dialect, tickers, seed=seed, rate=args.rate, burst=args.burst)
+    seasons = _seasons(args.seasons or "[]", tickers)
+    market = Market(dialect, tickers, seed=seed, rate=args.rate, burst=args.burst, seasons=seasons)
     faults = None
     if args.faults:
         faults = Faults(read_schedule(args.faults), market.topics, 0, dialect.identity)
@@ -202,6 +209,17 @@ def _synthetic(
         journal=_journal(args.journal) if args.journal else None,
     )
     return venue, venue.facts() | {"seed": seed}
+
+
+def _seasons(text: str, tickers: list[str]) -> list[Season]:
+    try:
+        seasons = msgspec.json.decode(text, type=list[Season])
+    except msgspec.MsgspecError as error:
+        raise Fatal(f"--seasons: {error}") from None
+    unknown = [one.ticker for one in seasons if one.ticker not in tickers]
+    if unknown:
+        raise Fatal(f"--seasons: {unknown[0]} is not among --tickers {','.join(tickers)}")
+    return seasons
 
 
 def _journal(path: Path) -> IO[bytes]:

@@ -162,6 +162,8 @@ class Dialect(ABC):
     """an update's number is the last one of its ticker + 1"""
     one_action: ClassVar[bool] = False
     """a book update only deletes levels, or only changes their sizes, or only adds some"""
+    one_level: ClassVar[bool] = False
+    """a book update is one level; updates are counted (`counts_updates`)"""
     quotes_tell_day: ClassVar[bool] = False
     """a frame of quotes has the 24 h statistics, too"""
     marks_tell_day: ClassVar[bool] = False

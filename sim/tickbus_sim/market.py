@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from math import exp, log, sqrt
+from math import exp, inf, log, sqrt
+
+import msgspec
 
 from tickbus_sim.book import Levels, NaiveBook, Side
 from tickbus_sim.dialect import Books, Dialect, Topic
@@ -71,6 +73,15 @@ class Burst:
         return self.times if within else 1.0
 
 
+class Season(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a ticker is listed, in seconds after the market opened."""
+
+    ticker: str
+    from_s: float = 0.0
+    until_s: float | None = None
+    """None: to the end"""
+
+
 CALM = Burst(0.0, 0.0, 1.0)
 
 
@@ -86,8 +97,13 @@ class Market:
         rate: float,
         start_ms: int = 0,
         burst: Burst = CALM,
+        seasons: Sequence[Season] = (),
     ) -> None:
-        """Sets up the books; `rate`: frames a second of all tickers together, on average."""
+        """Sets up the books; `rate`: frames a second of all tickers together, on average.
+
+        seasons: of tickers that are not listed all the time. They live on unheard besides.
+        """
+        self._seasons = {one.ticker: one for one in seasons}
         rng = random.Random(seed)
         self._burst = burst
         self.dialect = dialect
@@ -136,6 +152,14 @@ class Market:
         plain = [feed for feed in told if ":" not in feed]
         return [*dict.fromkeys(plain), "instrument"]
 
+    def is_listed(self, symbol: str, time_ns: int) -> bool:
+        """Whether a ticker is traded at a time after the opening."""
+        season = self._seasons.get(symbol)
+        if season is None:
+            return True
+        until_s = inf if season.until_s is None else season.until_s
+        return season.from_s <= time_ns / SECOND < until_s
+
     def open(self, start_ms: int) -> None:
         """Sets the opening time, before the first `advance`."""
         self._shared.start_ms = start_ms
@@ -164,6 +188,9 @@ class Market:
             else:
                 events, following = ticker.order(time_ns), ticker.next_order_ns(factor)
             heapq.heapreplace(self._events, (following, place, due))
+            if not self.is_listed(ticker.instrument.ticker, time_ns):
+                self._told += [Told(event, 0) for event in events]
+                continue
             for event in events:
                 made = [
                     MarketFrame(time_ns, self._topic_id(event.ticker, family), text)
@@ -177,10 +204,12 @@ class Market:
     def snapshot(self, symbol: str, levels: int) -> bytes:
         """The REST answer after everything sent so far. Errors: KeyError, no such ticker.
 
-        Where a client joins updates to it, it is ahead of the last one, as on the venues.
+        Where a client joins updates to it, it is ahead of the last one, as on the venues; but not
+        where updates are counted: the numbers of the coming ones are not known yet.
         """
-        ticker = self._of(symbol)
-        book = ticker.now() if self.dialect.books is Books.PULLED else ticker.shown
+        ticker, dialect = self._of(symbol), self.dialect
+        is_ahead = dialect.books is Books.PULLED and not dialect.counts_updates
+        book = ticker.now() if is_ahead else ticker.shown
         return self.dialect.write_body(symbol, book, levels)
 
     def polled(self, kind: str, symbol: str, now_ms: int) -> bytes | None:
@@ -237,6 +266,20 @@ def _actions(levels: Levels, side: Side) -> list[str]:
         else ("insert" if Decimal(qty) else "")
         for price, qty in levels
     ]
+
+
+def _levels(change: Change, bids: list[str], asks: list[str]) -> Iterator[Change]:
+    """One change for each level, at the same time; `bids`, `asks`: what is done to each."""
+    number = change.prev_id
+    for wanted in ACTIONS:
+        for is_bid, levels, actions in ((True, change.bids, bids), (False, change.asks, asks)):
+            for level, action in zip(levels, actions, strict=True):
+                if action == wanted:
+                    number += 1
+                    yield replace(
+                        change, first_id=number, last_id=number, prev_id=number - 1, action=action,
+                        bids=[level] if is_bid else [], asks=[] if is_bid else [level],
+                    )  # fmt: skip
 
 
 def _parts(change: Change, bids: list[str], asks: list[str]) -> Iterator[Change]:
@@ -365,7 +408,7 @@ class _Ticker:
         actions = [
             _actions(texts, side)
             for texts, side in ((bid_texts, self.shown.bids), (ask_texts, self.shown.asks))
-            if self._dialect.one_action
+            if self._dialect.one_action or self._dialect.one_level
         ]
         if self._dialect.depth:
             self.shown = self.now()
@@ -380,9 +423,12 @@ class _Ticker:
         )  # fmt: skip
         if not actions:
             return [change]
-        parts: list[Event] = list(_parts(change, *actions))
+        split = _levels if self._dialect.one_level else _parts
+        parts = list(split(change, *actions))
+        if self._dialect.one_level:
+            self._prev_book_id = self.shown.last_id = prev + len(parts)
         self.shown.event_ms = max([ms, *(part.time_ms for part in parts)])
-        return parts
+        return [*parts]
 
     @staticmethod
     def _show(side: Side, rungs: Rungs, texts: Levels) -> None:

@@ -53,7 +53,9 @@ class MarketVenue(Venue):
         self._tickets = 0
         self._gate = Gate(
             topics=frozenset(
-                topic for topic in market.topics[1:] if topic.family in market.families
+                topic
+                for topic in market.topics[1:]
+                if topic.family in market.families and market.is_listed(topic.symbol, 0)
             ),
             played=frozenset(market.topics[1:]),
             route_of=market.dialect.route_of,
@@ -62,7 +64,7 @@ class MarketVenue(Venue):
 
     def facts(self) -> dict[str, Any]:
         return {
-            "tickers": self.tickers(),
+            "tickers": [one.ticker for one in self.listed_now()],
             "feeds": self._market.feeds,
             "channels": self._market.families,
             "frames": None,
@@ -75,6 +77,9 @@ class MarketVenue(Venue):
             "rest_bodies": self._bodies,
             "bad_lines": 0,
         }
+
+    def listed_now(self) -> list[Listing]:
+        return [one for one in self._listed if self._market.is_listed(one.ticker, self._time_ns)]
 
     def now_ns(self) -> int:
         """The market's time; before it opens, when it would."""
@@ -151,6 +156,7 @@ class MarketVenue(Venue):
             [frame.topic_id for frame in frames],
             [self._received_ns(frame.time_ns) for frame in frames],
             number,
+            self._received_ns(until_ns),
         )
         await self._befall(self._number, self._received_ns(until_ns))
 

@@ -10,6 +10,7 @@ import asyncio
 import random
 import time
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from tickbus.log.reader import Reader
 from tickbus_ingest import exchanges
 from tickbus_runtime.bus.streams import ensure
 from tickbus_runtime.local.nats_server import EmbeddedServer
-from tickbus_runtime.settings.sections import IngestSettings, Settings
-from tickbus_schemas import codec
+from tickbus_runtime.settings.sections import IngestSettings, Settings, Shard
+from tickbus_schemas import codec, subjects
 from tickbus_schemas.exchanges import Exchange
-from tickbus_schemas.messages import DeadLetter, L2Batch
+from tickbus_schemas.messages import DeadLetter, Instrument, InstrumentStatus, L2Batch
 from tickbus_sim import dialects
 from tickbus_sim.dialect import Dialect
+from tickbus_sim.market import Season
 
 from tests.processes import ServiceProcess, stored
 from tests.sim.conftest import RunningVenue
@@ -104,17 +106,29 @@ class Outcome:
 
 
 def run(
-    dialect: Dialect, faults: list[Fault], folder: Path, *, seed: int, **settings: str
+    dialect: Dialect,
+    faults: list[Fault],
+    folder: Path,
+    *,
+    seed: int,
+    seasons: Sequence[Season] = (),
+    **settings: str,
 ) -> Outcome:
     """Run until each fault is over and every book has gone on behind it, then to the end.
 
-    `settings`: environment variables of the services, beside those that make the run.
+    `seasons`: when tickers are listed. `settings`: environment variables of the services, beside
+    those that make the run.
     """
-    return asyncio.run(_run(dialect, faults, folder, seed, settings))
+    return asyncio.run(_run(dialect, faults, folder, seed, seasons, settings))
 
 
 async def _run(
-    dialect: Dialect, faults: list[Fault], folder: Path, seed: int, more: dict[str, str]
+    dialect: Dialect,
+    faults: list[Fault],
+    folder: Path,
+    seed: int,
+    seasons: Sequence[Season],
+    more: dict[str, str],
 ) -> Outcome:
     start_ms = time.time_ns() // 1_000_000 - PAST_MS
     journal = folder / "journal.jsonl"
@@ -124,6 +138,7 @@ async def _run(
         *("--synthetic", "--exchange", dialect.exchange.token, "--seed", str(seed)),
         *("--rate", str(RATE), "--speed", str(SPEED), "--start-ms", str(start_ms)),
         *("--journal", str(journal), "--faults", _schedule(faults, seed)),
+        *("--seasons", msgspec.json.encode(seasons).decode()),
     )
     services: list[ServiceProcess] = []
     bus = await connect(server.url, name="test", user=server.user, password=server.password)
@@ -136,18 +151,21 @@ async def _run(
             ServiceProcess(name, server, data, environment) for name in ("ingest", "writer")
         ]
         ingest, writer = services
-        over_us = start_ms * 1000 + int(1e6 * max(f["at"] + f.get("length_s", 0) for f in faults))
+        overs_s = [f["at"] + f.get("length_s", 0) for f in faults]
+        over_us = start_ms * 1000 + int(1e6 * max([*overs_s, *(one.from_s for one in seasons)]))
+        ended = [one.ticker for one in seasons if one.until_s is not None]
         async with asyncio.timeout(END_S):
-            await _books_go_on(bus, settings.of_shard.md, set(dialect.demo), over_us)
+            await _books_go_on(bus, settings.of_shard.md, set(dialect.demo) - set(ended), over_us)
+            await _are_delisted(bus, settings.of_shard, ended)
         await asyncio.to_thread(_tell_to_end, venue)
         async with asyncio.timeout(END_S):
             code, said = await ingest.ended()
         assert code == 0, said
-        ended = asyncio.ensure_future(asyncio.to_thread(venue.finish))
+        finished = asyncio.ensure_future(asyncio.to_thread(venue.finish))
         md = await _messages(bus, settings.of_shard.md)
         await writer.read_up_to({settings.of_shard.md: md})
         assert writer.drain() == 0
-        letters, end = await _dead_letters(bus), await ended
+        letters, end = await _dead_letters(bus), await finished
     finally:
         for one in services:
             one.kill()
@@ -198,6 +216,18 @@ async def _books_go_on(bus: Connection, stream: str, tickers: set[str], after_us
                     missing.discard(message.ticker)
         if not missing:
             return
+
+
+async def _are_delisted(bus: Connection, shard: Shard, tickers: list[str]) -> None:
+    """Wait until the log says of each of these that it is traded no more."""
+    for ticker in tickers:
+        subject = subjects.md(shard.exchange, ticker, "instrument")
+        while True:
+            found = await bus.jetstream().get_last_msg(shard.md, subject)
+            message = codec.decode(found.data or b"", subject)
+            if isinstance(message, Instrument) and message.status == InstrumentStatus.DELISTED:
+                break
+            await asyncio.sleep(0.05)
 
 
 def _tell_to_end(venue: RunningVenue) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tickbus.lake.dataset import scan
 from tickbus_runtime.local.nats_server import EmbeddedServer
 
 from tests.end_to_end.running import TICKBUS
@@ -146,6 +147,27 @@ def test_one_packet_is_traced_through_every_process(
     assert all(span["duration_us"] >= 0 for span in best["spans"])
     written = [span for span in best["spans"] if span["name"] == "write"]
     assert all(span["links"] for span in written)
+
+
+def test_a_recording_of_ours_gives_its_instruments_again(up: Any, tmp_path: Path) -> None:
+    """The recorder keeps the venue's list: what it says is published from the recording too."""
+    first = tmp_path / "first"
+    command = [str(TICKBUS), "demo", "--exchange", "kraken", "--duration", "3", "--json"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TICKBUS_")}
+    done = subprocess.run(
+        [*command, "--data", str(first)], capture_output=True, text=True, timeout=200,
+        env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["rows"]["instrument"] == 3
+    run = up("--capture", str(first / "_raw" / "kraken"), "--speed", "max")
+    assert run.finish()["rows"]["instrument"] == 3
+    columns = ["ticker", "base", "quote", "tick_size", "lot_size", "status"]
+    ours, again = (
+        scan("instrument", root=root).select(columns).sort("ticker").collect()
+        for root in (first, run.data)
+    )
+    assert ours.equals(again)
 
 
 def test_the_demo_ends_with_data_a_trace_and_a_query_that_works(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from tickbus_ingest.venue.rows import Rows
 from tickbus_runtime.bus import streams
 from tickbus_runtime.service.process import Context
 from tickbus_runtime.settings.sections import IngestSettings, Settings
+from tickbus_schemas import codec
 from tickbus_schemas.errors import Fatal, Reject
-from tickbus_schemas.messages import ABSENT
+from tickbus_schemas.messages import ABSENT, Clock
 
 from tests.ingest.plain_venue import PlainVenue, plain
 from tests.ingest.serving import until
@@ -185,3 +186,25 @@ async def test_a_failing_function_ends_no_service(
         await serving
     counted = run.ctx.telemetry.status()["counters"]
     assert counted[f"venue_failures{{function={name}}}"] >= 1
+
+
+@pytest.mark.connected
+async def test_a_refresh_of_the_list_that_dies_ends_the_service_with_a_line_and_all_is_stored(
+    captures: Path, bus: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dies(*_: Any) -> None:
+        await asyncio.sleep(0.5)
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(Listing, "keep", dies)
+    settings = Settings()
+    await streams.ensure(bus.jetstream(), settings, settings.of_shard)
+    with sim("--capture", capture(captures), "--speed", "max") as venue:
+        run = Run(bus, venue.facts, tmp_path)
+        with pytest.raises(Fatal, match="refresh of the list of instruments ended: RuntimeError"):
+            async with asyncio.timeout(60):
+                await serve(run.ctx)
+    last = await bus.jetstream().get_last_msg("MD_BINANCE_USDM", "clock.binance_usdm")
+    message = codec.decode(last.data or b"")
+    assert isinstance(message, Clock)
+    assert message.final

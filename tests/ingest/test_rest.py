@@ -250,6 +250,24 @@ async def test_polled_bodies_come_again_and_again_but_one_at_a_time() -> None:
     assert last.get.path == "/interest/A"
 
 
+async def test_a_poll_that_fails_in_any_way_is_counted_and_asked_for_again() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=b"{}")
+
+    buffer, found = Buffer(100, 10_000), list[Any]()
+    async with fetching(answer) as fetcher, asyncio.timeout(20):
+        nowhere = [Poll(Get("/interest", host=7), 0.01)]
+        running = asyncio.create_task(Polls(nowhere, fetcher, buffer).run())
+        while len(found) < 3:
+            await until(lambda: bool(buffer))
+            found += taken(buffer)
+        assert not running.done()
+        running.cancel()
+        counted = fetcher._telemetry.status()["counters"]["rest_failures"]
+    assert all(isinstance(one, Failed) and "IndexError" in one.reason for one in found)
+    assert counted >= 3
+
+
 # ------------------------------------------------------------------- listing
 
 
@@ -368,5 +386,5 @@ async def test_a_venues_file_that_fails_on_the_list_is_waited_for_like_a_bad_lis
 
     async with fetching(answer) as fetcher:
         broken = Listing(Broken, fetcher, structlog.get_logger(), lambda _: None)
-        with pytest.raises(Reject, match="the venue's file failed: KeyError"):
+        with pytest.raises(Reject, match=r"failed: binance_usdm\.parse_instruments: KeyError"):
             await broken.ask()

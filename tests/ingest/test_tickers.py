@@ -22,6 +22,15 @@ def test_the_wanted_ones_or_all() -> None:
     assert chosen(["*"], LISTED, "binance_usdm") == LISTED
 
 
+def test_a_pattern_is_all_that_fit_and_are_traded_now() -> None:
+    old = Instrument(ticker="BTCOLD", status=InstrumentStatus.HALTED)
+    assert chosen(["BTC*"], [*LISTED, old], "binance_usdm") == [LISTED[0], LISTED[2]]
+    assert chosen(["ETH*", "BTCUSD?"], LISTED, "binance_usdm") == [LISTED[1], LISTED[0], LISTED[2]]
+    assert chosen(["BTCUSDT", "*"], LISTED, "binance_usdm") == LISTED
+    with pytest.raises(Fatal, match=r"no instrument that is traded now and fits 'X\*'"):
+        chosen(["BTC*", "X*"], LISTED, "binance_usdm")
+
+
 def test_one_that_is_not_traded_now_is_taken_by_its_name_only() -> None:
     assert chosen(["*"], [HALTED, *LISTED], "binance_usdm") == LISTED
     assert chosen(["OLDUSDT"], [HALTED, *LISTED], "binance_usdm") == [HALTED]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import threading
 
 import pytest
+from tickbus_ingest import serve as serve_module
 
 PROGRAM = """
 import gc
@@ -44,3 +47,27 @@ def test_the_stories_of_all_venues_compile_nothing_more() -> None:
     )
     assert found.returncode == 0, found.stderr[-2_000:]
     assert found.stdout.strip() == "[]"
+
+
+def test_a_process_may_end_while_kernels_are_compiled() -> None:
+    """A thread of a pool would be waited for."""
+    compiled = threading.Event()
+
+    async def serve() -> bool:
+        return serve_module._beside(compiled.wait).done()
+
+    try:
+        assert not asyncio.run(asyncio.wait_for(serve(), 60))
+    finally:
+        compiled.set()
+
+
+def test_what_goes_wrong_in_warming_is_told() -> None:
+    def fails() -> object:
+        raise ValueError("no compiler here")
+
+    async def serve() -> None:
+        await serve_module._beside(fails)
+
+    with pytest.raises(ValueError, match="no compiler here"):
+        asyncio.run(serve())

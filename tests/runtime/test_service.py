@@ -207,3 +207,46 @@ def test_a_folder_that_cannot_be_made_is_one_line(start: Start, tmp_path: Path) 
     code, log = start(DRAINS, TICKBUS_DATA_DIR=str(tmp_path / "file" / "below")).left()
     assert code == 1
     assert "set data_dir to a folder of yours" in log[-1]["event"]
+
+
+SHARDS = """
+from tickbus_runtime.service.process import each_shard
+async def one(ctx):
+    if ctx.shard.name == "okx":
+        await asyncio.sleep({late_s})
+    {act}
+    ctx.position(ctx.shard.md, 3)
+    ctx.set_ready()
+    await ctx.stopping.wait()
+    ctx.position(ctx.shard.md, 5)
+serve = each_shard(one)
+"""
+
+
+def test_a_process_of_several_shards_is_ready_once_all_are_and_drains_each(
+    start: Start, bus_settings: dict[str, str]
+) -> None:
+    code = SHARDS.format(late_s=1.0, act="pass")
+    toy = start(code, TICKBUS_SHARDS="kraken,okx", TICKBUS_INSTANCE="toy", **bus_settings)
+    while "MD_KRAKEN" not in (status := toy.status())["positions"]:
+        time.sleep(0.01)
+    if "MD_OKX" not in status["positions"]:
+        assert not status["checks"]["started"]
+    status = toy.until_started()
+    assert status["positions"] == {"MD_KRAKEN": 3, "MD_OKX": 3}
+    toy.process.send_signal(signal.SIGTERM)
+    code_of_exit, _ = toy.left()
+    assert code_of_exit == 0
+    last = json.loads((toy.folder / "_run" / "toy.last.json").read_text())
+    assert last["positions"] == {"MD_KRAKEN": 5, "MD_OKX": 5}
+
+
+def test_what_ends_one_shard_for_good_ends_the_process_with_its_line(
+    start: Start, bus_settings: dict[str, str]
+) -> None:
+    act = "if ctx.shard.name == 'okx': raise Fatal('no stream MD_OKX')"
+    code = "from tickbus_schemas.errors import Fatal\n" + SHARDS.format(late_s=0.1, act=act)
+    exit_code, log = start(code, TICKBUS_SHARDS="kraken,okx", **bus_settings).left()
+    assert exit_code == 1
+    assert log[-1]["event"] == "no stream MD_OKX"
+    assert log[-1]["fatal"] is True

@@ -110,7 +110,7 @@ def test_every_mistake_is_named_at_once_with_its_key_value_and_what_is_allowed(
     lines = mistakes(config, {"TICKBUS_HEALTH__PORT": "70000", "TICKBUS_INGEST__RAW": "maybe"})
     for key, value, rule in [
         ("nats.replicas", "2", "one of 1, 3, 5"),
-        ("ingest.exchange", "'binanse'", "one of binance_coinm"),
+        ("ingest.exchange", "'binanse'", "built are binance_coinm"),
         ("ingest.linger_ms", "-1", "a number, at least 0"),
         ("ingest.silence_s", "inf", "a number, above 0"),
         ("book.depth", "'deep'", "a whole number, at least 1, at most 1000"),
@@ -210,6 +210,11 @@ def test_settings_are_printed_with_the_values_that_a_run_would_have(
     out = capsys.readouterr().out
     names = [one["name"] for one in json.loads(out)["settings"]]
     assert names == [name for name in KEYS if name.startswith("nats.")]
+    assert "secret" not in out
+    monkeypatch.setenv("TICKBUS_ALERTS__TELEGRAM_TOKEN", "123:secret")
+    assert printed("alerts") == 0
+    out = capsys.readouterr().out
+    assert "(set, not shown)" in out
     assert "secret" not in out
 
 

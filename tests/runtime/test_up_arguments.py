@@ -83,11 +83,25 @@ def test_several_exchanges_run_side_by_side() -> None:
     assert taken(*twice) == [("okx", ["A", "B", "C"]), ("kraken", ["X"])]
 
 
+def test_of_several_venues_each_gives_the_wanted_feeds_that_it_has(capsys: Any) -> None:
+    several = ("--exchange", "okx:BTC-USDT", "--exchange", "kraken:BTC/USD")
+    plan = up.plan_of(arguments(*several, "--set", "ingest.feeds=trade,liquidation"))
+    assert [one.overrides["ingest.feeds"] for one in plan.venues] == [
+        ["trade", "liquidation"], ["trade"]
+    ]  # fmt: skip
+    assert "kraken has no liquidation" in capsys.readouterr().err
+    with pytest.raises(Fatal, match=r"kraken has none of ingest\.feeds: liquidation"):
+        up.plan_of(arguments(*several, "--set", "ingest.feeds=liquidation"))
+
+
 def test_the_settings_file_may_name_several_venues(tmp_path: Path) -> None:
     file = tmp_path / "tickbus.toml"
     file.write_text('venues = ["okx:BTC-USDT", "deribit:BTC-PERPETUAL"]\n')
     expected = [("okx", ["BTC-USDT"]), ("deribit", ["BTC-PERPETUAL"])]
     assert taken("--config", str(file)) == expected
+    plan = up.plan_of(arguments("--config", str(file), "--set", "shard=mine"))
+    loaded = [plan.settings({**plan.overrides, **one.overrides}, {}) for one in plan.venues]
+    assert [one.of_shard.name for one in loaded] == ["okx", "deribit"]
     assert taken("--config", str(file), "--exchange", "kraken:X") == [("kraken", ["X"])]
 
 

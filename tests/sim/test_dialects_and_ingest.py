@@ -30,12 +30,14 @@ def _instruments(dialect: Dialect, market: Market) -> list[Instrument]:
         Listing(one.ticker, one.price_decimals, one.qty_decimals) for one in market.instruments
     ]
     venue, bodies = exchanges.load(dialect.exchange.token), []
-    for get in venue.instruments_requests():
+    waiting = venue.instruments_requests()
+    for get in waiting:  # which grows: a body may name what must be asked for besides
         _, path, query = split_url(get.path)
         resource = dialect.resource(path, query, get.body)
         assert resource is not None
         assert resource.kind == "instruments"
         bodies.append(dialect.write_instruments(listed, START_MS, resource))
+        waiting += venue.more_instruments_requests(get, bodies[-1])
     return understood(venue.parse_instruments(bodies))
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tickbus_sim.dialect import Dialect
 from tickbus_sim.events import ACTIONS, Change, Liquidation, Trade
-from tickbus_sim.market import SECOND, Burst, Market, MarketFrame
+from tickbus_sim.market import SECOND, Burst, Market, MarketFrame, Season
 
 from tests.sim.recordings import SPOT, USDM
 
@@ -38,6 +38,26 @@ def _fold(side: Levels, levels: list[list[str]]) -> None:
         side.pop(price, None)
         if float(qty):
             side[price] = qty
+
+
+@pytest.mark.parametrize("dialect", [USDM, SPOT])
+def test_a_ticker_is_heard_and_listed_within_its_season_only(dialect: Dialect) -> None:
+    seasons = [Season(TICKERS[0], until_s=2.0), Season(TICKERS[1], from_s=1.0)]
+    whole = Market(dialect, TICKERS, seed=1, rate=400, start_ms=START_MS)
+    market = Market(dialect, TICKERS, seed=1, rate=400, start_ms=START_MS, seasons=seasons)
+    found = market.advance(3 * 10**9)
+    heard: dict[str, list[int]] = {}
+    for frame in found:
+        heard.setdefault(market.topics[frame.topic_id].symbol, []).append(frame.time_ns)
+    assert max(heard[TICKERS[0]]) < 2 * 10**9
+    assert min(heard[TICKERS[1]]) >= 10**9
+    every = whole.advance(3 * 10**9)
+    kept = [
+        frame
+        for frame in every
+        if market.is_listed(market.topics[frame.topic_id].symbol, frame.time_ns)
+    ]
+    assert found == kept  # what is heard is the same
 
 
 @pytest.mark.parametrize("dialect", [USDM, SPOT])
@@ -222,6 +242,30 @@ def test_a_venue_that_tells_one_action_a_frame_ends_with_the_same_book() -> None
                 assert known <= {change.action != "insert"}
                 _fold(side, [list(level) for level in levels])
             assert max(map(float, sides[0])) < min(map(float, sides[1]))
+        assert sides == (whole.book(ticker).bids, whole.book(ticker).asks)
+
+
+def test_a_venue_that_tells_one_level_a_frame_counts_each_and_ends_with_the_same_book() -> None:
+    class Levelled(type(USDM)):  # type: ignore[misc]  # the class of an instance
+        one_level = True
+        counts_updates = True
+
+    whole, levelled = _market(), _market(Levelled())
+    whole.advance(3 * SECOND)
+    levelled.advance(3 * SECOND)
+    changes = [one for one in levelled.take_events() if isinstance(one, Change)]
+    for ticker in TICKERS:
+        assert levelled.book(ticker).top(0) == whole.book(ticker).top(0)
+        mine = [one for one in changes if one.ticker == ticker]
+        assert all(len(one.bids) + len(one.asks) == 1 for one in mine)
+        assert all(one.first_id == one.last_id == one.prev_id + 1 for one in mine)
+        assert all(one.last_id == other.prev_id for one, other in pairwise(mine))
+        assert levelled.book(ticker).last_id == mine[-1].last_id
+        market = _market()
+        sides = dict(market.book(ticker).bids), dict(market.book(ticker).asks)
+        for change in mine:
+            for side, levels in zip(sides, (change.bids, change.asks), strict=True):
+                _fold(side, [list(level) for level in levels])
         assert sides == (whole.book(ticker).bids, whole.book(ticker).asks)
 
 

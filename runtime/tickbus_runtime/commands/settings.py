@@ -10,9 +10,11 @@ from typing import Any
 from tickbus_schemas.errors import Fatal
 
 from tickbus_runtime.settings.listed import Listed, listed
-from tickbus_runtime.settings.sources import load, redact
+from tickbus_runtime.settings.sources import SECRETS, load, redact
 
 help = "every setting: name, environment variable, default, unit, meaning"
+
+SECRET = "(set, not shown)"
 
 _EXAMPLES = """\
 examples:
@@ -65,6 +67,8 @@ def _refuse_unknown(names: list[str]) -> None:
 def _value(settings: Any, name: str) -> Any:
     for part in name.split("."):
         settings = getattr(settings, part)
+    if name in SECRETS and settings:
+        return SECRET
     return redact(settings) if isinstance(settings, str) else settings
 
 

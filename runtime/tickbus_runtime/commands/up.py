@@ -17,8 +17,8 @@ from tickbus_runtime.local.run_report import nothing_received, shortcomings, sum
 from tickbus_runtime.local.stack import Plan
 from tickbus_runtime.local.venue_run import VenuePlan
 from tickbus_runtime.settings import services
-from tickbus_runtime.settings.built import check_built
-from tickbus_runtime.settings.sections import NatsSettings
+from tickbus_runtime.settings.built import check_built, without_feed
+from tickbus_runtime.settings.sections import IngestSettings, NatsSettings
 from tickbus_runtime.settings.sources import from_text, load
 
 EXIT_SHORT = 3
@@ -31,6 +31,7 @@ examples:
   tickbus up --exchange binance_usdm --tickers BTCUSDT,ETHUSDT --data ./data
   tickbus up --exchange okx:BTC-USDT,BTC-USDT-SWAP --exchange deribit:BTC-PERPETUAL
   tickbus up --exchange binance_spot --tickers BTCUSDT --duration 60 --json
+  tickbus up --exchange okx --tickers BTC-USDT --connections 2
   tickbus up --capture btcusdt.jsonl.gz --speed max --data ./out --json
   tickbus up --config tickbus.toml --nats nats://127.0.0.1:4222
 
@@ -51,6 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="e.g. binance_usdm, okx:BTC-USDT; repeat it for more venues")  # fmt: skip
     add("--tickers", metavar="A,B",
         help="of each --exchange that names none, as the venue spells them; * for all")  # fmt: skip
+    add("--connections", metavar="N", type=int, help="that carry the same: the fastest one wins")
     add("--capture", metavar="FILE", nargs="+", help="serve recordings instead of the real venue")
     add("--speed", metavar="N|max", help="of the capture (1: as it was recorded)")
     add("--capture-times", action="store_true", help="keep the capture's receive times")
@@ -99,12 +101,18 @@ def plan_of(args: argparse.Namespace) -> Plan:
     )
     if why := services.no_ports(settings.health.port, len(venues)):
         raise Fatal(why)
-    for venue in venues:
-        load(args.config, overrides={**overrides, **venue.overrides})  # a mistake is told now
+    wanted = [  # a mistake is told now
+        load(args.config, overrides={**overrides, **venue.overrides}).ingest for venue in venues
+    ]
     simulated = _simulated(args, venues, overrides)
     if len(venues) < 2:
         overrides |= venues[0].overrides if venues else {}
         venues = [VenuePlan(simulated=simulated)]
+    else:  # one shard each, named after the exchange
+        venues = [
+            VenuePlan({**one.overrides, "shard": "", "ingest.feeds": own_feeds(ingest)})
+            for one, ingest in zip(venues, wanted, strict=True)
+        ]
     return Plan(
         settings=lambda values, offers: load(args.config, overrides=values, offers=offers),
         config=args.config,
@@ -125,6 +133,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         overrides[key.strip()] = from_text(key.strip(), text)
     given = {
         "ingest.tickers": args.tickers and from_text("ingest.tickers", args.tickers),
+        "ingest.connections": args.connections,
         "nats.url": args.nats,
         "health.port": args.health_port,
         "data_dir": args.data,
@@ -150,6 +159,17 @@ def venues_of(named: list[str], tickers: list[str]) -> list[VenuePlan]:
         VenuePlan({"ingest.exchange": name, **({"ingest.tickers": own} if own else {})})
         for name, own in found.items()
     ]
+
+
+def own_feeds(ingest: IngestSettings) -> list[str]:
+    """The wanted feeds that one venue of several has; the others are named."""
+    missing = without_feed(ingest.exchange, ingest.feeds)
+    if missing:
+        say(f"{ingest.exchange} has no {', '.join(missing)}: the other feeds are taken of it")
+    own = [feed for feed in ingest.feeds if feed not in missing]
+    if not own:
+        raise Fatal(f"{ingest.exchange} has none of ingest.feeds: {', '.join(ingest.feeds)}")
+    return own
 
 
 def _simulated(

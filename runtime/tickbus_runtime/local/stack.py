@@ -281,9 +281,10 @@ class Stack:
         """An ingest a venue, and one process of every other service for all of them."""
         first, *more = self.venues
         common = {**self.plan.overrides, **self._found}
+        shards = [f"{one.shard.name}={one.shard.exchange.token}" for one in self.venues]
         # A reader knows what is asked of one venue; of several it knows their shards.
-        serving = common | {"shards": [venue.shard.name for venue in self.venues]}
-        of_reader = {**serving, **first.plan.overrides} if more else first.overrides
+        of_venue = {**common, **first.plan.overrides} if more else first.overrides
+        of_reader = {**of_venue, "shards": shards}
         made = [
             self._service(name, index, first.overrides if name == INGEST else of_reader, first)
             for index, name in enumerate(services.NAMES)

@@ -10,6 +10,8 @@ from tickbus_schemas.errors import Fatal
 
 GROUP = "tickbus.venues"
 """Entry points that are functions without arguments; each gives tokens of exchanges."""
+FEEDS = "tickbus.feeds"
+"""Entry points that are functions of a token; each gives the feeds of that exchange."""
 
 
 def built() -> list[str]:
@@ -17,14 +19,24 @@ def built() -> list[str]:
     return sorted({token for point in entry_points(group=GROUP) for token in point.load()()})
 
 
-def check_built(tokens: Iterable[str]) -> None:
-    """Fatal for an exchange that nobody can record, with the nearest and all that are built."""
+def unknown(token: str) -> str:
+    """That nobody can record this exchange, the nearest and all that are built; empty if it can."""
     known = built()
-    for token in tokens:
-        if known and token not in known:
-            raise Fatal(f"unknown exchange {token[:80]!r}: {_hint(token, known)}")
-
-
-def _hint(token: str, known: list[str]) -> str:
+    if not known or token in known:
+        return ""
     near = difflib.get_close_matches(token.lower(), known, n=1, cutoff=0.6)
-    return f"{f'did you mean {near[0]}? ' if near else ''}built are {', '.join(known)}"
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"unknown exchange {token[:80]!r}: {hint}built are {', '.join(known)}"
+
+
+def check_built(tokens: Iterable[str]) -> None:
+    """Fatal for the first exchange that nobody can record."""
+    for token in tokens:
+        if why := unknown(token):
+            raise Fatal(why)
+
+
+def without_feed(token: str, wanted: Iterable[str]) -> list[str]:
+    """Which of the wanted feeds a built exchange does not have; none where that is not known."""
+    known = {feed for point in entry_points(group=FEEDS) for feed in point.load()(token)}
+    return [feed for feed in wanted if feed not in known] if known else []

@@ -222,6 +222,15 @@ def _check_shard(shard: str) -> None:
         subjects.fence(shard)
 
 
+def _check_exchange(token: str) -> None:
+    try:
+        Exchange.from_token(token)
+    except Reject as error:
+        from tickbus_runtime.settings.built import unknown  # only after a mistake: it is slow
+
+        raise Reject(unknown(token) or str(error)) from None
+
+
 def _check_shards(shards: list[str]) -> None:
     for text in shards:
         _check_shard(shard_of(text).name)
@@ -259,7 +268,7 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "shards": _check_shards,
     "instance": _check_instance,
     "nats.url": _check_url,
-    "ingest.exchange": Exchange.from_token,
+    "ingest.exchange": _check_exchange,
     "ingest.feeds": _check_feeds,
     "ingest.ws_url": _check_web("ws wss"),
     "ingest.rest_url": _check_web("http https"),

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from msgspec.structs import replace
 from tickbus_runtime.alerts.alarms import Holding
 from tickbus_runtime.service.process import Context
 from tickbus_schemas.errors import Fatal, Reject, Retry
@@ -19,6 +21,7 @@ from tickbus_schemas.errors import Fatal, Reject, Retry
 from tickbus_ingest import exchanges
 from tickbus_ingest.lines.dialer import Dialer
 from tickbus_ingest.lines.fetcher import Fetcher, fetcher_of
+from tickbus_ingest.lines.following import Changes, Following
 from tickbus_ingest.lines.limits import Limits, NoLimits
 from tickbus_ingest.lines.lines import Lines
 from tickbus_ingest.lines.listing import Listed, Listing
@@ -27,22 +30,25 @@ from tickbus_ingest.lines.tickers import chosen, gone
 from tickbus_ingest.lines.watch import DataWatch, Step
 from tickbus_ingest.publish.accounts import Accounts
 from tickbus_ingest.publish.flusher import Flusher
+from tickbus_ingest.publish.line_reports import LineReports
 from tickbus_ingest.publish.owner import Owner, own_version
-from tickbus_ingest.publish.severe import Facts, Severe
+from tickbus_ingest.publish.severe import Facts, Severe, Unlisted
 from tickbus_ingest.session.book_rules import SnapshotRule
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
-from tickbus_ingest.venue.contract import Get, Limit, Venue, What
+from tickbus_ingest.venue.contract import Get, Limit, Poll, Venue, What
 from tickbus_ingest.venue.guard import Failures, guard, made
+from tickbus_ingest.venue.instruments import Instrument
 from tickbus_ingest.warm import warm
 from tickbus_ingest.wire.buffer import Buffer, Failed
 from tickbus_ingest.wire.raw_lines import one_line
 from tickbus_ingest.wire.recorder import Recorder
 from tickbus_ingest.wire.rest import Answer, Rest
-from tickbus_ingest.wire.socket import choose_client
+from tickbus_ingest.wire.socket import check_local, choose_client
 
 TICK_S = 0.1
 LOOK_S = 1.0
+DELAYS_S = 0.25
 YOUNG_MAX = 100_000
 """Objects of one flush are fewer: they are gone when it is, and the collector need not look."""
 SWITCH_S = 0.0005
@@ -60,6 +66,7 @@ async def serve(ctx: Context) -> None:
     settings = ctx.settings.ingest
     kind = exchanges.load(settings.exchange)
     choose_client(settings.websocket_client)
+    check_local(settings.bind)
     nobody = made(kind, [], settings.feeds)  # Fatal for feeds that the venue does not have
     failures = Failures()
     guard(nobody, failures)
@@ -71,9 +78,13 @@ async def serve(ctx: Context) -> None:
     try:
         async with _recorder(ctx) as recorder:
             listing = Listing(kind, fetcher, ctx.log, lambda body: _record(recorder, body))
+            silence_s = NO_DATA_SILENCES * settings.silence_s
+            unlisted = Unlisted(settings.exchange, silence_s, time.monotonic())
+            ctx.watched.watchers.append(unlisted.look)
             listed = await listing.first(ctx.stopping)
             if listed is None:
                 return
+            unlisted.has_come = True
             instruments = chosen(settings.tickers, listed.instruments, settings.exchange)
             venue = made(kind, instruments, settings.feeds)
             guard(venue, failures)
@@ -133,11 +144,19 @@ class Ingest:
             log=ctx.log,
             recorder=recorder,
             fetch=self._fetched,
+            bind=settings.bind,
+            hosts=settings.hosts,
             query="tickbus_times=1" if settings.capture_times else "",
         )
         self._client = dialer.client
-        self._lines = Lines(dialer, settings.lines, stop_at_end=settings.stop_at_end)
+        self._lines = Lines(dialer, settings.connections, stop_at_end=settings.stop_at_end)
+        self._reports = LineReports(ctx.telemetry, ctx.status)
+        self._next_report_s = time.monotonic() + settings.lines_report_s
         self._watch = DataWatch(self._lines.streams, venue, settings.ticker_silence_s)
+        self._polls = Polls(venue.polls(), fetcher, self._buffer)
+        self._following = Following(
+            settings.tickers, venue.exchange.token, venue.instruments.values()
+        )
         self._limits, self._gone, self._checksums = limits, list[str](), 0
         self._severe = Severe(
             venue.exchange.token,
@@ -145,7 +164,7 @@ class Ingest:
             NO_DATA_SILENCES * (venue.silence_s or settings.silence_s),
             of_recording=settings.stop_at_end,
         )
-        self._next_look_s = 0.0
+        self._next_look_s = self._next_delays_s = 0.0
         self._timer: asyncio.TimerHandle
         self._flusher: Flusher
 
@@ -154,13 +173,14 @@ class Ingest:
         owner = await self._begin(listed)
         await self._ctx.released()
         running = asyncio.ensure_future(self._lines.run())
-        beside = [
-            asyncio.create_task(Polls(self._venue.polls(), self._fetcher, self._buffer).run()),
-            asyncio.create_task(
-                listing.keep(self._settings.instruments_refresh_s, self._list_instruments)
+        refresh_s = self._settings.instruments_refresh_s
+        beside = {
+            "the refresh of the list of instruments": asyncio.create_task(
+                listing.keep(refresh_s, self._list_instruments)
             ),
-        ]
-        ended = asyncio.create_task(self._until_ended(running))
+            "the polls of REST bodies": asyncio.create_task(self._polls.run()),
+        }
+        ended = asyncio.create_task(self._until_ended(running, *beside.values()))
         self._wake_regularly()
         self._ctx.readiness.fresh_within_s = self._venue.silence_s or self._settings.silence_s
         self._ctx.watched.watchers.append(self._severe_now)
@@ -173,11 +193,14 @@ class Ingest:
                 await self._flush()
             if running.done():
                 running.result()  # a bug in a line is not an end of the input
-            await _cancelled(running, *beside)
+            died = [_last_word(name, task) for name, task in beside.items() if task.done()]
+            await _cancelled(running, *beside.values())
             await self._lines.close()
             await self._finish()
+            if died:
+                raise Fatal("; ".join(died))
         finally:
-            await _cancelled(running, ended, *beside)
+            await _cancelled(running, ended, *beside.values())
             await self._lines.close()
             self._timer.cancel()
             await self._flusher.abandon()
@@ -205,10 +228,57 @@ class Ingest:
 
     def _list_instruments(self, listed: Listed) -> None:
         """The venue's list has come: checksums need its precisions, readers its ticks."""
-        self._gone = gone(self._venue.tickers, listed.instruments)
+        instruments = listed.instruments
+        if self._following.is_needed:
+            instruments = [*instruments, *self._follow(self._following.look(instruments))]
+        else:
+            self._gone = gone(self._venue.tickers, instruments)
         ours = self._venue.instruments
-        ours |= {one.ticker: one for one in listed.instruments if one.ticker in ours}
-        self._flusher.list_instruments(listed.instruments, listed.received_ns)
+        ours |= {one.ticker: one for one in instruments if one.ticker in ours}
+        self._flusher.list_instruments(instruments, listed.received_ns)
+
+    def _follow(self, changes: Changes) -> list[Instrument]:
+        """Tickers come and go; the instruments of those that the venue does not list any more.
+
+        New ones get connections of their own, so those that are open go on as they are.
+        """
+        if changes.why_not:
+            self._ctx.log.warning("the list of instruments changes nothing", why=changes.why_not)
+        if changes.gone:
+            self._lines.drop(changes.gone)
+            self._flusher.leave(changes.gone, "the venue lists it no more")
+            self._ctx.log.info("tickers go", tickers=", ".join(changes.gone))
+        if changes.come:
+            self._take(changes.come)
+            names = ", ".join(one.ticker for one in changes.come)
+            self._ctx.log.info("tickers come", tickers=names)
+        if changes.gone or changes.come:
+            self._watch = self._watch.of(self._lines.streams, self._venue)
+            self._polls.change(self._polls_of_taken())
+        return changes.ended
+
+    def _take(self, instruments: list[Instrument]) -> None:
+        venue = self._venue
+        new = [one for one in instruments if one.ticker not in venue.index]
+        if new:
+            venue.extend(new)
+            self._session.grow()
+            self._flusher.grow(venue.tickers)
+        beside = made(type(venue), instruments, venue.wanted)
+        guard(beside, self._failures)
+        routes = [
+            replace(route, streams=tuple(one for one in route.streams if one.ticker))
+            for route in beside.routes()
+        ]  # streams of the whole market carry the new ones already
+        try:
+            self._lines.add([route for route in routes if route.streams])
+        except Fatal as error:
+            self._ctx.log.error("no connection for new tickers", why=str(error))
+
+    def _polls_of_taken(self) -> list[Poll]:
+        beside = made(type(self._venue), self._following.taken, self._venue.wanted)
+        guard(beside, self._failures)
+        return beside.polls()
 
     async def _fetched(self, get: Get) -> bytes:
         return (await self._fetcher.get(get, "address")).data
@@ -216,10 +286,15 @@ class Ingest:
     def _hold_back(self, paused: bool) -> None:
         self._lines.hold(paused)
 
-    async def _until_ended(self, running: asyncio.Future[None]) -> None:
-        """Ends when all lines have, or when told to stop; wakes the flusher to see it."""
+    async def _until_ended(
+        self, running: asyncio.Future[None], *beside: asyncio.Future[None]
+    ) -> None:
+        """Ends when all lines have, when what should never end has, or when told to stop.
+
+        Wakes the flusher to see it.
+        """
         told = asyncio.ensure_future(self._ctx.stopping.wait())
-        either: list[asyncio.Future[Any]] = [running, told]
+        either: list[asyncio.Future[Any]] = [running, told, *beside]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         told.cancel()
         self._buffer.arrived.set()
@@ -240,6 +315,7 @@ class Ingest:
         self._carry_out(reading.flush)
         self._say_failures()
         self._look_around()
+        self._report_lines(reading.flush, last=final)
         await self._flusher.publish(reading)
 
     def _carry_out(self, flush: Flush) -> None:
@@ -251,9 +327,7 @@ class Ingest:
         lines.replace(flush.closing_lines | flush.broken_lines)
         lines.renew_books(flush.subscriptions_wanted)
         self._checksums += sum("checksum" in row.reason for row in flush.statuses)
-        delays_us = [int(wire_us.min()) for wire_us in flush.wire_us if len(wire_us)]
-        if delays_us:
-            self._severe.note_delay(min(delays_us), time.monotonic())
+        self._note_delays(flush)
         for ticker in flush.snapshots_wanted:
             self._ask_for_book(self._venue.tickers[ticker])
 
@@ -274,6 +348,18 @@ class Ingest:
         for line in lines:
             self._ctx.log.error(line)
 
+    def _report_lines(self, flush: Flush, *, last: bool) -> None:
+        """How the lines did, where several carry the same; one that falls behind is replaced."""
+        now_s = time.monotonic()
+        if now_s < self._next_report_s and not last:
+            return
+        self._next_report_s = now_s + self._settings.lines_report_s
+        reports = self._session.report_lines(time.time_ns() // 1000, flush)
+        behind = self._reports.show(reports, now_s)
+        for report in behind:
+            self._ctx.log.warning("a line falls behind; it is replaced", **report.facts)
+        self._lines.replace(report.line for report in behind)
+
     def _look_around(self) -> None:
         """Once a second: silent streams, gauges."""
         now_s = time.monotonic()
@@ -291,6 +377,15 @@ class Ingest:
             such_as = ", ".join(one.stream.name for one in silent[:3])
             self._ctx.log.warning("silent; asked for again", streams=len(silent), such_as=such_as)
         self._accounts.show(self._session, self._buffer, self._recorder)
+
+    def _note_delays(self, flush: Flush) -> None:
+        """Of some flushes: a median costs as much as a small flush."""
+        now_s = time.monotonic()
+        delays_us = [wire_us for wire_us in flush.wire_us if len(wire_us)]
+        if delays_us and now_s >= self._next_delays_s:
+            self._next_delays_s = now_s + DELAYS_S
+            delay_us = np.concatenate(delays_us)
+            self._severe.note_delays(int(delay_us.min()), int(np.median(delay_us)), now_s)
 
     def _severe_now(self, now_s: float) -> Holding:
         """What becomes an alert; asked from outside, so that a stalled flush is seen too."""
@@ -326,7 +421,7 @@ class Ingest:
         self._ctx.log.info("ends", packets=self._session.packets, **self._accounts.work())
 
 
-def _beside(work: Callable[[], None]) -> asyncio.Future[None]:
+def _beside(work: Callable[[], object]) -> asyncio.Future[None]:
     """Do this in a thread that no end of the process waits for."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
@@ -382,6 +477,13 @@ def _record(recorder: Recorder | None, body: Answer) -> None:
     """A list of instruments, as it came."""
     if recorder is not None:
         recorder.line(one_line(body.received_ns, 0, "http", body.data, body.url))
+
+
+def _last_word(name: str, task: asyncio.Future[None]) -> str:
+    """Why a task ended that should run as long as the service."""
+    error = None if task.cancelled() else task.exception()
+    why = "" if error is None else f": {type(error).__name__}: {error}"
+    return f"stopped, because {name} ended{why}"
 
 
 async def _cancelled(*tasks: asyncio.Future[Any]) -> None:

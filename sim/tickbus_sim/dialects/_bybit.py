@@ -102,30 +102,46 @@ class BybitDialect(contract.Dialect):
         except msgspec.MsgspecError:
             return Reply((_answer("", "", success=False, text="Invalid request"),))
         op, args, mark = asked.op, asked.args, asked.req_id
-        topics = {name: topic_of_name(name) for name in args}
+        topics = {name: self.topic_of_name(name) for name in args}
         if op == "ping":
-            return Reply((_answer("ping", mark, text="pong"),))
+            return Reply((self.pong(mark),))
         if op not in ("subscribe", "unsubscribe"):
             return Reply((_answer(op, mark, success=False, text=f"unknown operation {op}"),))
         if len(args) > self.args_max or len(text) > ARGUMENTS_BYTES:
             return Reply((_answer(op, mark, success=False, text="args size >10"),))
-        unknown = [name for name, one in topics.items() if not one.symbol or one.family not in (
-            *self.feeds, "kline")]  # fmt: skip
-        for name in topics.keys() - set(unknown):
+        unknown = [name for name, one in topics.items() if not self.has(one)]
+        known = [name for name in topics if name not in unknown]
+        for name in known:
             if op == "subscribe":
                 line.streams[name] = topics[name]
             else:
                 line.streams.pop(name, None)
-        if unknown:
-            shown = f"Invalid topic :[{','.join(unknown)}] error:handler not found"
-            return Reply((_answer(op, mark, success=False, text=shown),))
-        return Reply((_answer(op, mark),))
+        return Reply((self.answer(op, mark, known, unknown),))
+
+    def topic_of_name(self, name: str) -> Topic:
+        """What a client or a frame calls a topic."""
+        return topic_of_name(name)
+
+    def has(self, topic: Topic) -> bool:
+        """Whether a client may subscribe to it."""
+        return bool(topic.symbol) and topic.family in (*self.feeds, "kline")
+
+    def pong(self, mark: str | int) -> bytes:
+        """The answer to a ping."""
+        return _answer("ping", mark, text="pong")
+
+    def answer(self, op: str, mark: str | int, known: list[str], unknown: list[str]) -> bytes:
+        """The answer to a subscription or its end: topics that exist, and that do not."""
+        if not unknown:
+            return _answer(op, mark)
+        shown = f"Invalid topic :[{','.join(unknown)}] error:handler not found"
+        return _answer(op, mark, success=False, text=shown)
 
     # --------------------------------------------------------------- frames
 
     def topic_of(self, text: bytes) -> Topic | None:
         try:
-            return topic_of_name(_frame(text).topic)
+            return self.topic_of_name(_frame(text).topic)
         except msgspec.MsgspecError:
             return CONTROL if b'"op"' in text or b'"success"' in text else None
 
@@ -210,7 +226,7 @@ class BybitDialect(contract.Dialect):
         row = {"T": event.time_ms, "s": event.ticker, "S": "Sell" if event.sells else "Buy"}
         row |= {"v": event.qty, "p": event.price, "L": "PlusTick", "i": f"t{event.number}"}
         data = [row | {"BT": False, "RPI": False, "seq": event.number}]
-        return _topic("publicTrade", event.ticker, "snapshot", event.time_ms, data)
+        return topic_frame("publicTrade", event.ticker, "snapshot", event.time_ms, data)
 
     def change(self, event: Change) -> bytes:
         return _book(
@@ -228,20 +244,20 @@ class BybitDialect(contract.Dialect):
         data |= {"turnover24h": event.turnover, "volume24h": event.volume}
         data |= {"bid1Price": event.bid[0], "bid1Size": event.bid[1]}
         data |= {"ask1Price": event.ask[0], "ask1Size": event.ask[1]}
-        return _topic("tickers", event.ticker, "snapshot", event.time_ms, data)
+        return topic_frame("tickers", event.ticker, "snapshot", event.time_ms, data)
 
     def derivative(self, event: Derivative) -> Iterable[tuple[str, bytes]]:
         data = {"symbol": event.ticker, "markPrice": event.mark, "indexPrice": event.index}
         data |= {"openInterest": event.open_interest, "fundingIntervalHour": "8"}
         data |= {"openInterestValue": event.open_interest_value}
         data |= {"fundingRate": event.funding_rate, "nextFundingTime": str(event.next_funding_ms)}
-        yield "tickers", _topic("tickers", event.ticker, "delta", event.time_ms, data)
+        yield "tickers", topic_frame("tickers", event.ticker, "delta", event.time_ms, data)
 
     def liquidation(self, event: Liquidation) -> bytes:
         # S is the side of the position: a long one is closed by a sale
         row = {"T": event.time_ms, "s": event.ticker, "S": "Buy" if event.sells else "Sell"}
         row |= {"v": event.qty, "p": event.price}
-        return _topic("allLiquidation", event.ticker, "snapshot", event.time_ms, [row])
+        return topic_frame("allLiquidation", event.ticker, "snapshot", event.time_ms, [row])
 
 
 def _level(topic: str) -> int:
@@ -250,7 +266,8 @@ def _level(topic: str) -> int:
     return int(level[0]) if level and level[0].isdecimal() and len(level[0]) < 6 else 0
 
 
-def _topic(family: str, symbol: str, kind: str, ms: int, data: Any) -> bytes:
+def topic_frame(family: str, symbol: str, kind: str, ms: int, data: Any) -> bytes:
+    """A frame with data of a topic."""
     return compact({"topic": f"{family}.{symbol}", "type": kind, "ts": ms, "data": data})
 
 

@@ -79,12 +79,8 @@ def example(found: list[Facts]) -> str:
         (one,) = found
         lines += ["", "[ingest]", f'exchange = "{one["exchange"]}"']
         lines += [f"tickers = {json.dumps(one['examples'])}"]
-    shared = [
-        feed
-        for feed in found[0]["feeds"]
-        if ":" not in feed and all(feed in one["feeds"] for one in found)
-    ]
-    return "\n".join([*lines, f"feeds = {json.dumps(shared)}"])
+    every = dict.fromkeys(feed for one in found for feed in one["feeds"] if ":" not in feed)
+    return "\n".join([*lines, f"feeds = {json.dumps([*every])}"])
 
 
 def overview(found: list[Facts]) -> str:

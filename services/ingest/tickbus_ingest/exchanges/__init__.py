@@ -29,3 +29,8 @@ def load(token: str) -> type[Venue]:
     except Exception as error:  # a venue's file must not end in a traceback
         raise Fatal(f"{FAILED}: {token}: {type(error).__name__}: {error}") from None
     return venue
+
+
+def feeds(token: str) -> tuple[str, ...]:
+    """The feeds that a venue has; Fatal as `load`."""
+    return load(token).feeds

@@ -82,6 +82,8 @@ class Bybit(Venue):
     category: ClassVar[str]
     channels: ClassVar[Mapping[str, str]]
     """feed -> topic without the ticker"""
+    sums_quote: ClassVar[bool] = True
+    """turnover and the value of open interest are in the quote currency"""
     websocket_urls = ("wss://stream.bybit.com",)
     rest_urls = ("https://api.bybit.com",)
     snapshots = Snapshots.PUSHED
@@ -165,12 +167,16 @@ class Bybit(Venue):
             rows.control("pong")
         elif found.success is UNSET:
             raise Reject("neither data of a topic nor an answer")
-        elif found.success:
-            rows.control(found.op, answer=True)
         else:
-            about = _ABOUT.search(found.ret_msg)
-            stream = about[1] if about else ""
-            rows.refused(found.ret_msg, self.on_error(found.ret_msg), stream=stream)
+            self._answer(found, rows)
+
+    def _answer(self, found: Frame, rows: Rows) -> None:
+        if found.success:
+            rows.control(found.op, answer=True)
+            return
+        about = _ABOUT.search(found.ret_msg)
+        stream = about[1] if about else ""
+        rows.refused(found.ret_msg, self.on_error(found.ret_msg), stream=stream)
 
     @staticmethod
     def family_of(topic: str) -> str:
@@ -205,6 +211,8 @@ class Bybit(Venue):
 
     def _ticker(self, frame: Frame, data: Raw, rows: Rows) -> None:
         ticker: Ticker = decoded(TICKER, data)
+        if not self.sums_quote:
+            ticker.turnover_24h = ticker.open_interest_value = ""
         told = self._tells_statistics and tell_statistics(ticker, frame.ts, rows)
         told |= self._tells_derivative and tell_derivative(ticker, frame.ts, rows)
         if not told:
@@ -229,7 +237,7 @@ class Bybit(Venue):
     def more_instruments_requests(cls, get: Get, body: bytes) -> list[Get]:
         """The next page."""
         cursor = page_of(body).next_page_cursor
-        first = cls.instruments_requests()[0].path
+        first = get.path.partition("&cursor=")[0]
         return [Get(f"{first}&cursor={quote(cursor, safe='')}")] if cursor else []
 
     @classmethod

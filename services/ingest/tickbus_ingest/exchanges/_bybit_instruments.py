@@ -5,13 +5,14 @@ https://bybit-exchange.github.io/docs/v5/market/instrument
 
 from __future__ import annotations
 
+import re
 from math import nan
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType, field
 from tickbus_schemas.errors import Reject
-from tickbus_schemas.messages import ABSENT, InstrumentKind, InstrumentStatus
+from tickbus_schemas.messages import ABSENT, InstrumentKind, InstrumentStatus, OptionType
 
 from tickbus_ingest.exchanges._bybit_wire import LaterTime
 from tickbus_ingest.venue.instruments import Instrument, step_of
@@ -39,11 +40,13 @@ class Listed(msgspec.Struct, rename="camel"):
     quote_coin: str = ""
     settle_coin: str = ""
     contract_type: str = ""
+    options_type: str = ""
     delivery_time: LaterTime = ""
 
 
 class Page(msgspec.Struct, rename="camel"):
     rows: list[Raw] = field(name="list", default_factory=list)
+    category: str = ""
     next_page_cursor: str = ""
 
 
@@ -62,6 +65,9 @@ _STATUS = {
     "Delivering": InstrumentStatus.SETTLING,
     "Closed": InstrumentStatus.DELISTED,
 }
+_OPTION_TYPE = {"Call": OptionType.CALL, "Put": OptionType.PUT}
+_STRIKE = re.compile(r"[^-]+-[^-]+-([0-9]{1,15}(?:\.[0-9]{1,15})?)-[CP]\b")
+"""In the name of an option, `BTC-27MAR26-70000-P-USDT`: no field tells it."""
 
 
 def page_of(body: bytes) -> Page:
@@ -79,9 +85,10 @@ def instrument_of(row: Listed, contract: dict[str, Any]) -> Instrument:
     lots = row.lot_size_filter
     lot, qty_digits = step_of(lots.qty_step or lots.base_precision)
     minimum = known(lots.min_order_qty)
+    strike = _STRIKE.match(row.symbol) if row.options_type else None
     return Instrument(
         ticker=row.symbol,
-        kind=_kind_of(row.contract_type),
+        kind=_kind_of(row),
         base=row.base_coin,
         quote=row.quote_coin,
         settle=row.settle_coin,
@@ -93,11 +100,15 @@ def instrument_of(row: Listed, contract: dict[str, Any]) -> Instrument:
         status=_STATUS.get(row.status, InstrumentStatus.UNKNOWN),
         venue_status=row.status,
         expiry_timestamp=us_of(row.delivery_time) if row.delivery_time else ABSENT,
+        strike=float(strike[1]) if strike else nan,
+        option_type=_OPTION_TYPE.get(row.options_type, OptionType.NONE),
         **contract,
     )
 
 
-def _kind_of(contract_type: str) -> InstrumentKind:
-    if "Perpetual" in contract_type:
+def _kind_of(row: Listed) -> InstrumentKind:
+    if row.options_type:
+        return InstrumentKind.OPTION
+    if "Perpetual" in row.contract_type:
         return InstrumentKind.PERPETUAL
-    return InstrumentKind.FUTURE if contract_type else InstrumentKind.SPOT
+    return InstrumentKind.FUTURE if row.contract_type else InstrumentKind.SPOT

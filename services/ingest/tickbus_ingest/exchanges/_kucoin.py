@@ -1,182 +1,152 @@
-"""The frames and bodies of KuCoin spot as types, and its list of instruments.
+"""What KuCoin's markets of the classic API share: an address with a token, topics, answers.
 
-https://www.kucoin.com/docs-new
+https://www.kucoin.com/docs-new/websocket-api/base-info/introduction
+Each connection needs a token: a POST to bullet-public tells it and the address.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
-from urllib.parse import quote
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, UnsetType
+from msgspec import UNSET
 from tickbus_schemas.errors import Reject
-from tickbus_schemas.messages import InstrumentStatus
 
-from tickbus_ingest.venue.instruments import Instrument, Unread, each_of, step_of
-from tickbus_ingest.venue.wire_types import Id, Number, Time, decoded, json_decoder, known
+from tickbus_ingest.exchanges import _kucoin_wire as wire
+from tickbus_ingest.venue.contract import (
+    HELD_MAX_S,
+    Get,
+    Keepalive,
+    Line,
+    OnError,
+    Request,
+    Route,
+    Snapshots,
+    Stream,
+    TradeIds,
+    Venue,
+    What,
+)
+from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.rows import Rows
+from tickbus_ingest.venue.wire_types import decoded, json_decoder
 
-OK = "200000"
-NO_LEVELS = Raw(b"[]")
-Nanoseconds = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-PRICE_0 = b'["0"'
-"""How a row of price 0 begins; written otherwise it would remove a level that no book has."""
-
-
-class Frame(msgspec.Struct):
-    """`type` is message, welcome, ack, pong or error; `data` of an error is a text."""
-
-    type: str = ""
-    topic: str = ""
-    id: Any = ""
-    code: Any = ""
-    data: Raw | UnsetType = UNSET
-
-
-class Trade(msgspec.Struct, rename="camel"):
-    """Ids are text, times nanoseconds as text."""
-
-    trade_id: str
-    side: Literal["buy", "sell"]
-    price: float
-    size: float
-    time: Nanoseconds
-
-
-class Changes(msgspec.Struct):
-    """Levels are [price, size, sequence]."""
-
-    bids: Raw = NO_LEVELS
-    asks: Raw = NO_LEVELS
+ADDRESS = Get("/api/v1/bullet-public", weight=10, body=b"{}")
+Act = Callable[[str, Any, bytes, Rows], None]
+"""What a channel's frames do: symbol, data, frame, rows."""
+# Errors of requests: https://www.kucoin.com/docs-new/websocket-api/base-info/introduction
+ERRORS = {
+    "400": OnError.REJECT,  # wrong request or topic
+    "401": OnError.RESYNC,  # the token is wrong or has expired: another connection has another one
+    "403": OnError.RETRY,  # too many requests
+    "404": OnError.REJECT,  # no such topic
+    "406": OnError.RETRY,  # too many requests
+    "415": OnError.REJECT,  # no such type
+    "500": OnError.RETRY,  # internal error
+    "509": OnError.RETRY,  # too many subscriptions
+}
 
 
-class Update(msgspec.Struct, rename="camel"):
-    """All changes of the book from `sequence_start` to `sequence_end`."""
+class KuCoin(Venue):
+    """One route, whose address is asked for; books over REST; ids as text."""
 
-    sequence_start: Id
-    sequence_end: Id
-    changes: Changes
-    time: Time | None = None
-    """absent in 2021"""
+    channels: ClassVar[Mapping[str, tuple[str, ...]]]
+    """channel -> the feeds that it carries"""
+    alone: ClassVar[frozenset[str]] = frozenset()
+    """channels whose documents know one symbol in a topic"""
+    snapshots = Snapshots.PULLED
+    drops_equal = True  # what ends at the sequence of a book over REST is in it
+    trade_ids = TradeIds.UNIQUE  # the sequence beside an id is the book's: it does not count trades
+    keepalive = Keepalive(b'{"id":"ping","type":"ping"}', 18.0)  # pingInterval of bullet-public
+    silence_s = 30.0  # pongs come each 18 s, at most 10 s late (pingTimeout)
+    weight_left_header = "gw-ratelimit-remaining"  # https://www.kucoin.com/docs-new/rate-limit
+    errors = ERRORS
 
+    def __init__(self, instruments: Sequence[Instrument], feeds: Sequence[str]) -> None:
+        super().__init__(instruments, feeds)
+        self._acts = {
+            channel: (json_decoder(kind), act)
+            for channel, (kind, act) in self.acts().items()
+            if {*self.channels[channel]} & {*feeds}
+        }
 
-class Quote(msgspec.Struct):
-    """The best price and size of each side; an empty array for a side without orders."""
+    def acts(self) -> Mapping[str, tuple[Any, Act]]:
+        """Channel -> the type of its data, and what reads it."""
+        raise NotImplementedError
 
-    timestamp: Time
-    bids: list[float] = []
-    asks: list[float] = []
+    # -------------------------------------------------------- subscriptions
 
+    def routes(self) -> list[Route]:
+        streams = self.streams_by_channel(self.channels)
+        return [
+            Route(one.path, one.streams, one.host, ADDRESS)
+            for one in self.split("/endpoint", streams)
+        ]
 
-class Day(msgspec.Struct, rename="camel"):
-    """Of 24 h: `vol` in the base currency, `vol_value` in the quote currency."""
+    def address(self, body: bytes) -> str:
+        return wire.address(body)
 
-    datetime: Time
-    last_traded_price: float | None = None
-    open: float | None = None
-    high: float | None = None
-    low: float | None = None
-    vol: float | None = None
-    vol_value: float | None = None
-    change_price: float | None = None
+    def subscribe(self, streams: Sequence[Stream]) -> list[Request]:
+        """One answer for each topic, of up to 100 symbols."""
+        return self._requests("subscribe", streams)
 
+    def unsubscribe(self, streams: Sequence[Stream]) -> list[Request]:
+        return self._requests("unsubscribe", streams)
 
-class Snapshot(msgspec.Struct):
-    data: Day
+    def _requests(self, kind: str, streams: Sequence[Stream]) -> list[Request]:
+        requests = []
+        for channel in self.channels:
+            symbols = [one.ticker for one in streams if one.name.partition(":")[0] == channel]
+            most = 1 if channel in self.alone else self.limit(What.ARGUMENTS)
+            for n in range(0, len(symbols), most):
+                topic = f"{channel}:{','.join(symbols[n : n + most])}"
+                # The answer has the id alone: of a topic of one symbol it is our name.
+                number = topic if len(symbols[n : n + most]) == 1 else f"{channel} {n}"
+                frame = {"id": number, "type": kind, "topic": topic, "privateChannel": False}
+                requests.append(Request(msgspec.json.encode(frame | {"response": True})))
+        return requests
 
+    # --------------------------------------------------------------- frames
 
-class Book(msgspec.Struct):
-    """A body of the REST book."""
+    def read(self, frame: bytes, line: Line, rows: Rows) -> None:
+        told = decoded(wire.FRAME, frame)
+        if told.topic and told.type in ("message", "") and told.data is not UNSET:
+            channel, _, symbol = told.topic.partition(":")
+            found = self._acts.get(channel)
+            if found is None:
+                rows.ignored(channel[:40])
+                return
+            decoder, act = found
+            act(symbol, decoded(decoder, told.data), frame, rows)
+        elif told.type == "ack":
+            rows.control("answer", answer=True, stream=self._stream(told.id))
+        elif told.type == "error":
+            self._error(told, rows)
+        elif told.type in ("welcome", "pong"):
+            rows.control(told.type)
+        else:
+            raise Reject(f"a frame of type {told.type[:40]!r}")
 
-    time: Time
-    sequence: Id
-    bids: Raw
-    asks: Raw
+    def _stream(self, number: Any) -> str:
+        """The one subscription that a request with this id was about; "" of several."""
+        name = str(number)
+        return name if name.partition(":")[2] in self.index else ""
 
+    def _error(self, told: wire.Frame, rows: Rows) -> None:
+        code = str(told.code)
+        reason = "" if told.data is UNSET else bytes(told.data).decode(errors="replace")
+        stream = self._stream(told.id)
+        rows.refused(f"{code} {reason}", self.on_error(code), stream=stream)
 
-class Server(msgspec.Struct):
-    endpoint: str
+    # ----------------------------------------------------------------- REST
 
-
-class Bullet(msgspec.Struct, rename="camel"):
-    """Where to connect; the token is valid for a day."""
-
-    token: str
-    instance_servers: list[Server]
-
-
-class Listed(msgspec.Struct, rename="camel"):
-    """https://www.kucoin.com/docs-new/rest/spot-trading/market-data/get-all-symbols"""
-
-    symbol: str
-    base_currency: str
-    quote_currency: str
-    base_increment: str
-    price_increment: str
-    enable_trading: bool
-    base_min_size: Number = ""
-
-
-class Body(msgspec.Struct):
-    """A REST answer."""
-
-    code: str = ""
-    msg: str = ""
-    data: Raw | UnsetType = UNSET
-
-
-FRAME, BODY, LISTED = json_decoder(Frame), json_decoder(Body), json_decoder(Listed)
-BOOK, BULLET, ROWS = json_decoder(Book), json_decoder(Bullet), json_decoder(list[Raw])
-
-
-def data_of(body: bytes) -> Raw:
-    """The data of a REST answer; Reject with the venue's reason."""
-    told: Body = decoded(BODY, body)
-    if told.code != OK or told.data is UNSET or bytes(told.data) == b"null":
-        raise Reject(f"{told.code} {told.msg}".strip()[:200] or "no answer of the venue")
-    return told.data
-
-
-def levels(side: bytes | Raw) -> bytes:
-    """A side of an update without rows of price 0, which only tell that the sequence went on."""
-    rows = [bytes(row) for row in decoded(ROWS, side)]
-    return b"[%b]" % b",".join(row for row in rows if not row.startswith(PRICE_0))
-
-
-def address(body: bytes) -> str:
-    """The WebSocket's URL; Reject where the answer has none."""
-    told = decoded(BULLET, data_of(body))
-    if not told.instance_servers or not told.token:
-        raise Reject("an answer without a server or a token")
-    endpoint = told.instance_servers[0].endpoint
-    if not endpoint.startswith(("wss://", "ws://")):
-        raise Reject(f"no address of a WebSocket: {endpoint[:80]!r}")
-    return f"{endpoint}?token={quote(told.token, safe='')}"
-
-
-def instruments(bodies: Sequence[bytes]) -> list[Instrument | Unread]:
-    """The pairs in the bodies; Reject with the venue's reason."""
-    rows = (row for body in bodies for row in decoded(ROWS, data_of(body)))
-    return each_of(rows, LISTED, _instrument)
-
-
-def _instrument(row: Listed) -> Instrument:
-    tick, price_digits = step_of(row.price_increment)
-    lot, qty_digits = step_of(row.base_increment)
-    smallest = known(row.base_min_size)
-    trades = row.enable_trading
-    return Instrument(
-        ticker=row.symbol,
-        base=row.base_currency,
-        quote=row.quote_currency,
-        tick_size=tick,
-        lot_size=lot,
-        min_qty=lot if smallest is None else smallest,
-        contract_size=1.0,
-        contract_unit=row.base_currency,
-        price_precision=price_digits,
-        qty_precision=qty_digits,
-        status=InstrumentStatus.TRADING if trades else InstrumentStatus.HALTED,
-        venue_status="enabled" if trades else "disabled",
-    )
+    def hold_s(self, status: int, headers: Mapping[str, str]) -> float | None:
+        """Milliseconds until the window ends: https://www.kucoin.com/docs-new/rate-limit"""
+        try:
+            left_ms = float(headers.get("gw-ratelimit-reset", ""))
+        except ValueError:
+            return super().hold_s(status, headers)
+        if status not in (403, 429) or not 0 <= left_ms <= 1000 * HELD_MAX_S:
+            return super().hold_s(status, headers)
+        return left_ms / 1000

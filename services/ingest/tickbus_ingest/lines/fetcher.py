@@ -59,7 +59,7 @@ class Fetcher:
             answer = await self._rest.ask(request)
         hold_s = self._note_limits(answer)
         if answer.status != 200:
-            text = answer.data[:200].decode(errors="replace")
+            text = " ".join(answer.data[:200].decode(errors="replace").split())
             kind = Denied if self._is_for_good(answer) else Retry
             held = "" if hold_s is None else f"; no request for {hold_s:g} s"
             raise kind(f"{answer.url}: HTTP {answer.status} {text}{held}")
@@ -93,7 +93,9 @@ class Fetcher:
         what = "no " + request.path.partition("?")[0]
         try:
             answer = await self.get(request, "rest")
-        except Retry as error:
+        except Exception as error:  # whatever it is, the request is tried again
+            if not isinstance(error, Retry):
+                error = Retry(f"{request.path}: {type(error).__name__}: {error}"[:200])
             self._telemetry.count("rest_failures")
             facts = self._troubles.again(what, time.monotonic())
             if facts is not None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
+import msgspec
 from tickbus_schemas.errors import Fatal
 
 from tickbus_ingest.lines.connection import Connection
@@ -31,15 +33,15 @@ class Lines:
 
         `stop_at_end`: the simulated venue tells by a close code that its input has ended.
         """
-        self._dialer = dialer
-        self.routes = dialer.venue.routes()
-        _check_count(len(self.routes) * per_route, dialer.venue.limits)
-        self._keepers = [
-            Keeper(route, dialer, stop_at_end=stop_at_end, uniform=uniform)
-            for route in self.routes
-            for _ in range(per_route)
-        ]
-        self._l2_of = _streams_of_books(self.routes)
+        self._dialer, self._per_route = dialer, per_route
+        self._stop_at_end, self._uniform = stop_at_end, uniform
+        self.routes: list[Route] = []
+        self._keepers: list[Keeper] = []
+        self._unbegun: list[Keeper] = []
+        self._begin = asyncio.Event()
+        self._l2_of: dict[str, list[Stream]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self.add(dialer.venue.routes())
         self._moves = Moves()
 
     @property
@@ -47,9 +49,76 @@ class Lines:
         """Of all routes."""
         return [stream for route in self.routes for stream in route.streams]
 
+    def add(self, routes: Sequence[Route]) -> None:
+        """Keep these open, too; Fatal when the venue allows fewer connections."""
+        needed = sum(1 for route in (*self.routes, *routes) if route.streams) * self._per_route
+        _check_count(needed, self._dialer.venue.limits)
+        first = len(self.routes)
+        self.routes += routes
+        keepers = [
+            keeper
+            for number, route in enumerate(routes, start=first)
+            for keeper in self._keepers_of(number, route)
+        ]
+        self._keepers += keepers
+        self._unbegun += keepers
+        self._l2_of = _streams_of_books(self.routes)
+        self._begin.set()
+
+    def _keepers_of(self, number: int, route: Route) -> list[Keeper]:
+        turn = asyncio.Lock()
+        return [
+            Keeper(
+                route, self._dialer, place=place, name=f"{number}.{place}", turn=turn,
+                stop_at_end=self._stop_at_end, uniform=self._uniform,
+            )
+            for place in range(self._per_route)
+        ]  # fmt: skip
+
+    def drop(self, tickers: Collection[str]) -> None:
+        """End the subscriptions of these; a connection that carries nothing else is closed."""
+        for number, route in enumerate(self.routes):
+            ended = [stream for stream in route.streams if stream.ticker in tickers]
+            if ended:
+                left = tuple(stream for stream in route.streams if stream not in ended)
+                self.routes[number] = msgspec.structs.replace(route, streams=left)
+                self._drop(ended, route, self.routes[number])
+        self._l2_of = _streams_of_books(self.routes)
+
+    def _drop(self, ended: list[Stream], old: Route, new: Route) -> None:
+        for keeper in self._keepers:
+            if keeper.route is old:
+                keeper.route = new
+                if not new.streams:
+                    keeper.end()
+        for connection in list(self._dialer.connections.values()):
+            if connection.line.route is old:
+                connection.line.route = new
+                if new.streams:
+                    connection.outbox.request(self._dialer.venue.unsubscribe(ended))
+                else:
+                    closing = asyncio.ensure_future(connection.close())
+                    self._closing.add(closing)
+                    closing.add_done_callback(self._closing.discard)
+
     async def run(self) -> None:
         """Keep all lines open; returns when the venue says that all input has ended."""
-        await asyncio.gather(*(keeper.run() for keeper in self._keepers))
+        running: set[asyncio.Future[Any]] = set()
+        try:
+            while running or self._unbegun:
+                running |= {asyncio.ensure_future(keeper.run()) for keeper in self._unbegun}
+                self._unbegun.clear()
+                self._begin.clear()
+                more = asyncio.ensure_future(self._begin.wait())
+                await asyncio.wait({*running, more}, return_when=asyncio.FIRST_COMPLETED)
+                more.cancel()
+                for one in [one for one in running if one.done()]:
+                    running.discard(one)
+                    one.result()  # a bug in a keeper ends all
+        finally:
+            for one in running:
+                one.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     async def close(self) -> None:
         """Hang up."""

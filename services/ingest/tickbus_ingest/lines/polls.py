@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import time
 from collections.abc import Sequence
@@ -56,11 +57,23 @@ class Polls:
         self._schedule = Schedule(polls, time.monotonic())
         self._fetcher, self._buffer = fetcher, buffer
         self._running: dict[int, asyncio.Task[bool]] = {}
+        self._changed = asyncio.Event()
+
+    def change(self, polls: Sequence[Poll]) -> None:
+        """Ask for these from now on; what runs is answered and counts no more."""
+        self._gets = [poll.get for poll in polls]
+        self._schedule = Schedule(polls, time.monotonic())
+        self._running = {}
+        self._changed.set()
 
     async def run(self) -> None:
         """Until cancelled."""
-        while self._gets:
-            await asyncio.sleep(max(self._schedule.next_s - time.monotonic(), 0.0))
+        while True:
+            self._changed.clear()
+            wait_s = max(self._schedule.next_s - time.monotonic(), 0.0)
+            with contextlib.suppress(TimeoutError):
+                timeout = None if wait_s == float("inf") else wait_s
+                await asyncio.wait_for(self._changed.wait(), timeout)
             for place in self._schedule.due(time.monotonic()):
                 if place not in self._running:
                     self._begin(place)
@@ -70,6 +83,8 @@ class Polls:
         task.add_done_callback(lambda done: self._ended(place, done))
 
     def _ended(self, place: int, task: asyncio.Task[bool]) -> None:
+        if self._running.get(place) is not task:
+            return  # of polls that were changed meanwhile
         del self._running[place]
         if not task.cancelled():
             self._schedule.ended(place, good=task.exception() is None and task.result())

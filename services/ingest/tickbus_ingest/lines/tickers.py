@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 from collections.abc import Sequence
 
 from tickbus_schemas import subjects
@@ -18,24 +19,38 @@ SHOWN_MAX = 5
 
 
 def chosen(wanted: Sequence[str], listed: Sequence[Instrument], exchange: str) -> list[Instrument]:
-    """The wanted instruments in the venue's spelling; `*`: all that are traded now.
+    """The wanted instruments in the venue's spelling; `*` and `BTC*`: those that fit and are
+    traded now.
 
     Fatal for none at all, for one that the venue does not list, and for one named twice.
     """
     if not wanted:
         raise Fatal("ingest.tickers is empty: name some, or * for all that the venue lists")
     known = {one.ticker: one for one in listed}
-    if list(wanted) == [ALL]:
-        traded = [one for one in known.values() if one.status in TRADED]
-        if not traded:
-            raise Fatal(f"{exchange} lists no instrument that is traded now")
-        return traded
+    traded = [one.ticker for one in known.values() if one.status in TRADED]
+    found: list[str] = []
     for ticker in wanted:
-        if ticker not in known:
-            raise Fatal(f"{exchange} does not list {ticker!r}{_nearest(ticker, list(known))}")
         if list(wanted).count(ticker) > 1:
             raise Fatal(f"ingest.tickers names {ticker!r} twice")
-    return [known[ticker] for ticker in wanted]
+        if ticker in known:
+            found.append(ticker)
+            continue
+        if not is_pattern(ticker):
+            raise Fatal(f"{exchange} does not list {ticker!r}{_nearest(ticker, list(known))}")
+        fitting = fnmatch.filter(traded, ticker)
+        if not fitting:
+            raise Fatal(f"{exchange} lists no instrument that is traded now{_of(ticker)}")
+        found += fitting
+    return [known[ticker] for ticker in dict.fromkeys(found)]
+
+
+def is_pattern(ticker: str) -> bool:
+    """Whether it stands for many: `*`, `BTC*`, `ETH-?????`."""
+    return not {"*", "?"}.isdisjoint(ticker)
+
+
+def _of(pattern: str) -> str:
+    return "" if pattern == ALL else f" and fits {pattern!r}"
 
 
 def gone(taken: Sequence[str], listed: Sequence[Instrument]) -> list[str]:

@@ -63,6 +63,7 @@ class Flusher:
         self._settings = ctx.settings.ingest
         self._listed: tuple[list[Instrument], int] | None = None
         self._silent: list[tuple[Stream, str]] = []
+        self._left: list[tuple[list[str], str]] = []
         self._refused_books: dict[int, str] = {}
         self._said: set[str] = set()
         self._next_tick_s = self._next_clock_s = 0.0
@@ -71,6 +72,15 @@ class Flusher:
     def list_instruments(self, instruments: list[Instrument], received_ns: int) -> None:
         """The venue's list as it is now; the next flush tells what has changed."""
         self._listed = instruments, received_ns
+        self._buffer.arrived.set()
+
+    def grow(self, tickers: list[str]) -> None:
+        """The tickers are these now, the new ones behind the others."""
+        self._owner.messages.grow(tickers)
+
+    def leave(self, tickers: list[str], reason: str) -> None:
+        """These tickers are taken no more; the next flush tells it."""
+        self._left.append((tickers, reason))
         self._buffer.arrived.set()
 
     def say_silent(self, stream: Stream, reason: str) -> None:
@@ -98,6 +108,9 @@ class Flusher:
         if self._listed is not None:
             self._session.list_instruments(*self._listed, flush)
             self._listed = None
+        for tickers, reason in self._left:
+            self._session.leave(tickers, reason, time.time_ns() // 1000, flush)
+        self._left.clear()
         for stream, reason in self._silent:
             self._session.say_silent(stream, reason, time.time_ns() // 1000, flush)
         self._silent.clear()

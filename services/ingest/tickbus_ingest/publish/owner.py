@@ -5,13 +5,13 @@ A standby would have lines, books and a buffer, and none of this.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import platform
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
-from tickbus.retry import Attempts
+import nats.errors
+from tickbus.retry import Attempts, backoff_s, wait_or_stop
 from tickbus_runtime.bus.epoch import announce_epoch
 from tickbus_runtime.bus.fence_check import FenceCheck
 from tickbus_runtime.bus.in_flight import Outgoing
@@ -27,7 +27,9 @@ from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Refused
 from tickbus_ingest.venue.contract import Venue
 
-REFUSED_AGAIN_S = 0.5
+REFUSED_FIRST_S, REFUSED_MAX_S = 0.5, 10.0
+HEADER_BYTES_MIN = len("NATS/1.0\r\nNats-Msg-Id: \r\n\r\n")
+"""Of a message's header without its id; the server counts it."""
 SHOWN_MAX = 5
 CHECKS_FENCE = False
 """Whether the server compares fences at each message. One owner at a time needs no check."""
@@ -36,9 +38,13 @@ CHECKS_FENCE = False
 class Owner:
     """Publishes in the name of one epoch."""
 
-    def __init__(self, ctx: Context, venue: Venue, epoch: int, fence_seq: int) -> None:
+    def __init__(
+        self, ctx: Context, venue: Venue, epoch: int, fence_seq: int, largest: int = 0
+    ) -> None:
+        """`largest`: bytes that a message of the stream may have; 0: the server tells none."""
         self._ctx = ctx
         self._stream = ctx.shard.md
+        self._largest = largest
         self.epoch = epoch
         self._last_seq = fence_seq
         self.fence = FenceCheck(subjects.fence(ctx.shard.name), fence_seq)
@@ -63,7 +69,7 @@ class Owner:
             version=own_version(),
             stopping=ctx.stopping,
         )
-        return cls(ctx, venue, epoch, fence_seq)
+        return cls(ctx, venue, epoch, fence_seq, await _largest(ctx))
 
     async def resume(self, session: Session) -> int:
         """Tell the session what earlier publishers stored; how many subjects had something.
@@ -92,9 +98,13 @@ class Owner:
     ) -> dict[int, str]:
         """Store these; what is refused becomes a gap under the same number before all else.
 
-        Tickers whose book updates were refused, and why.
+        What is known to be too large is not sent: its gap stands in its place. Else the rest of
+        the flush is stored when the refusal comes, and the gap behind it. Gives the tickers whose
+        book updates were refused, and why. Retry when told to stop while the bus refuses.
         """
         refused_books: dict[int, str] = {}
+        messages = [self._that_fits(one, refused_books) for one in messages]
+        attempt = 0
         while messages:
             outcomes = await self._publisher.flush(
                 [Outgoing(one.subject, one.payload, one.msg_id, headers(one)) for one in messages]
@@ -105,15 +115,27 @@ class Owner:
                     self._last_seq = max(self._last_seq, outcome.seq)
                     continue
                 reason = f"{outcome.code} {outcome.text}".strip()
-                self._ctx.log.error("refused by the bus", subject=one.subject, why=reason)
-                if one.subject.endswith(".l2"):
-                    refused_books[one.ticker] = f"refused by the bus: {reason}"
-                refused.append(self.messages.instead_of(one, reason))
+                refused.append(self._instead_of(one, reason, refused_books))
             self._ctx.position(self._stream, self._last_seq)
-            messages = refused
-            if refused:
-                await asyncio.sleep(REFUSED_AGAIN_S)
+            messages, attempt = refused, attempt + 1
+            if refused and attempt > 1:  # the gap, too: as it is, again
+                wait_s = backoff_s(attempt, REFUSED_FIRST_S, REFUSED_MAX_S)
+                if await wait_or_stop(self._ctx.stopping, wait_s):
+                    raise Retry(f"{len(refused)} messages are refused: {reason}")
         return refused_books
+
+    def _that_fits(self, one: Numbered, refused_books: dict[int, str]) -> Numbered:
+        """The message, or what stands for one that the server will refuse."""
+        size = len(one.payload) + HEADER_BYTES_MIN + len(one.msg_id)
+        if not self._largest or size <= self._largest:
+            return one
+        return self._instead_of(one, f"{size} bytes, at most {self._largest}", refused_books)
+
+    def _instead_of(self, one: Numbered, reason: str, refused_books: dict[int, str]) -> Numbered:
+        self._ctx.log.error("refused by the bus", subject=one.subject, why=reason)
+        if one.subject.endswith(".l2"):
+            refused_books[one.ticker] = f"refused by the bus: {reason}"
+        return self.messages.instead_of(one, reason)
 
     def bury(self, refused: list[Refused]) -> None:
         """Dead letters go on their own: they must not hold up data."""
@@ -123,6 +145,16 @@ class Owner:
         """Publish no more."""
         await self._dead_letters.close()
         await self._publisher.close()
+
+
+async def _largest(ctx: Context) -> int:
+    """Bytes that a message of our stream may have, 0 where the server does not say."""
+    try:
+        config = (await ctx.nc.jetstream().stream_info(ctx.shard.md)).config
+    except (nats.errors.Error, TimeoutError, OSError):
+        return 0  # the server refuses what is too large
+    sizes = [size for size in (config.max_msg_size, ctx.nc.max_payload) if size and size > 0]
+    return min(sizes, default=0)
 
 
 def own_version() -> str:

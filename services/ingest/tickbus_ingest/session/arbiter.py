@@ -22,6 +22,11 @@ class Arbiter:
         self._is_global = is_global
         self._leader: npt.NDArray[np.int32] = np.full(tickers, NOBODY, np.int32)
 
+    def grow(self, tickers: int) -> None:
+        """Make room for so many tickers."""
+        more = np.full(tickers - len(self._leader), NOBODY, np.int32)
+        self._leader = np.concatenate((self._leader, more))
+
     def others(self, ticker: int, lines: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_] | None:
         """Which updates came over a connection that does not count; None: all count."""
         if self._is_global or self._leader[ticker] == NOBODY:

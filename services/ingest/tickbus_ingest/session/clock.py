@@ -8,7 +8,7 @@ import numpy.typing as npt
 from tickbus_ingest.session.arrived import Arrived
 from tickbus_ingest.session.decoding import Decoded
 from tickbus_ingest.session.kernels.batch import observe
-from tickbus_ingest.session.tables import I32, I64, Flush
+from tickbus_ingest.session.tables import I32, I64, Flush, grown
 
 CLOCK_AHEAD_US = 60_000_000  # a venue time further ahead than this does not move the shard's clock
 HURRY_MAX_S = 1.0
@@ -27,6 +27,10 @@ class VenueClock:
     def time_us(self, ticker: int, received_us: int) -> int:
         """Highest venue time seen of a ticker; the receive time before there is any."""
         return int(self._seen_us[ticker]) or received_us
+
+    def grow(self, tickers: int) -> None:
+        """Make room for so many tickers."""
+        self._seen_us = grown(self._seen_us, tickers)
 
     def resume(self, ticker: int, time_us: int) -> None:
         """A predecessor stored an event of this time: what has none is not of an earlier one."""

@@ -28,6 +28,16 @@ PACKET_LEVELS_MAX = 8192
 """Levels in one packet at most; a fixed rule, so that rows never depend on a flush."""
 
 
+def grown(column: Array, count: int, nothing: Any = 0) -> Array:
+    """A column [tickers, ...] with room for `count` tickers; the new ones hold `nothing`."""
+    if not nothing:
+        more = np.zeros((count, *column.shape[1:]), column.dtype)  # of calloc: no memory yet
+    else:
+        more = np.full((count, *column.shape[1:]), nothing, column.dtype)
+    more[: len(column)] = column
+    return more
+
+
 @dataclass(slots=True)
 class Table:
     """Rows of one feed; `columns` are those of its message, and what ingest knows besides."""
@@ -324,6 +334,11 @@ class Flush:
         """Rows of a feed go out."""
         self.tables.append((feed, table))
         self.fates["published", ""] += int(np.count_nonzero(table.stands))
+
+    def count_duplicates(self, feed: str, stands: Bool, rows: int) -> None:
+        """So many rows of a feed were said before; `stands` [rows] marks those of frames."""
+        self.fates["duplicate", feed] += int(np.count_nonzero(stands))
+        self.counts["duplicates", feed] += rows
 
     def __bool__(self) -> bool:
         return bool(self.tables or self.l2 or self.statuses or self.instruments or self.refused)

@@ -24,7 +24,7 @@ from tickbus_ingest.session.kernels.trades import (
     holes,
     judge_trades,
 )
-from tickbus_ingest.session.tables import Flush, StatusRow, Table, joined
+from tickbus_ingest.session.tables import Flush, StatusRow, Table, grown, joined
 from tickbus_ingest.venue.contract import TradeIds
 
 I64 = npt.NDArray[np.int64]
@@ -92,6 +92,16 @@ class TradePolicy:
         last_us = self.last_us[tickers]
         self.last_us[tickers] = np.where(last_us == ABSENT, seen_us, last_us)
         self._interrupted[tickers] = True
+
+    def grow(self, tickers: int) -> None:
+        """Make room for so many tickers."""
+        self.last_number = grown(self.last_number, tickers, ABSENT)
+        self.last_us = grown(self.last_us, tickers, ABSENT)
+        self._recent = grown(self._recent, tickers)
+        self._filled = grown(self._filled, tickers)
+        self._stored = grown(self._stored, tickers, ABSENT)
+        self._stored_us = grown(self._stored_us, tickers, ABSENT)
+        self._interrupted = grown(self._interrupted, tickers)
 
     def take(self, table: Table, out: Flush) -> None:
         """Publish trades but for those already published; `number` says their order."""

@@ -266,6 +266,8 @@ class Line:
     """place of the line among all that are held; stands in status rows and recordings"""
     route: Route
     memory: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+    """`<route>.<place>`: stays the same when the connection is opened anew"""
 
 
 class Venue(ABC):
@@ -323,6 +325,10 @@ class Venue(ABC):
         self.tickers = list(self.instruments)
         self.wanted = tuple(feeds)
         self.index = {ticker: n for n, ticker in enumerate(self.tickers)}
+
+    def extend(self, instruments: Sequence[Instrument]) -> None:
+        """Take these tickers, too: each stands behind the ones that are known."""
+        type(self).__init__(self, [*self.instruments.values(), *instruments], self.wanted)
 
     # ---------------------------------------------------------- instruments
 
