@@ -102,6 +102,8 @@ class Made(Venue):
                 case "forced":
                     ticker, ms, side, price, qty = values
                     rows.liquidation(ticker, ms or 0, side, price, qty)
+                case "notice":
+                    rows.control(values[0], closing=values[1], notice=True)
                 case "count":
                     self._count(values[0], line, rows)
                 case "lost":
@@ -224,6 +226,11 @@ def forced(ms: int | None, price: float = 100.0, ticker: str = "A") -> Event:
 
 def count(number: int) -> Event:
     return ["count", number]
+
+
+def notice(text: str, *, closing: bool = False) -> Event:
+    """What the venue says of itself."""
+    return ["notice", text, closing]
 
 
 def lost(ticker: str) -> Event:
