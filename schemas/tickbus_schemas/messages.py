@@ -164,6 +164,7 @@ class StatusKind(IntEnum):
     NOTICE = 6
     SKEW = 7
     SILENT = 8
+    LINE = 9
 
 
 class InstrumentKind(IntEnum):

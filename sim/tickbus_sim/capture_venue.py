@@ -145,6 +145,7 @@ class CaptureVenue(Venue):
             capture.topic_ids[start:stop],
             capture.received_ns[start:stop],
             start,
+            capture.received_ns[stop - 1],
         )
         if stop < len(capture.texts):
             await self._befall(stop, capture.received_ns[stop])

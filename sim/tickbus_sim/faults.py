@@ -9,9 +9,11 @@ import random
 import re
 import tomllib
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +35,7 @@ Kind = Literal[
     "drop",
     "repeat",
     "reorder",
+    "delay",
     "corrupt",
     "silence",
     "disconnect",
@@ -52,20 +55,24 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     `at`: a whole number is a frame number (the first frame is 0), a decimal number is seconds
     after the first frame, in the source's time. It touches the first `count` frames (disconnect,
     mute and silence: none, late_snapshot: bodies) from there on that match `ticker` and `channel`.
+    With `client` it befalls the connections from that address alone.
     """
 
     kind: Kind
     at: int | float = 0
     count: int = 1
-    length_s: float = 1.0  # of a silence, of a refusal to connect, of a snapshot's delay
+    length_s: float = 1.0  # of a silence, of a refusal to connect, of a snapshot's or frame's delay
     ticker: str = ""
     channel: str = ""
+    client: str = ""
     value: str = "NaN"  # kind nan: what stands where the first number was
     size_bytes: int = 10_000_000  # kind oversize
 
     def __post_init__(self) -> None:
         if self.at < 0 or self.count < 1 or self.length_s < 0 or self.size_bytes < 1:
             raise ValueError("at, length_s >= 0 and count, size_bytes >= 1")
+        if self.client and self.kind == "late_snapshot":
+            raise ValueError("late_snapshot knows no client")
 
 
 class Schedule(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -146,25 +153,39 @@ class Faults:
         topics: list[Topic],
         start_ns: int,
         identity: Callable[[bytes], dict[str, Any]],
+        client: str = "",
     ) -> None:
         """`start_ns`: the source's time from which seconds are counted; `identity`: a frame's ids.
 
-        Each fault is reported with the ids of the frames that it touched.
+        Each fault is reported with the ids of the frames that it touched. `client`: only the faults
+        of this one; without it those of nobody, and `clients` has the others'.
         """
+        self.client = client
+        own = [fault for fault in schedule.faults if fault.client == client]
+        names = {fault.client for fault in schedule.faults} - {""}
+        self.clients: dict[str, Faults] = {
+            name: Faults(schedule, topics, start_ns, identity, name)
+            for name in sorted(names if not client else ())
+        }
         self._identity = identity
-        self._armed = [_Armed(fault, fault.count) for fault in schedule.faults]
+        self._armed = [_Armed(fault, fault.count) for fault in own]
         self._topics = topics
         self._start_ns = start_ns
         self._random = random.Random(schedule.seed)
         self._touched: list[dict[str, Any]] = []
+        self._late: deque[tuple[int, Frame]] = deque()
+        """delayed frames, and when they are due, in the order in which they came"""
 
     def begin(self, start_ns: int) -> None:
         """A source that did not know when it would begin: its seconds are counted from here."""
         self._start_ns = start_ns
+        for one in self.clients.values():
+            one.begin(start_ns)
 
     def stops(self, received_ns: Sequence[int]) -> tuple[int, ...]:
         """Positions in a recorded source before which connections are cut or fall silent."""
-        cuts = [armed.fault for armed in self._armed if armed.fault.kind in _OF_CONNECTIONS]
+        armed = chain(self._armed, *(one._armed for one in self.clients.values()))
+        cuts = [one.fault for one in armed if one.fault.kind in _OF_CONNECTIONS]
         return tuple(
             fault.at
             if isinstance(fault.at, int)
@@ -203,12 +224,28 @@ class Faults:
             for armed in self._armed:
                 if self._is_on(armed, frame):
                     passing = [out for one in passing for out in self._touch(armed, one)]
-            outcome += passing
+            outcome += [one for one in passing if not self._is_kept(one)]
         return outcome
+
+    def release(self, now_ns: int) -> list[Frame]:
+        """Delayed frames that are due at this time of the source."""
+        due = []
+        while self._late and self._late[0][0] <= now_ns:
+            due.append(self._late.popleft()[1])
+        return due
+
+    def _is_kept(self, frame: Frame) -> bool:
+        """Whether a frame waits behind a delayed one of its topic: none overtakes another."""
+        waits = any(one.topic_id == frame.topic_id for _, one in self._late)
+        if waits and self._late[-1][1] is not frame:
+            self._late.append((max(self._late[-1][0], frame.received_ns), frame))
+        return waits
 
     def flush(self) -> list[Frame]:
         """Frames still kept back, in their own order: the source pauses or has ended."""
         kept = [_late(frame) for armed in self._armed for frame in armed.window]
+        kept += [frame for _, frame in self._late]
+        self._late.clear()
         for armed in self._armed:
             armed.window = []
         return kept
@@ -230,14 +267,19 @@ class Faults:
     def take_touched(self) -> list[dict[str, Any]]:
         """What was done since the last call: `kind`, `frame`, of a changed frame its new `text`."""
         touched, self._touched = self._touched, []
+        for one in self.clients.values():
+            touched += [fact | {"client": one.client} for fact in one.take_touched()]
         return touched
 
     def report(self) -> list[dict[str, Any]]:
-        """What was done, a fault an entry, in the schedule's order."""
-        return [
+        """What was done, a fault an entry in the schedule's order; each client's behind."""
+        client = {"client": self.client} if self.client else {}
+        own = [
             {"kind": a.fault.kind, "at": a.fault.at, "touched": a.touched, "frames": a.frames}
+            | client
             for a in self._armed
         ]
+        return own + [fact for one in self.clients.values() for fact in one.report()]
 
     def _reached(self, fault: Fault, number: int, received_ns: int) -> bool:
         if isinstance(fault.at, int):
@@ -279,6 +321,11 @@ class Faults:
                 armed.window.append(frame)
                 turn = [] if frame.fate is Fate.LATE else [replace(frame, fate=Fate.HELD)]
                 return turn if armed.left else turn + self._shuffled(armed)
+            case "delay":
+                due_ns = frame.received_ns + int(fault.length_s * SECOND)
+                last_ns = self._late[-1][0] if self._late else 0
+                self._late.append((max(due_ns, last_ns), frame))
+                return [frame]
             case "corrupt":
                 return [_with_text(frame, corrupted(frame.text, self._random))]
             case "nan":

@@ -156,6 +156,7 @@ class MarketVenue(Venue):
             [frame.topic_id for frame in frames],
             [self._received_ns(frame.time_ns) for frame in frames],
             number,
+            self._received_ns(until_ns),
         )
         await self._befall(self._number, self._received_ns(until_ns))
 

@@ -28,7 +28,7 @@ from tickbus_schemas.errors import Fatal
 
 from tickbus_sim.capture import Binary
 from tickbus_sim.dialect import POLICY_VIOLATION, Dialect, Line, Refusal, Topic, split_url
-from tickbus_sim.faults import Fate, Frame
+from tickbus_sim.faults import Fate, Faults, Frame
 
 END_OF_INPUT = 4900
 _BUFFER_HIGH = 1 << 20  # bytes waiting in a transport before the play-out pauses
@@ -49,6 +49,33 @@ class Astray(bytes):
         made = cls(frame.text)
         made.frame = frame
         return made
+
+
+def on_the_way(frame: Frame) -> bytes:
+    """A frame's text; with the frame, where it does not arrive in its turn."""
+    return frame.text if frame.fate is Fate.ARRIVES else Astray.of(frame)
+
+
+def _frames(
+    texts: Sequence[bytes],
+    topic_ids: Sequence[int],
+    received_ns: Sequence[int],
+    numbers: Sequence[int],
+) -> list[Frame]:
+    columns = zip(numbers, texts, topic_ids, received_ns, strict=True)
+    return [
+        text.frame if isinstance(text, Astray) else Frame(number, text, topic_id, time_ns)
+        for number, text, topic_id, time_ns in columns
+    ]
+
+
+def _columns(frames: Sequence[Frame]) -> tuple[list[bytes], list[int], list[int]]:
+    """Texts, topics and receive times."""
+    return (
+        list(map(on_the_way, frames)),
+        [frame.topic_id for frame in frames],
+        [frame.received_ns for frame in frames],
+    )
 
 
 _headers: dict[int, bytes] = {}
@@ -86,6 +113,7 @@ class Connection(WSListener):
 
     def __init__(self, lobby: Lobby, line: Line | Refusal) -> None:
         self.line = line
+        self.client = ""  # its address
         self.texts: list[bytes] = []
         self.received_ns: list[int] = []
         self.heard_s = time.monotonic()  # when the client last said something
@@ -105,6 +133,10 @@ class Connection(WSListener):
         self.transport = transport
         if isinstance(self.line, Refusal):
             self.close(POLICY_VIOLATION, self.line.reason)
+            return
+        self.client = str(transport.underlying_transport.get_extra_info("peername")[0])
+        if self.client in self._lobby.refused_clients:
+            self.cut()
             return
         transport.underlying_transport.set_write_buffer_limits(high=_BUFFER_HIGH)
         self._lobby.entered(self)
@@ -177,6 +209,26 @@ class Connection(WSListener):
         if frame.fate is Fate.HELD:
             self._held[frame.number].append(text)
         return text if frame.fate.is_sent else None
+
+    def take(
+        self,
+        texts: Sequence[bytes],
+        topic_ids: Sequence[int],
+        received_ns: Sequence[int],
+        topics: Sequence[Topic],
+    ) -> None:
+        """Queues frames in the form that this connection gets."""
+        assert isinstance(self.line, Line)
+        line, on_wire = self.line, self._lobby.dialect.on_wire
+        for text, topic_id, time_ns in zip(texts, topic_ids, received_ns, strict=True):
+            wire_text: bytes | None
+            if type(text) is Astray:
+                wire_text = self.astray(text.frame, topics[topic_id])
+            else:
+                wire_text = on_wire(line, text, topics[topic_id])
+            if wire_text is not None:
+                self.texts.append(wire_text)
+                self.received_ns.append(time_ns)
 
     def flush(self) -> None:
         """Writes what `Lobby.deliver` has queued."""
@@ -278,6 +330,8 @@ class Lobby:
         self.sent = 0
         self.unsubscribed = 0
         self.refuses = False  # while a fault keeps the venue away
+        self.refused_clients: set[str] = set()  # while it does so from these
+        self.faults: Mapping[str, Faults] = {}  # of single clients
         self.has_vanished = False  # the last client to leave did so without closing
         self.depths: Mapping[str, int] = {}
         self.messages_per_s = dialect.messages_per_s
@@ -339,22 +393,25 @@ class Lobby:
         return any(not connection.is_mute for connection in self._targets[topic_id])
 
     def deliver(
-        self, texts: Sequence[bytes], topic_ids: Sequence[int], received_ns: Sequence[int]
+        self,
+        texts: Sequence[bytes],
+        topic_ids: Sequence[int],
+        received_ns: Sequence[int],
+        numbers: Sequence[int] = (),
     ) -> None:
-        """Writes frames, all to the same connections: those that subscribed to their topics."""
+        """Writes frames, all to the same connections: those that subscribed to their topics.
+
+        numbers: of the frames in the source, where there are faults.
+        """
         listeners = self._targets[topic_ids[0]]
+        everyones = texts, topic_ids, received_ns
+        own = {
+            client: _columns(faults.pass_on(_frames(*everyones, numbers)))
+            for client, faults in self.faults.items()
+            if any(connection.client == client for connection in listeners)
+        }
         for connection in listeners:
-            assert isinstance(connection.line, Line)
-            line, on_wire, topics = connection.line, self.dialect.on_wire, self._topics
-            for text, topic_id, time_ns in zip(texts, topic_ids, received_ns, strict=True):
-                wire_text: bytes | None
-                if type(text) is Astray:
-                    wire_text = connection.astray(text.frame, topics[topic_id])
-                else:
-                    wire_text = on_wire(line, text, topics[topic_id])
-                if wire_text is not None:
-                    connection.texts.append(wire_text)
-                    connection.received_ns.append(time_ns)
+            connection.take(*own.get(connection.client, everyones), self._topics)
             connection.flush()
         arriving = sum(type(text) is not Astray or text.frame.fate.is_sent for text in texts)
         if self.has_listener(topic_ids[0]):
@@ -362,8 +419,21 @@ class Lobby:
         else:
             self.unsubscribed += arriving
 
+    def release(self, now_ns: int) -> None:
+        """Writes what single clients get later than others, and now."""
+        for client, faults in self.faults.items():
+            for frame in faults.release(now_ns):
+                for connection in self._targets[frame.topic_id]:
+                    if connection.client == client:
+                        connection.take(*_columns([frame]), self._topics)
+                        connection.flush()
+
     async def deliver_in_order(
-        self, texts: Sequence[bytes], topic_ids: Sequence[int], received_ns: Sequence[int]
+        self,
+        texts: Sequence[bytes],
+        topic_ids: Sequence[int],
+        received_ns: Sequence[int],
+        numbers: Sequence[int] = (),
     ) -> None:
         """`deliver`, one connection's frames at a time: they are read in the order given.
 
@@ -379,7 +449,8 @@ class Lobby:
                 for connection in self._speaking:
                     await connection.read()
                 self._speaking = listeners
-            self.deliver(texts[start:stop], topic_ids[start:stop], received_ns[start:stop])
+            part = slice(start, stop)
+            self.deliver(texts[part], topic_ids[part], received_ns[part], numbers[part])
             start = stop
 
     async def room(self) -> None:
@@ -404,16 +475,20 @@ class Lobby:
         for connection in list(self.connections):
             connection.close(code, reason)
 
-    def mute_all(self) -> None:
-        """Sends nothing more over the connections that are open now."""
-        for connection in self.connections:
+    def of_client(self, client: str) -> list[Connection]:
+        """The connections from an address; all of them for ""."""
+        return [one for one in self.connections if client in ("", one.client)]
+
+    def mute(self, client: str = "") -> None:
+        """Sends nothing more over the connections that are open now, of a client or of all."""
+        for connection in self.of_client(client):
             connection.flush()
             connection.is_mute = True
 
-    async def cut_all(self) -> None:
-        """Breaks every connection; returns when all are gone."""
-        while self.connections:
-            for connection in list(self.connections):
+    async def cut(self, client: str = "") -> None:
+        """Breaks the connections of a client or of all; returns when they are gone."""
+        while self.of_client(client):
+            for connection in self.of_client(client):
                 connection.cut()
             self.drained.clear()
             await self.drained.wait()
@@ -449,7 +524,7 @@ class Lobby:
             if not self.connections:
                 return
             await asyncio.sleep(0.01)
-        await self.cut_all()
+        await self.cut()
 
     def _accept(self, request: WSUpgradeRequest) -> Connection | WSUpgradeResponseWithListener:
         if self.refuses:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tickbus_sim.dialect import Books, Dialect, Line, Listing, Resource, Topic
-from tickbus_sim.faults import Fate, Faults, Frame
+from tickbus_sim.faults import Faults, Frame
 from tickbus_sim.pace import SECOND, Wait
 from tickbus_sim.rest import RestBody, RestServer
-from tickbus_sim.sockets import END_OF_INPUT, Astray, Connection, Lobby
+from tickbus_sim.sockets import END_OF_INPUT, Connection, Lobby, on_the_way
 
 _LINGER_S = 1.0  # REST outlives the last client by this
 _VANISHED_LINGER_S = 10.0  # and by this when it left without a word: it may have been killed
@@ -60,6 +61,8 @@ class Venue(ABC):
         )
         if serving.messages_per_s is not None:
             self._lobby.messages_per_s = serving.messages_per_s
+        if faults is not None:
+            self._lobby.faults = faults.clients
         self._rest = RestServer(dialect, self, has_times=serving.has_times)
 
     async def open(self) -> dict[str, Any]:
@@ -221,14 +224,25 @@ class Venue(ABC):
         self._waiting_for = ""
 
     async def _send(
-        self, texts: list[bytes], topic_ids: list[int], received_ns: list[int], number: int
+        self,
+        texts: list[bytes],
+        topic_ids: list[int],
+        received_ns: list[int],
+        number: int,
+        until_ns: int,
     ) -> None:
-        """Puts frames on the sockets, through the faults if there are any."""
+        """Puts frames on the sockets, through the faults if there are any; then those due by now.
+
+        until_ns: the source's time behind them.
+        """
         sent: Iterable[tuple[int, int]] = enumerate(topic_ids, start=number)
+        numbers: list[int] = []
         if self._faults is not None:
             columns = enumerate(zip(texts, topic_ids, received_ns, strict=True), start=number)
             frames = self._faults.pass_on(Frame(n, *column) for n, column in columns)
-            texts = [_with_fate(frame) for frame in frames]
+            frames += self._faults.release(until_ns)
+            numbers = [frame.number for frame in frames]
+            texts = [on_the_way(frame) for frame in frames]
             topic_ids = [frame.topic_id for frame in frames]
             received_ns = [frame.received_ns for frame in frames]
             sent = [(frame.number, frame.topic_id) for frame in frames if frame.fate.is_sent]
@@ -236,7 +250,8 @@ class Venue(ABC):
         # A book that is pushed holds all these frames: it comes behind the last of them.
         self._is_sending = True
         try:
-            await self._lobby.deliver_in_order(texts, topic_ids, received_ns)
+            await self._lobby.deliver_in_order(texts, topic_ids, received_ns, numbers)
+            self._lobby.release(until_ns)
         finally:
             self._is_sending = False
         self._push_books()
@@ -246,28 +261,36 @@ class Venue(ABC):
         """What happens to all connections before the next frame."""
         if self._faults is None:
             return
-        if self._faults.mutes(number, received_ns):
-            self._note(())
-            self._lobby.mute_all()
-        refuse_s = self._faults.cut_s(number, received_ns)
-        if refuse_s is not None:
-            self._note(())
-            await self._cut(refuse_s)
+        for faults in (self._faults, *self._faults.clients.values()):
+            if faults.mutes(number, received_ns):
+                self._note(())
+                self._lobby.mute(faults.client)
+            refuse_s = faults.cut_s(number, received_ns)
+            if refuse_s is not None:
+                self._note(())
+                await self._cut(refuse_s, faults.client)
 
-    async def _cut(self, refuse_s: float) -> None:
-        """Breaks all connections and stays away for a while."""
+    async def _cut(self, refuse_s: float, client: str) -> None:
+        """Breaks the connections of a client or of all, and stays away for a while."""
         await self._lobby.flushed()
-        self._lobby.refuses = True
-        await self._lobby.cut_all()
-        asyncio.get_running_loop().call_later(refuse_s, self._accept_again)
+        self._refuse(client, True)
+        await self._lobby.cut(client)
+        asyncio.get_running_loop().call_later(refuse_s, self._refuse, client, False)
 
-    def _accept_again(self) -> None:
-        self._lobby.refuses = False
+    def _refuse(self, client: str, refuses: bool) -> None:
+        if not client:
+            self._lobby.refuses = refuses
+        elif refuses:
+            self._lobby.refused_clients.add(client)
+        else:
+            self._lobby.refused_clients.discard(client)
 
     async def _end(self) -> None:
         """All input is played: every byte out, then the close that says so."""
         for frame in self._faults.flush() if self._faults else ():
-            self._lobby.deliver([_with_fate(frame)], [frame.topic_id], [frame.received_ns])
+            one = [on_the_way(frame)], [frame.topic_id], [frame.received_ns], [frame.number]
+            self._lobby.deliver(*one)
+        self._lobby.release(sys.maxsize)
         await self._lobby.flushed()
         self.done = True
         self._lobby.close_all(END_OF_INPUT, "end of input")
@@ -279,7 +302,3 @@ class Venue(ABC):
             await asyncio.sleep(0.05)
             busy = not self.done or self._lobby.connections or self._rest.requests_open
             quiet_s = 0.0 if busy else quiet_s + 0.05
-
-
-def _with_fate(frame: Frame) -> bytes:
-    return frame.text if frame.fate is Fate.ARRIVES else Astray.of(frame)

@@ -192,6 +192,25 @@ async def test_no_secret_is_in_anything_that_it_writes(
     assert [path for path, _ in served.got] == [f"/services/{secret}"] * 4
 
 
+async def test_a_bus_that_is_away_is_told_directly_and_so_is_its_return(
+    nats_server: EmbeddedServer, bus: Connection, start: Start, tmp_path: Path
+) -> None:
+    await make_streams(bus)
+    async with receiver() as served:
+        service = notifier(start, tmp_path / "one", served)
+        await service.read_up_to({})
+        await store(bus, alert(1))
+        await served.until(1)
+        await nats_server.kill()
+        await served.until(2)
+        await nats_server.start()
+        await store(bus, alert(2))
+        await served.until(3)
+        assert await asyncio.to_thread(service.drain) == 0
+    causes = [text.split("\n")[1] for text in served.texts]
+    assert causes == ["seen 1", "the notifier has no connection to NATS", "seen 2"]
+
+
 async def test_without_a_receiver_it_says_what_to_set(
     nats_server: EmbeddedServer, bus: Connection, start: Start, tmp_path: Path
 ) -> None:

@@ -24,6 +24,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.faults: defaultdict[str, list[Line]] = defaultdict(list)
         """by kind, in order"""
+        self.of_clients: defaultdict[tuple[str, str], list[Line]] = defaultdict(list)
+        """those that befell the connections of one address alone, by address and kind"""
         self.touched: defaultdict[int, set[str]] = defaultdict(set)
         """by frame, the kinds of faults that touched it"""
         self.events: defaultdict[tuple[str, str], list[Line]] = defaultdict(list)
@@ -34,6 +36,9 @@ class Journal:
         """frames that went to nobody, or were on their way when the connections broke"""
         for text_line in path.read_bytes().splitlines():
             line = json.loads(text_line)
+            if "client" in line:
+                self.of_clients[line["client"], line["kind"]].append(line)
+                continue
             if line["event"] == "fault":
                 self.faults[line["kind"]].append(line)
                 self.touched[line["frame"]].add(line["kind"])

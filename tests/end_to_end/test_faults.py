@@ -33,13 +33,23 @@ def has_no_words(dialect: Dialect) -> bool:
     return venue.trade_ids is TradeIds.UNIQUE and not venue.silence_s
 
 
-@pytest.fixture(scope="module", params=faulty.VENUES, ids=lambda dialect: dialect.exchange.token)
+TWICE = ("binance_usdm", "kraken", "hyperliquid")
+"""Venues that are run with two connections, too: with ids that are global, and both without."""
+RUNS = [(dialect, 1) for dialect in faulty.VENUES] + [
+    (dialect, 2) for dialect in faulty.VENUES if dialect.exchange.token in TWICE
+]
+
+
+@pytest.fixture(
+    scope="module", params=RUNS, ids=[f"{one.exchange.token}-{count}" for one, count in RUNS]
+)
 def outcome(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """One run of a venue with all faults."""
-    dialect = request.param
+    """One run of a venue with all faults, which befall all connections alike."""
+    dialect, connections = request.param
     folder = tmp_path_factory.mktemp(dialect.exchange.token)
     faults = faulty.faults_of(dialect, dialect.demo[0])
-    return faulty.run(dialect, faults, folder, seed=SEED)
+    number = {"TICKBUS_INGEST__CONNECTIONS": str(connections)}
+    return faulty.run(dialect, faults, folder, seed=SEED, **number)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +147,7 @@ def test_verify_finds_nothing_and_counts_the_gaps(
 ) -> None:
     code = main(["verify", str(outcome.data)])
     out, err = capsys.readouterr()
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, ""), out
     assert f"{compared.gap_count} gaps are announced in the status feed" in out.splitlines()
     assert out.splitlines()[-1] == f"{outcome.data}: whole and unchanged"
 

@@ -43,7 +43,7 @@ class Comparison:
         self.counts_trades = venue.trade_ids is TradeIds.DENSE
         self.numbers_changes = venue.update_ids in (UpdateIds.LINKED, UpdateIds.COUNTED)
         self.proves_changes = venue.update_ids is not UpdateIds.KEYED
-        self._dialect = dialect
+        self.dialect = dialect
         self._root = root
         self.rows = cache(self._rows)
         """(feed, ticker) -> its rows in the order of the log"""
@@ -67,13 +67,13 @@ class Comparison:
     @cached_property
     def feeds(self) -> list[str]:
         """Feeds of single events that the venue has."""
-        known = " ".join(self._dialect.feeds.values()).split()
+        known = " ".join(self.dialect.feeds.values()).split()
         return [feed for feed in ("trade", "bbo", "liquidation") if feed in known]
 
     @property
     def gap_count(self) -> int:
         """Gap rows of all feeds and tickers."""
-        rows = (row for ticker in self._dialect.demo for row in self.rows("status", ticker))
+        rows = (row for ticker in self.dialect.demo for row in self.rows("status", ticker))
         return sum(row["kind"] == GAP for row in rows)
 
     # ------------------------------------------------------------ single events
@@ -98,7 +98,7 @@ class Comparison:
 
     def _family(self, feed: str) -> str:
         """What carries a feed: of one channel several feeds are read."""
-        return self._dialect.family_of(feed)
+        return self.dialect.family_of(feed)
 
     def stored(self, feed: str, ticker: str) -> list[Key]:
         """The rows of a feed in the same form."""
@@ -222,7 +222,7 @@ class Comparison:
 
     def _is_change(self, packet: Sequence[Row]) -> bool:
         """Whether a change of the venue made this packet; else it is a book for a beginning."""
-        return not packet[0]["is_snapshot"] or self._dialect.books is Books.WHOLE
+        return not packet[0]["is_snapshot"] or self.dialect.books is Books.WHOLE
 
     def wrong_books(self, ticker: str) -> list[str]:
         """One line for each packet that is no change, or after which the book is not the venue's.
@@ -243,7 +243,7 @@ class Comparison:
                 changes[place] += 1
                 if not truth.has(place):
                     wrong.append(f"{place}: no such change")
-            elif self._dialect.books is Books.PULLED:
+            elif self.dialect.books is Books.PULLED:
                 edges = _edges(book)
                 continue  # it lies between two changes: judged after the next one
             wrong += [
@@ -282,11 +282,13 @@ class Comparison:
         """One line for each of them that is in no gap."""
         names = ("from_id", "to_id") if self.numbers_changes else ("from_timestamp", "to_timestamp")
         gaps = [[gap[name] for name in names] for gap in self.gaps("l2", ticker)]
+        # Of whole books only the latest counts: one that comes behind a later one may be left out.
+        told_by_nothing = LOST | REORDERED if self.dialect.books is Books.WHOLE else LOST
         return [
             self._shown(event)
             for event in self.changes_missing(ticker)
             if not any(start <= self._place(event) <= end for start, end in gaps)
-            and (self.numbers_changes or not self.journal.was(event, LOST))
+            and (self.numbers_changes or not self.journal.was(event, told_by_nothing))
         ]
 
 

@@ -98,7 +98,20 @@ def test_of_two_connections_that_count_for_themselves_one_leads() -> None:
     player.say(frames(book(903, 6, ASKS), update(None, 904, 7)), [1, 1])
     player.say(frames(update(None, 53, 8)))
     assert player.links()[3:] == [(ABSENT, 903), (903, 904)]
-    assert player.gaps() == []
+    assert player.gaps() == [(52, 903)], "what lies between was not published one by one"
+    assert player.accounted() == player.frames
+
+
+def test_another_connection_that_begins_with_the_very_book_goes_on_without_a_gap() -> None:
+    player = play(KEYED, lines=2)
+    player.say(frames(book(None, 1, BIDS), update(None, None, 2, [(100, 5)])))
+    player.say(frames(book(None, 3, [(100, 5), (99, 2)])), [1])
+    player.say(frames(update(None, None, 4, [(100, 6)])), [1])
+    assert player.links() == [(ABSENT, 1), (1, 2), (2, 3)]
+    player.say(frames(book(None, 6, ASKS)))
+    assert player.links()[3:] == [(ABSENT, 4)]
+    (gap,) = player.statuses(StatusKind.GAP)
+    assert gap["reason"] == "another connection begins with a book of its own"
     assert player.accounted() == player.frames
 
 

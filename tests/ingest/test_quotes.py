@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tickbus_ingest.venue.contract import Line
-from tickbus_ingest.wire.buffer import Connected, Disconnected
+from tickbus_ingest.wire.buffer import Connected, Disconnected, Replaced
 from tickbus_schemas.messages import (
     ABSENT,
     BboBatch,
@@ -13,9 +13,10 @@ from tickbus_schemas.messages import (
 )
 
 from tests.ingest import wire
-from tests.ingest.made import frames, made, play
+from tests.ingest.made import Event, frames, made, play
 from tests.ingest.made import quote as made_quote
 from tests.ingest.made import trade as made_trade
+from tests.ingest.venues.playing import Player
 from tests.ingest.wire import Transcript, depth, quote, table, trade
 
 T0_US = wire.T0_MS * 1000
@@ -97,3 +98,57 @@ def test_quotes_of_a_venue_that_sets_its_clock_back_come_through_in_the_end() ->
     player.received_ns += 10 * 10**9
     player.say(frames(*(made_quote(None, ms) for ms in range(100, 140))))
     assert len(player.published["bbo"]) == 41
+
+
+def test_quotes_without_ids_that_two_connections_bring_are_stored_once() -> None:
+    player = play(made(), lines=2)
+    same_time = [made_quote(None, 5, price) for price in (90.0, 91.0, 90.0)]
+    player.say(frames(*same_time, *same_time), [0] * 3 + [1] * 3)
+    assert bids(player) == [90.0, 91.0, 90.0]
+    player.say(frames(made_quote(None, 5, 92.0), made_quote(None, 5, 92.0)), [1, 0])
+    assert bids(player) == [90.0, 91.0, 90.0, 92.0], "whichever connection is first"
+    assert player.accounted() == player.frames
+
+
+def test_ids_that_each_connection_counts_for_itself_tell_nothing() -> None:
+    player = play(made(numbering_is_global=False), lines=2)
+    player.say(frames(made_quote(900, 1, 91.0), made_quote(7, 1, 91.0)), [0, 1])
+    player.say(frames(made_quote(8, 2, 92.0), made_quote(901, 2, 92.0)), [1, 0])
+    player.say(frames(made_quote(902, 3, 93.0), made_quote(9, 3, 93.0)), [0, 1])
+    assert bids(player) == [91.0, 92.0, 93.0]
+
+
+def test_without_ids_and_times_one_connection_leads_until_it_is_gone_or_silent() -> None:
+    player = play(made(), lines=2)
+    player.say(frames(untimed(91.0), untimed(91.0), untimed(92.0), untimed(92.0)), [0, 1, 0, 1])
+    player.say(frames(untimed(93.0), untimed(93.0), untimed(91.0), untimed(91.0)), [1, 0, 1, 0])
+    assert bids(player) == [91.0, 92.0, 93.0, 91.0]
+    assert player.statuses(StatusKind.GAP, "bbo") == []
+    player.say(frames(untimed(94.0)), [1])
+    player.received_ns += 10**9
+    player.say(frames(untimed(95.0), untimed(96.0), untimed(95.0)), [1, 1, 0])
+    assert bids(player)[4:] == [95.0, 96.0], "the leader is silent: another one takes over"
+    assert len(player.statuses(StatusKind.GAP, "bbo")) == 1, "94 is missing"
+    player.notice(Replaced(1, by=0))
+    player.say(frames(untimed(97.0)))
+    assert bids(player)[6:] == [97.0]
+    assert len(player.statuses(StatusKind.GAP, "bbo")) == 1, "nobody was ahead of the leader"
+    assert player.accounted() == player.frames
+
+
+def test_a_leader_that_is_gone_while_another_one_is_ahead_leaves_a_gap() -> None:
+    player = play(made(), lines=2)
+    player.say(frames(untimed(91.0), untimed(91.0), untimed(92.0)), [0, 1, 1])
+    player.notice(Replaced(0, by=1))
+    player.say(frames(untimed(93.0)), [1])
+    assert bids(player) == [91.0, 93.0]
+    assert len(player.statuses(StatusKind.GAP, "bbo")) == 1
+
+
+def untimed(bid: float) -> Event:
+    kind, ticker, _, *values = made_quote(None, 0, bid)
+    return [kind, ticker, 0, *values]
+
+
+def bids(player: Player) -> list[float]:
+    return [row["bid_px"] for row in player.published["bbo"]]

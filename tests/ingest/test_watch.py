@@ -195,6 +195,25 @@ def test_a_silence_that_asking_again_ended_is_no_habit() -> None:
     assert silences == [30, 30, 30]
 
 
+def test_streams_come_and_go_and_those_that_stay_are_known_as_before() -> None:
+    one, heard = watch(TRADE_A, BOTH_A, silence_s=FIRST_S), Heard()
+    for second in range(600):
+        one.look(heard.of(TRADE, ("bbo", 0)), second)
+    other = one.of([TRADE_B, TRADE_A], plain("A", "B", feeds=FEEDS))
+    found = []
+    for second in range(600, 1000):
+        found += [(second, silent.stream) for silent in other.look(heard.of(), second)]
+    assert found[:2] == [(629, TRADE_A), (659, TRADE_A)]
+    assert other.mute == ["ta"]
+    assert [second for second, stream in found if stream == TRADE_B] == [899]
+
+
+def test_a_watch_that_never_looked_may_change_its_streams() -> None:
+    other = watch(TRADE_A).of([TRADE_B], plain("A", "B", feeds=FEEDS))
+    assert told(other, Heard(), 5) == []
+    assert told(other, Heard(), 15) == [TRADE_B]
+
+
 # ------------------------------------------------------------------------ mute
 
 

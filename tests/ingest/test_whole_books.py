@@ -63,6 +63,26 @@ def test_a_venue_that_sets_its_clock_back_is_believed() -> None:
     assert times_ms(player)[2:] == [100_000, 1]
 
 
+def test_books_of_one_time_that_two_connections_bring_are_stored_once() -> None:
+    player = play(WHOLE_FRAMES, lines=2)
+    same_time = [book(None, 5, [(price, 1)]) for price in (90, 91, 90)]
+    player.say(frames(*same_time, *same_time), [0] * 3 + [1] * 3)
+    assert player.links() == [(ABSENT, 1), (ABSENT, 2), (ABSENT, 3)]
+    assert player.counts["duplicates", "l2"] == 3
+    player.say(frames(book(None, 6, BIDS), book(None, 6, BIDS)), [1, 0])
+    assert times_ms(player) == [5, 5, 5, 6]
+
+
+def test_an_older_book_of_the_leading_connection_is_stale_while_another_one_delivers() -> None:
+    player = play(WHOLE_FRAMES, lines=2)
+    player.say(frames(book(None, 1, BIDS), book(None, 1, BIDS)), [0, 1])
+    player.say(frames(book(None, 3, ASKS), book(None, 2, BIDS), book(None, 4, BIDS)))
+    assert times_ms(player) == [1, 3, 4]
+    player.received_ns += 10 * 10**9
+    player.say(frames(book(None, 2, ASKS)))
+    assert times_ms(player) == [1, 3, 4, 2], "nothing newer has come for long"
+
+
 def test_whole_books_are_not_asked_for() -> None:
     player = play(WHOLE_FRAMES)
     player.wait(60)

@@ -259,3 +259,11 @@ def test_of_several_venues_each_has_its_part_and_all_add_up() -> None:
     text = "\n".join(summary(result))
     assert [name for name in parts if f"  {name} " in text] == ["okx", "deribit", "kraken"]
     assert json.loads(json.dumps(result)) == result
+
+
+def test_progress_of_several_venues_tells_the_frames_of_each() -> None:
+    lives, progress = Lives(), Progress()
+    lives.update(ingest_life(1, frames=99, trades=1, us=1) | {"instance": "ingest-okx"})
+    lives.update(ingest_life(2, frames=9, trades=1, us=1) | {"instance": "ingest-kraken"})
+    line = progress.line(lives, 1.0, ["ingest-okx", "ingest-kraken"])
+    assert line.startswith("110 frames (0/s), okx 100, kraken 10, 2 trade")

@@ -222,3 +222,30 @@ def test_a_wrong_schedule_is_refused_in_one_line(wrong: Any) -> None:
 def test_an_absent_schedule_file_is_named() -> None:
     with pytest.raises(Fatal, match="nowhere"):
         read_schedule("nowhere.toml")
+
+
+def test_delayed_frames_come_later_and_none_of_their_topic_overtakes_them() -> None:
+    faults = _faults(Fault("delay", at=2, count=3, length_s=3.5, channel="trade"))
+
+    arrived: list[tuple[int, int]] = []
+    for frame in _frames(16):
+        seconds = (frame.received_ns - START_NS) // SECOND
+        arrived += [(one.number, seconds) for one in faults.apply([frame])]
+        arrived += [(one.number, seconds) for one in faults.release(frame.received_ns)]
+    trades = [(number, seconds) for number, seconds in arrived if number % 2 == 0]
+    assert trades == [(0, 0), (2, 6), (4, 8), (6, 10), (8, 10), (10, 10), (12, 12), (14, 14)]
+    assert [number for number, seconds in arrived if number % 2] == list(range(1, 16, 2))
+    assert _touched(faults) == [2, 4, 6]
+
+
+def test_faults_of_one_client_are_kept_apart() -> None:
+    faults = _faults(Fault("drop", at=1, client="127.0.0.2"), Fault("drop", at=3))
+    own = faults.clients["127.0.0.2"]
+
+    assert _numbers(faults.apply(_frames(5))) == [0, 1, 2, 4]
+    assert _numbers(own.apply(_frames(5))) == [0, 2, 3, 4]
+    assert faults.take_touched() == [
+        {"kind": "drop", "frame": 3},
+        {"kind": "drop", "frame": 1, "client": "127.0.0.2"},
+    ]
+    assert [one.get("client", "") for one in faults.report()] == ["", "127.0.0.2"]

@@ -167,7 +167,9 @@ class Watcher:
             await self._show(stack, view, ends_s)
         while True:
             await asyncio.sleep(2.0)
-            say(f"{view.line()}; {self._progress.line(stack.poller.lives, time.monotonic())}")
+            now_s = time.monotonic()
+            told = self._progress.line(stack.poller.lives, now_s, stack.ingests)
+            say(f"{view.line()}; {told}")
 
     async def _show(self, stack: Stack, view: DemoView, ends_s: float) -> None:
         from rich.live import Live

@@ -31,6 +31,7 @@ examples:
   tickbus up --exchange binance_usdm --tickers BTCUSDT,ETHUSDT --data ./data
   tickbus up --exchange okx:BTC-USDT,BTC-USDT-SWAP --exchange deribit:BTC-PERPETUAL
   tickbus up --exchange binance_spot --tickers BTCUSDT --duration 60 --json
+  tickbus up --exchange okx --tickers BTC-USDT --connections 2
   tickbus up --capture btcusdt.jsonl.gz --speed max --data ./out --json
   tickbus up --config tickbus.toml --nats nats://127.0.0.1:4222
 
@@ -51,6 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="e.g. binance_usdm, okx:BTC-USDT; repeat it for more venues")  # fmt: skip
     add("--tickers", metavar="A,B",
         help="of each --exchange that names none, as the venue spells them; * for all")  # fmt: skip
+    add("--connections", metavar="N", type=int, help="that carry the same: the fastest one wins")
     add("--capture", metavar="FILE", nargs="+", help="serve recordings instead of the real venue")
     add("--speed", metavar="N|max", help="of the capture (1: as it was recorded)")
     add("--capture-times", action="store_true", help="keep the capture's receive times")
@@ -131,6 +133,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         overrides[key.strip()] = from_text(key.strip(), text)
     given = {
         "ingest.tickers": args.tickers and from_text("ingest.tickers", args.tickers),
+        "ingest.connections": args.connections,
         "nats.url": args.nats,
         "health.port": args.health_port,
         "data_dir": args.data,

@@ -10,6 +10,8 @@ import msgspec
 
 IMPORTANT = frozenset({"warning", "error"})
 """Levels that are shown at once; a critical line ends the run and is shown there."""
+ALERT = "alert "
+"""How the line of an alert begins (`tickbus_runtime.alerts.teller`)."""
 _PROGRAM = re.compile(r"^tickbus-[a-z]+: ")
 _ABOUT = frozenset({"level", "timestamp", "service", "event", "exception", "fatal"})
 
@@ -41,7 +43,8 @@ class LogTail:
                 self._last_error = text
             if level in IMPORTANT:
                 shown.append(text)
-                self.last_warning = text
+                if not text.startswith(ALERT):  # it follows from what was said before
+                    self.last_warning = text
         return shown
 
     def last_error(self) -> str:

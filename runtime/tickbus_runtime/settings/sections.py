@@ -65,7 +65,19 @@ class IngestSettings(Section, frozen=True, kw_only=True):
     feeds: Annotated[
         list[str], Meta(description="what is taken of each ticker: trade, l2, bbo, ticker, ...")
     ] = msgspec.field(default_factory=lambda: ["trade", "l2", "bbo"])
-    lines: Annotated[Count, Meta(description="connections that carry the same streams")] = 1
+    connections: Annotated[
+        Count, Meta(description="that carry the same streams: the fastest one wins", le=7)
+    ] = 1
+    bind: Annotated[
+        list[str], Meta(description="local address of each of them, in turn; none: the system's")
+    ] = msgspec.field(default_factory=list)
+    hosts: Annotated[
+        list[str],
+        Meta(description="where each of them goes, in turn: wss://host, host:port or venue"),
+    ] = msgspec.field(default_factory=list)
+    lines_report_s: Annotated[
+        Seconds, Meta(description="how each of several connections did is said this often")
+    ] = 60.0
     limits: Annotated[
         bool, Meta(description="keep the venue's limits; false for a venue on this machine")
     ] = True

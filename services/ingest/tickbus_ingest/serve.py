@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from msgspec.structs import replace
 from tickbus_runtime.alerts.alarms import Holding
 from tickbus_runtime.service.process import Context
@@ -29,6 +30,7 @@ from tickbus_ingest.lines.tickers import chosen, gone
 from tickbus_ingest.lines.watch import DataWatch, Step
 from tickbus_ingest.publish.accounts import Accounts
 from tickbus_ingest.publish.flusher import Flusher
+from tickbus_ingest.publish.line_reports import LineReports
 from tickbus_ingest.publish.owner import Owner, own_version
 from tickbus_ingest.publish.severe import Facts, Severe, Unlisted
 from tickbus_ingest.session.book_rules import SnapshotRule
@@ -42,10 +44,11 @@ from tickbus_ingest.wire.buffer import Buffer, Failed
 from tickbus_ingest.wire.raw_lines import one_line
 from tickbus_ingest.wire.recorder import Recorder
 from tickbus_ingest.wire.rest import Answer, Rest
-from tickbus_ingest.wire.socket import choose_client
+from tickbus_ingest.wire.socket import check_local, choose_client
 
 TICK_S = 0.1
 LOOK_S = 1.0
+DELAYS_S = 0.25
 YOUNG_MAX = 100_000
 """Objects of one flush are fewer: they are gone when it is, and the collector need not look."""
 SWITCH_S = 0.0005
@@ -63,6 +66,7 @@ async def serve(ctx: Context) -> None:
     settings = ctx.settings.ingest
     kind = exchanges.load(settings.exchange)
     choose_client(settings.websocket_client)
+    check_local(settings.bind)
     nobody = made(kind, [], settings.feeds)  # Fatal for feeds that the venue does not have
     failures = Failures()
     guard(nobody, failures)
@@ -140,10 +144,14 @@ class Ingest:
             log=ctx.log,
             recorder=recorder,
             fetch=self._fetched,
+            bind=settings.bind,
+            hosts=settings.hosts,
             query="tickbus_times=1" if settings.capture_times else "",
         )
         self._client = dialer.client
-        self._lines = Lines(dialer, settings.lines, stop_at_end=settings.stop_at_end)
+        self._lines = Lines(dialer, settings.connections, stop_at_end=settings.stop_at_end)
+        self._reports = LineReports(ctx.telemetry, ctx.status)
+        self._next_report_s = time.monotonic() + settings.lines_report_s
         self._watch = DataWatch(self._lines.streams, venue, settings.ticker_silence_s)
         self._polls = Polls(venue.polls(), fetcher, self._buffer)
         self._following = Following(
@@ -156,7 +164,7 @@ class Ingest:
             NO_DATA_SILENCES * (venue.silence_s or settings.silence_s),
             of_recording=settings.stop_at_end,
         )
-        self._next_look_s = 0.0
+        self._next_look_s = self._next_delays_s = 0.0
         self._timer: asyncio.TimerHandle
         self._flusher: Flusher
 
@@ -245,8 +253,7 @@ class Ingest:
             names = ", ".join(one.ticker for one in changes.come)
             self._ctx.log.info("tickers come", tickers=names)
         if changes.gone or changes.come:
-            silence_s = self._settings.ticker_silence_s
-            self._watch = DataWatch(self._lines.streams, self._venue, silence_s)
+            self._watch = self._watch.of(self._lines.streams, self._venue)
             self._polls.change(self._polls_of_taken())
         return changes.ended
 
@@ -308,6 +315,7 @@ class Ingest:
         self._carry_out(reading.flush)
         self._say_failures()
         self._look_around()
+        self._report_lines(reading.flush, last=final)
         await self._flusher.publish(reading)
 
     def _carry_out(self, flush: Flush) -> None:
@@ -319,9 +327,7 @@ class Ingest:
         lines.replace(flush.closing_lines | flush.broken_lines)
         lines.renew_books(flush.subscriptions_wanted)
         self._checksums += sum("checksum" in row.reason for row in flush.statuses)
-        delays_us = [int(wire_us.min()) for wire_us in flush.wire_us if len(wire_us)]
-        if delays_us:
-            self._severe.note_delay(min(delays_us), time.monotonic())
+        self._note_delays(flush)
         for ticker in flush.snapshots_wanted:
             self._ask_for_book(self._venue.tickers[ticker])
 
@@ -342,6 +348,18 @@ class Ingest:
         for line in lines:
             self._ctx.log.error(line)
 
+    def _report_lines(self, flush: Flush, *, last: bool) -> None:
+        """How the lines did, where several carry the same; one that falls behind is replaced."""
+        now_s = time.monotonic()
+        if now_s < self._next_report_s and not last:
+            return
+        self._next_report_s = now_s + self._settings.lines_report_s
+        reports = self._session.report_lines(time.time_ns() // 1000, flush)
+        behind = self._reports.show(reports, now_s)
+        for report in behind:
+            self._ctx.log.warning("a line falls behind; it is replaced", **report.facts)
+        self._lines.replace(report.line for report in behind)
+
     def _look_around(self) -> None:
         """Once a second: silent streams, gauges."""
         now_s = time.monotonic()
@@ -359,6 +377,15 @@ class Ingest:
             such_as = ", ".join(one.stream.name for one in silent[:3])
             self._ctx.log.warning("silent; asked for again", streams=len(silent), such_as=such_as)
         self._accounts.show(self._session, self._buffer, self._recorder)
+
+    def _note_delays(self, flush: Flush) -> None:
+        """Of some flushes: a median costs as much as a small flush."""
+        now_s = time.monotonic()
+        delays_us = [wire_us for wire_us in flush.wire_us if len(wire_us)]
+        if delays_us and now_s >= self._next_delays_s:
+            self._next_delays_s = now_s + DELAYS_S
+            delay_us = np.concatenate(delays_us)
+            self._severe.note_delays(int(delay_us.min()), int(np.median(delay_us)), now_s)
 
     def _severe_now(self, now_s: float) -> Holding:
         """What becomes an alert; asked from outside, so that a stalled flush is seen too."""

@@ -115,12 +115,14 @@ def warm() -> None:
         venue = kind([Instrument(ticker=ticker) for ticker in TICKERS], NAMES)
         session = Session(venue)
         messages = Messages(venue.exchange, "warm", venue.tickers, 1)
-        line = Line(0, venue.routes()[0])
+        route = venue.routes()[0]
         out = Flush()
-        session.notice(Connected(line, time.time_ns()), out)
+        for number in range(2):
+            session.notice(Connected(Line(number, route), time.time_ns()), out)
         # In order, with a hole, a repeat, a refusal and what came too late: each has its kernel.
         for numbers in ((1, 2, 3), (5, 4, 2, 0), (9,), (7, 8)):
             session.receive(_frames(*numbers), out)
+        session.report_lines(time.time_ns() // 1000, out)
         session.list_instruments(venue.instruments.values(), time.time_ns(), out)
         session.tick(time.monotonic(), out, settle=True)
         messages.of(out)

@@ -43,6 +43,11 @@ class Activity:
         self._mean_s: F64 = np.zeros(streams)
         self._longest_s: F64 = np.zeros(streams)
 
+    def take_over(self, places: I64, other: Activity, theirs: I64) -> None:
+        """The streams at `places` have the past that those at `theirs` have in `other`."""
+        for name in ("_times", "_began_s", "_last_s", "_mean_s", "_longest_s"):
+            getattr(self, name)[places] = getattr(other, name)[theirs]
+
     def heard(self, which: Bool, now_s: float, learns: Bool) -> None:
         """These streams spoke. `learns`: whose silence before it was of their own kind.
 

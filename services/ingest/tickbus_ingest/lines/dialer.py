@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from tickbus_runtime.telemetry.metrics import Telemetry
 from tickbus_schemas.errors import Reject, Retry
@@ -47,6 +48,10 @@ class Dialer:
     recorder: Recorder | None = None
     fetch: Callable[[Get], Awaitable[bytes]] | None = None
     """gives the body of a REST answer; Retry when there is none"""
+    bind: Sequence[str] = ()
+    """local addresses of the connections of a route, in turn"""
+    hosts: Sequence[str] = ()
+    """where they go, in turn, instead of the host of the URL; `venue`: there"""
     query: str = ""
     """appended to each URL"""
     numbers: Iterator[int] = field(default_factory=count)
@@ -69,26 +74,30 @@ class Dialer:
             if one.line.route is route and one is not connection and not one.socket.closed.done()
         ]
 
-    async def open(self, route: Route) -> Connection | None:
-        """Connect and subscribe, when the limits allow it; None when that failed."""
+    async def open(self, route: Route, place: int = 0, name: str = "") -> Connection | None:
+        """Connect and subscribe, when the limits allow it; None when that failed.
+
+        place: of the connection among those that carry the route; name: see `Line`.
+        """
         await self._at_once.take()
         socket: Socket | None = None
         try:
             await self._attempts[route.host].take()
-            line = Line(next(self.numbers), route)
-            socket = await self._connect(line)
+            line = Line(next(self.numbers), route, name=name)
+            socket = await self._connect(line, place)
         except (Retry, Reject) as error:
             self._failed(route, error)
             return None
         finally:
             if socket is None:
                 self.limits.connections.give_back()
-        return self._opened(line, socket)
+        return self._opened(line, socket, place)
 
-    async def _connect(self, line: Line) -> Socket:
+    async def _connect(self, line: Line, place: int) -> Socket:
         unpack = unpacker(self.venue.compression, self.max_frame_bytes)
         intake = Intake(line.number, self.buffer, self.max_frame_bytes, unpack)
-        return await sockets.connect(self.client, await self._url(line.route), intake)
+        url = at_host(await self._url(line.route), in_turn(self.hosts, place))
+        return await sockets.connect(self.client, url, intake, in_turn(self.bind, place))
 
     async def _url(self, route: Route) -> str:
         url = self.urls[route.host].rstrip("/") + route.path
@@ -116,7 +125,7 @@ class Dialer:
         if facts is not None:
             self.log.warning("cannot connect to the venue", why=why, **facts)
 
-    def _opened(self, line: Line, socket: Socket) -> Connection:
+    def _opened(self, line: Line, socket: Socket, place: int) -> Connection:
         """Announce the line, then let its frames in, greet and subscribe."""
         number, answers, venue = line.number, Answers(), self.venue
         outbox = Outbox(
@@ -130,12 +139,14 @@ class Dialer:
         connection = Connection(
             line, socket, outbox, answers,
             Silence(venue.silence_s or self.silence_s),
-            time.monotonic() + venue.connection_life_s,
+            # Connections that were opened together are not all replaced together.
+            time.monotonic() + venue.connection_life_s * (1 - place / 16),
         )  # fmt: skip
         self.connections[number] = connection
         socket.closed.add_done_callback(lambda _: self._closed(connection))
         self.telemetry.count("connects")
         url = self.urls[line.route.host].rstrip("/") + line.route.path.partition("?")[0]
+        url = at_host(url, in_turn(self.hosts, place))
         self._record(number, "connect", b"", url)
         self.buffer.notice(Connected(line, time.time_ns()))
         socket.intake.begin()
@@ -144,7 +155,7 @@ class Dialer:
         outbox.request([*venue.greet(), *venue.subscribe(line.route.streams)])
         connection.sending = asyncio.create_task(outbox.run())
         self._troubles.over(line.route.path)
-        self.log.info("connected", line=number, streams=len(line.route.streams))
+        self.log.info("connected", line=number, name=line.name, streams=len(line.route.streams))
         return connection
 
     def _closed(self, connection: Connection) -> None:
@@ -161,3 +172,19 @@ class Dialer:
     def _record(self, number: int, direction: str, data: bytes, url: str | None = None) -> None:
         if self.recorder is not None:
             self.recorder.line(one_line(time.time_ns(), number, direction, data, url))
+
+
+def in_turn(values: Sequence[str], place: int) -> str:
+    """What the settings have for a connection; "" where they have nothing."""
+    return values[place % len(values)] if values else ""
+
+
+def at_host(url: str, host: str) -> str:
+    """The URL at another host: `wss://host`, `host:port`, `host`; "" or `venue` leave it."""
+    if host in ("", "venue"):
+        return url
+    parts = urlsplit(url)
+    scheme, found, place = host.partition("://")
+    if not found:
+        scheme, place = parts.scheme, host
+    return urlunsplit(parts._replace(scheme=scheme, netloc=place.rstrip("/")))

@@ -16,6 +16,8 @@ from tickbus_ingest.wire.buffer import Disconnected, Replaced
 from tickbus_ingest.wire.socket import BROKEN, END_OF_INPUT, Closed
 
 CHECK_S = 1.0
+APART_S = 0.1
+"""Lines of a route are opened one after the other."""
 DELIVERS_S = 30.0
 """A replacement that has not delivered after this time is given up."""
 STEADY_S = 60.0
@@ -32,10 +34,21 @@ class Keeper:
     """One line of a route, kept open until it is stopped or the input has ended."""
 
     def __init__(
-        self, route: Route, dialer: Dialer, *, stop_at_end: bool, uniform: Uniform
+        self,
+        route: Route,
+        dialer: Dialer,
+        *,
+        place: int = 0,
+        name: str = "",
+        turn: asyncio.Lock | None = None,
+        stop_at_end: bool,
+        uniform: Uniform,
     ) -> None:
+        """`place`: among the lines of the route, of which one at a time is replaced: `turn`."""
         self.route, self._dialer = route, dialer
         """what the next connection carries"""
+        self._place, self._name = place, name
+        self._turn = turn or asyncio.Lock()
         self._stop_at_end, self._uniform = stop_at_end, uniform
         self._failures = 0
         """failed or short connections in a row"""
@@ -44,11 +57,12 @@ class Keeper:
 
     async def run(self) -> None:
         """Keep the line open; returns when the venue says that its input has ended."""
+        await asyncio.sleep(self._place * APART_S)
         while not self._ended:
             await asyncio.sleep(self._pause_s())
             if self._ended:
                 return
-            connection = await self._dialer.open(self.route)
+            connection = await self._open()
             if connection is None:
                 self._failures += 1
             elif self._ended:  # meanwhile nobody wants it any more
@@ -61,6 +75,9 @@ class Keeper:
         """The line is wanted no more: once it is closed, no other is opened."""
         self._ended = True
 
+    async def _open(self) -> Connection | None:
+        return await self._dialer.open(self.route, self._place, self._name)
+
     async def _keep(self, connection: Connection) -> Connection | None:
         """Watch over an open line; the one that takes its place, None when it is lost."""
         opened_s = time.monotonic()
@@ -69,7 +86,7 @@ class Keeper:
         if steady or (closed is not None and connection.rows_s):
             self._failures = 0
         if closed is None:
-            return await self._replaced(connection)
+            return await self._replaced_in_turn(connection)
         self._lost(connection, closed)
         return None
 
@@ -125,6 +142,20 @@ class Keeper:
 
     # ------------------------------------------------------------ replacing
 
+    async def _replaced_in_turn(self, old: Connection) -> Connection | None:
+        """A venue that goes away tells all lines at once: one after the other is replaced."""
+        turn = asyncio.ensure_future(self._turn.acquire())
+        either: set[asyncio.Future[Any]] = {turn, old.socket.closed}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not turn.done():
+                self._lost(old, old.socket.closed.result())
+                return None
+            return await self._replaced(old)
+        finally:
+            if not turn.cancel():
+                self._turn.release()
+
     async def _replaced(self, old: Connection) -> Connection | None:
         """The connection to go on with: a new one once it delivers, else the old one."""
         pause_s, self._failures = self._pause_s(), self._failures + 1
@@ -133,7 +164,7 @@ class Keeper:
             await old.close()  # there is no room for two
             self._lost(old, Closed(BROKEN, "replaced"))
             return None
-        opening = asyncio.ensure_future(self._dialer.open(self.route))
+        opening = asyncio.ensure_future(self._open())
         either: set[asyncio.Future[Any]] = {opening, old.socket.closed}
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

@@ -53,16 +53,27 @@ class Lines:
         """Keep these open, too; Fatal when the venue allows fewer connections."""
         needed = sum(1 for route in (*self.routes, *routes) if route.streams) * self._per_route
         _check_count(needed, self._dialer.venue.limits)
+        first = len(self.routes)
         self.routes += routes
         keepers = [
-            Keeper(route, self._dialer, stop_at_end=self._stop_at_end, uniform=self._uniform)
-            for route in routes
-            for _ in range(self._per_route)
+            keeper
+            for number, route in enumerate(routes, start=first)
+            for keeper in self._keepers_of(number, route)
         ]
         self._keepers += keepers
         self._unbegun += keepers
         self._l2_of = _streams_of_books(self.routes)
         self._begin.set()
+
+    def _keepers_of(self, number: int, route: Route) -> list[Keeper]:
+        turn = asyncio.Lock()
+        return [
+            Keeper(
+                route, self._dialer, place=place, name=f"{number}.{place}", turn=turn,
+                stop_at_end=self._stop_at_end, uniform=self._uniform,
+            )
+            for place in range(self._per_route)
+        ]  # fmt: skip
 
     def drop(self, tickers: Collection[str]) -> None:
         """End the subscriptions of these; a connection that carries nothing else is closed."""

@@ -56,6 +56,7 @@ class DataWatch:
     def __init__(self, streams: Sequence[Stream], venue: Venue, silence_s: float) -> None:
         """`silence_s`: limit of a stream of which nothing is known."""
         self._streams = [one for one in streams if not _QUIET.issuperset(one.feeds)]
+        self._silence_s = silence_s
         count = len(self._streams)
         self._activity = Activity(count, silence_s)
         self._places = _places(self._streams, venue)
@@ -63,7 +64,23 @@ class DataWatch:
         """how often each was told since it was last heard"""
         self._told_s = np.full(count, -np.inf)
         self._since_s: npt.NDArray[np.float64] | None = None
+        self._looked_s = 0.0
         self._mute: Bool = np.zeros(count, np.bool_)
+
+    def of(self, streams: Sequence[Stream], venue: Venue) -> DataWatch:
+        """A watch of other streams that knows what this one knows of those that stay."""
+        other = DataWatch(streams, venue, self._silence_s)
+        places = {stream: place for place, stream in enumerate(self._streams)}
+        stay = [place for place, stream in enumerate(other._streams) if stream in places]
+        ours = np.array([places[other._streams[place]] for place in stay], np.int64)
+        theirs = np.array(stay, np.int64)
+        other._activity.take_over(theirs, self._activity, ours)
+        for name in ("_told", "_told_s", "_mute"):
+            getattr(other, name)[theirs] = getattr(self, name)[ours]
+        if self._since_s is not None:
+            other._since_s = np.full(len(other._streams), self._looked_s)
+            other._since_s[theirs] = self._since_s[ours]
+        return other
 
     @property
     def mute(self) -> list[str]:
@@ -84,6 +101,7 @@ class DataWatch:
         """
         if self._since_s is None:
             self._since_s = np.full(len(self._streams), now_s)
+        self._looked_s = now_s
         self._hear(heard, now_s)
         silent_s = now_s - self._since_s
         limits_s = self._activity.limits_s()

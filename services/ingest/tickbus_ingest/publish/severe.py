@@ -20,8 +20,8 @@ CHECKSUMS = 3
 CHECKSUM_S = 600.0
 SKEW_S = 60.0
 LATE_US, EARLY_US = 5_000_000, -1_000_000
-"""If even the fastest event of a minute seems to be older than this, or comes before it happened,
-the clocks differ."""
+"""If even the fastest event of a minute seems to be older than this, or most events come before
+they happened, the clocks differ."""
 REPLAY_US = 3_600_000_000
 """Older events are of a recording, not of a clock that is wrong."""
 NAMED_MAX = 10
@@ -82,6 +82,24 @@ class _Recent:
         return sum(more for at_s, more in self._grown if at_s > now_s - seconds)
 
 
+@dataclass(slots=True)
+class _Extreme:
+    """The least number within a window."""
+
+    window_s: float
+    _noted: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def note(self, number: int, now_s: float) -> None:
+        while self._noted and self._noted[-1][1] >= number:
+            self._noted.pop()  # a later one that is less counts longer
+        self._noted.append((now_s, number))
+
+    def get(self, now_s: float) -> int | None:
+        while self._noted and self._noted[0][0] <= now_s - self.window_s:
+            self._noted.popleft()
+        return self._noted[0][1] if self._noted else None
+
+
 class Severe:
     """Looks at one ingest, once a second."""
 
@@ -96,13 +114,15 @@ class Severe:
         self._storm = STORM_AT_ONCE + STORM_PER_STREAM * streams
         self._frames, self._stored = _Still(), _Still()
         self._gaps, self._checksums = _Recent(STORM_S), _Recent(CHECKSUM_S)
-        self._delays: deque[tuple[float, int]] = deque()
+        self._least, self._most = _Extreme(SKEW_S), _Extreme(SKEW_S)
 
-    def note_delay(self, least_us: int, now_s: float) -> None:
-        """The fastest event of some frames came so long after its time at the venue."""
-        while self._delays and self._delays[-1][1] >= least_us:
-            self._delays.pop()  # a later one that is faster counts longer
-        self._delays.append((now_s, least_us))
+    def note_delays(self, least_us: int, typical_us: int, now_s: float) -> None:
+        """Events of some frames came so long after their time at the venue: the fastest, and most.
+
+        One event with a time in the future is the venue's mistake, and no clock's.
+        """
+        self._least.note(least_us, now_s)
+        self._most.note(-typical_us, now_s)
 
     def look(self, facts: Facts, now_s: float) -> Holding:
         """What holds now."""
@@ -151,15 +171,13 @@ class Severe:
         return f"{count:,} books had a wrong checksum within {CHECKSUM_S / 60:.0f} minutes"
 
     def _clock_skew(self, now_s: float) -> str:
-        while self._delays and self._delays[0][0] <= now_s - SKEW_S:
-            self._delays.popleft()
-        if not self._delays or self._of_recording:
+        least_us, negative_us = self._least.get(now_s), self._most.get(now_s)
+        if least_us is None or negative_us is None or self._of_recording:
             return ""
-        least_us = self._delays[0][1]
         if LATE_US < least_us < REPLAY_US:
             return f"even the fastest event of a minute seems {least_us / 1e6:.1f} s old"
-        if least_us < EARLY_US:
-            return f"events come up to {-least_us / 1e6:.1f} s before their time at the venue"
+        if -negative_us < EARLY_US:
+            return f"events come {negative_us / 1e6:.1f} s before their time at the venue"
         return ""
 
 

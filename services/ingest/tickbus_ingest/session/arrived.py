@@ -20,6 +20,10 @@ class Arrived:
     packet_id: I64
     line: I32
     """the connection that it came over; -1: it is a REST body"""
+    route: I32
+    """its place among the venue's routes; -1: none"""
+    slot: I32
+    """the connection's place among those of its route"""
 
 
 def placed(column: Array, order: I64 | None) -> Array:
@@ -36,6 +40,8 @@ def table_of(decoded: Decoded, feed: str, order: I64 | None, arrived: Arrived) -
     ticker, frame = columns.pop("ticker"), columns.pop("frame")
     columns["rcv_timestamp"] = arrived.received_us[frame]
     columns["packet_id"] = arrived.packet_id[frame]
+    columns["route"] = arrived.route[frame]
+    columns["slot"] = arrived.slot[frame]
     ids = decoded.ids if BY_NAME[feed].treatment is Treatment.TRADES else None
     if ids is not None and order is not None:
         ids = ids.take(order)

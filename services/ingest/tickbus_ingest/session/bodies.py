@@ -11,6 +11,7 @@ from tickbus_ingest.session.arrived import Arrived, l2_table_of
 from tickbus_ingest.session.books import TickerBook
 from tickbus_ingest.session.clock import VenueClock
 from tickbus_ingest.session.decoding import Decoded, FrameDecoder
+from tickbus_ingest.session.places import NOWHERE
 from tickbus_ingest.session.tables import Flush, Refused
 from tickbus_ingest.venue.contract import Venue
 from tickbus_ingest.venue.rows import Rows
@@ -55,7 +56,9 @@ class Bodies:
         decoded.stands = {feed: np.zeros_like(own) for feed, own in decoded.stands.items()}
         if decoded.long_decimals:
             out.counts["long_decimals", ""] += decoded.long_decimals
-        arrived = Arrived(np.array([received_us]), np.array([packet]), np.full(1, -1, np.int32))
+        nowhere = np.full(1, -1, np.int32)
+        places = np.array(NOWHERE, np.int32)[:, None]
+        arrived = Arrived(np.array([received_us]), np.array([packet]), nowhere, *places)
         if ticker is None:
             return decoded, arrived
         self._take_book(ticker, decoded, arrived, out)

@@ -21,10 +21,8 @@ from tickbus_ingest.session.book_statuses import BookStatuses, Lost
 from tickbus_ingest.session.sequencing import Broken, Sequencer
 from tickbus_ingest.session.tables import Flush, L2Table, Moment, moment_of
 from tickbus_ingest.session.waiting import Waiting
+from tickbus_ingest.session.whole_books import WholeBooks
 from tickbus_ingest.venue.contract import Snapshots, Venue
-
-LAG_MAX_US = 60_000_000
-"""No connection lags further behind another: the venue has set its clock back."""
 
 
 class TickerBook:
@@ -43,6 +41,7 @@ class TickerBook:
         self._sequencer = Sequencer(ticker, self.log, rules, arbiter)
         self._asking = Asking(ticker, rules)
         self._waiting = Waiting()
+        self._whole = WholeBooks()
         self._pending: L2Table | None = None
         """a pulled snapshot that no update has joined yet"""
         self._pending_since_s: float | None = None
@@ -207,19 +206,45 @@ class TickerBook:
             self.log.drop(table, at, at + 1, "duplicate", out)
             return
         packet = table.cut(at, at + 1)
-        if every and live and (fate := self._fate_of_whole(packet, line)):
-            self.log.drop(packet, 0, 1, fate, out)
-            return
+        if every and live:
+            fate = self._whole.fate(packet, line, leads=self._arbiter.leads(self.ticker, line))
+            if fate:
+                self.log.drop(packet, 0, 1, fate, out)
+                return
+        if live and not every and not self._rules.is_global:
+            if self._follows(packet, line):
+                self._arbiter.lead(self.ticker, line)
+                self.log.drop(packet, 0, 1, "duplicate", out)
+                return
+            self._lost = self._taken_over(line)
         if not self._rules.has_numbers:
-            self._sequencer.number += 1
+            self._sequencer.number += not self._is_last_again(packet)
             packet.update_id[0] = self._sequencer.number
         elif live and self._rules.is_global:
             self._lost = self._behind(packet)
         if self._replace(packet, line, out):
+            if every:
+                self._whole.publish(packet)
             if not (every and live):
                 self._statuses.snapshot("pushed", moment_of(packet, 0), out)
             out.fates["published", ""] += int(np.count_nonzero(packet.stands))
             self._release(int(packet.packet_id[0]), out)
+
+    def _follows(self, packet: L2Table, line: int) -> bool:
+        """Whether another connection begins with the very book: it can go on from here."""
+        is_other = not self._arbiter.leads(self.ticker, line)
+        return is_other and not self._rules.has_numbers and self.log.holds(packet)
+
+    def _taken_over(self, line: int) -> Lost | None:
+        """What a LIVE book lacks when another connection, that counts alone, begins with its own.
+
+        Its book holds the updates between the two, but they were not published one by one.
+        """
+        last = self.log.last
+        if last is None or self._arbiter.leads(self.ticker, line):
+            return self._lost
+        reason = "another connection begins with a book of its own"
+        return Lost(last.update_id, last.timestamp, stored=True, reason=reason)
 
     def _behind(self, packet: L2Table) -> Lost | None:
         """What a LIVE book lacks that a pushed one has: updates that no connection brought.
@@ -231,15 +256,6 @@ class TickerBook:
         if int(packet.update_id[0]) <= last.update_id or packet.timestamp[0] < last.timestamp:
             return None
         return Lost(last.update_id, last.timestamp, stored=True)
-
-    def _fate_of_whole(self, packet: L2Table, line: int) -> str:
-        """Why a whole book is not published: another line is behind, or it is the same again."""
-        last, time_us = self.log.last, int(packet.timestamp[0])
-        assert last is not None
-        lags = 0 < last.timestamp - time_us < LAG_MAX_US
-        if lags and not self._arbiter.leads(self.ticker, line):
-            return "stale"
-        return "duplicate" if time_us == last.timestamp and self.log.holds(packet) else ""
 
     def _replace(self, packet: L2Table, line: int, out: Flush) -> bool:
         """The packet's levels are the book from now on; False when its checksum is wrong."""

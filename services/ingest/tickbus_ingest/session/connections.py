@@ -12,7 +12,9 @@ from tickbus_ingest.session.arrived import Arrived
 from tickbus_ingest.session.books import TickerBook
 from tickbus_ingest.session.clock import VenueClock
 from tickbus_ingest.session.decoding import Decoded
-from tickbus_ingest.session.feeds import Policy
+from tickbus_ingest.session.feeds import Feeds, Policy
+from tickbus_ingest.session.places import Places
+from tickbus_ingest.session.race import LineReport, Race
 from tickbus_ingest.session.tables import Flush, Refused, StatusRow
 from tickbus_ingest.venue.contract import Line, Route, Snapshots, Venue
 from tickbus_ingest.venue.rows import Control
@@ -29,13 +31,16 @@ class Connections:
         self,
         venue: Venue,
         books: Sequence[TickerBook],
-        policies: dict[str, Policy],
+        feeds: Feeds,
         arbiter: Arbiter,
         clock: VenueClock,
     ) -> None:
         self._venue = venue
         self._books = books
-        self._policies = policies
+        self._feeds = feeds
+        self._policies = feeds.policies
+        self.places = Places()
+        self.race = Race(venue)
         self._arbiter = arbiter
         self._clock = clock
         self._lines: dict[int, Line] = {}
@@ -52,6 +57,7 @@ class Connections:
         line = notice.line
         self._venue.connected(line)
         self._lines[line.number] = line
+        self.race.enter(line, *self.places.open(line))
         received_us = notice.received_ns // 1000
         tickers = self._tickers_of(line)
         self._announce(tickers, StatusKind.CONNECTED, "", received_us, packet, line.number, out)
@@ -67,7 +73,9 @@ class Connections:
 
     def replaced(self, notice: buffer.Replaced, packet: int, out: Flush) -> None:
         """A connection was closed after another had taken its place, or broke beside another."""
-        line = self._gone(notice.line)
+        line, behind = self._gone(notice.line)
+        for feed, tickers in behind.items():
+            self._interrupt(self._policies[feed], tickers, notice.received_ns // 1000)
         self._follow_nobody(self._arbiter.replace(notice.line, notice.by), out)
         if line is not None and notice.reason:
             reason = f"{notice.reason}; connection {notice.by} goes on"
@@ -77,7 +85,7 @@ class Connections:
 
     def disconnected(self, notice: buffer.Disconnected, packet: int, out: Flush) -> None:
         """A connection is gone, and no other one delivers what it did."""
-        line = self._gone(notice.line)
+        line, _ = self._gone(notice.line)
         if line is None:
             return
         received_us = notice.received_ns // 1000
@@ -115,6 +123,16 @@ class Connections:
             out.statuses.append(
                 StatusRow(ticker, kind, time_us, received_us, packet, "", reason, line=line.number)
             )
+
+    def say_reports(
+        self, reports: Iterable[LineReport], now_us: int, packet: int, out: Flush
+    ) -> None:
+        """A row for each line, of the first ticker that it carries."""
+        for report in reports:
+            line = self._lines.get(report.line)
+            tickers = self._tickers_of(line)[:1] if line is not None else []
+            kind = StatusKind.LINE
+            self._announce(tickers, kind, report.text, now_us, packet, report.line, out)
 
     def _lose_stream(self, one: Control, line: Line, out: Flush) -> tuple[Sequence[int], str]:
         """Whoever waits for the tickers of the stream is told."""
@@ -171,10 +189,12 @@ class Connections:
             self._books[ticker].interrupt(out, resubscribed=True)
         self._follow_nobody(self._arbiter.leave(line.number), out)
 
-    def _gone(self, number: int) -> Line | None:
-        """A connection that was open until now."""
+    def _gone(self, number: int) -> tuple[Line | None, dict[str, list[int]]]:
+        """A connection that was open until now; by feed, tickers of which it was behind."""
         self._heard.discard(number)
-        return self._lines.pop(number, None)
+        place = self.places.close(number)
+        self.race.leave(*place)
+        return self._lines.pop(number, None), self._feeds.leave(*place)
 
     def _interrupt(self, policy: Policy, tickers: list[int], received_us: int) -> None:
         policy.interrupt(tickers, [self._clock.time_us(one, received_us) for one in tickers])

@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from tickbus_schemas.messages import ABSENT, StatusKind
 
-from tickbus_ingest.session.kernels.quotes import FRESH, REPEAT, STALE, judge_quotes
+from tickbus_ingest.session.kernels.leaders import contents
+from tickbus_ingest.session.kernels.quotes import FRESH, REPEAT, SAME, STALE, judge_quotes
+from tickbus_ingest.session.kernels.race import SLOTS
 from tickbus_ingest.session.tables import Flush, StatusRow, Table, grown
 from tickbus_ingest.session.times import with_inferred
 
@@ -21,15 +23,18 @@ VALUES = ("bid_px", "bid_sz", "ask_px", "ask_sz")
 class QuotePolicy:
     """The last quote of each ticker, and whether something may be missing since."""
 
-    def __init__(self, tickers: int) -> None:
+    def __init__(self, tickers: int, *, has_ids: bool) -> None:
+        """`has_ids`: ids are the same on every connection; else only their times tell of quotes."""
+        self._has_ids = has_ids
         self._last_id: I64 = np.full(tickers, ABSENT, np.int64)
         self._last_us: I64 = np.zeros(tickers, np.int64)
-        self._last_values: F64 = np.zeros((tickers, 4), np.float64)
         self._stale_run: I64 = np.zeros(tickers, np.int64)
         self._fresh_us: I64 = np.zeros(tickers, np.int64)
         self._said_id: I64 = np.full(tickers, ABSENT, np.int64)
         self._said_us: I64 = np.full(tickers, ABSENT, np.int64)
         self._interrupted: Bool = np.zeros(tickers, np.bool_)
+        self._same: I64 = np.zeros((tickers, SAME), np.int64)
+        self._own: I64 = np.zeros((tickers, SLOTS, 3), np.int64)
 
     def resume(
         self, ticker: int, update_id: int, timestamp: int, values: tuple[float, ...]
@@ -37,14 +42,17 @@ class QuotePolicy:
         """Go on behind what a predecessor stored; whatever lies between is lost."""
         self._last_id[ticker] = self._said_id[ticker] = update_id
         self._last_us[ticker] = self._said_us[ticker] = timestamp
-        self._last_values[ticker] = values
+        content = np.empty(1, np.int64)
+        contents(np.array([values], np.float64), np.zeros(1, np.int64), content)
+        self._same[ticker, :2] = 1, content[0]
         self._interrupted[ticker] = True
 
     def grow(self, tickers: int) -> None:
         """Make room for so many tickers."""
         self._last_id = grown(self._last_id, tickers, ABSENT)
         self._last_us = grown(self._last_us, tickers)
-        self._last_values = grown(self._last_values, tickers)
+        self._same = grown(self._same, tickers)
+        self._own = grown(self._own, tickers)
         self._stale_run = grown(self._stale_run, tickers)
         self._fresh_us = grown(self._fresh_us, tickers)
         self._said_id = grown(self._said_id, tickers, ABSENT)
@@ -62,9 +70,13 @@ class QuotePolicy:
         columns = table.columns
         values = np.stack([columns[name] for name in VALUES], axis=1)
         verdict = np.empty(len(table), np.int8)
+        ids, content = columns["update_id"], np.empty(len(table), np.int64)
+        if not self._has_ids:
+            ids = np.full(len(table), ABSENT, np.int64)
+        contents(values, np.zeros(len(table), np.int64), content)
         fresh = judge_quotes(
-            table.ticker, columns["update_id"], columns["timestamp"], columns["rcv_timestamp"],
-            values, self._last_id, self._last_us, self._last_values, self._stale_run,
+            table.ticker, columns["slot"], ids, columns["timestamp"], columns["rcv_timestamp"],
+            content, self._last_id, self._last_us, self._same, self._own, self._stale_run,
             self._fresh_us, verdict,
         )  # fmt: skip
         if fresh < len(table):

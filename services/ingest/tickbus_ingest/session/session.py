@@ -23,6 +23,7 @@ from tickbus_ingest.session.decoding import Decoded, FrameDecoder
 from tickbus_ingest.session.feeds import Feeds
 from tickbus_ingest.session.kernels.batch import by_ticker
 from tickbus_ingest.session.listed import Listed
+from tickbus_ingest.session.race import LineReport
 from tickbus_ingest.session.tables import I32, I64, Flush, L2Table, StatusRow, Table, grown
 from tickbus_ingest.session.times import with_inferred
 from tickbus_ingest.venue.contract import Snapshots, Stream, UpdateIds, Venue
@@ -59,9 +60,9 @@ class Session:
         self.books: list[TickerBook] = []
         self._open_books()
         self._has_books = "l2" in venue.wanted and venue.snapshots is not Snapshots.NONE
-        feeds = self.feeds = Feeds(count, venue.trade_ids, wait_us=wait_us)
+        feeds = self.feeds = Feeds(count, venue, wait_us=wait_us)
         clock = self._clock = VenueClock(count)
-        self._connections = Connections(venue, self.books, feeds.policies, arbiter, clock)
+        self._connections = Connections(venue, self.books, feeds, arbiter, clock)
         self._bodies = Bodies(venue, decoder, self.books, clock)
         self._listed = Listed(venue)
         self.heard = {feed.name: np.zeros(count, np.bool_) for feed in FEEDS}
@@ -72,8 +73,7 @@ class Session:
         count = len(self.venue.tickers)
         self._arbiter.grow(count)
         self._clock.grow(count)
-        for policy in self.feeds.policies.values():
-            policy.grow(count)
+        self.feeds.grow(count)
         self._open_books()
         for feed, heard in self.heard.items():
             self.heard[feed] = grown(heard, count)
@@ -96,13 +96,16 @@ class Session:
         known = {number: self._connections.line(number) for number in set(batch.line)}
         lines = [known[number] for number in batch.line]
         decoded = self._decoder.frames(batch.data, lines, received_us, batch.size)
+        line = np.array(batch.line, np.int32)
         arrived = Arrived(
             received_us,
             np.arange(first, first + count, dtype=np.int64),
-            np.array(batch.line, np.int32),
+            line,
+            *self._connections.places.of(line),
         )
         take_control(decoded, batch, arrived, self._connections, out)
         self._connections.heard(decoded, arrived, out)
+        self._connections.race.run(decoded, arrived)
         if decoded.losses:
             self._take_around_losses(decoded, arrived, out)
         else:
@@ -222,6 +225,12 @@ class Session:
                 StatusRow(ticker, StatusKind.SILENT, time_us, now_us, self.packets, feed, reason)
                 for feed in stream.feeds
             ]
+
+    def report_lines(self, now_us: int, out: Flush) -> list[LineReport]:
+        """How the lines did since the last report, where several carry the same: said as rows."""
+        reports = self._connections.race.report(now_us)
+        self._connections.say_reports(reports, now_us, self.packets, out)
+        return reports
 
     # ----------------------------------------------------------------- time
 

@@ -335,5 +335,10 @@ class Flush:
         self.tables.append((feed, table))
         self.fates["published", ""] += int(np.count_nonzero(table.stands))
 
+    def count_duplicates(self, feed: str, stands: Bool, rows: int) -> None:
+        """So many rows of a feed were said before; `stands` [rows] marks those of frames."""
+        self.fates["duplicate", feed] += int(np.count_nonzero(stands))
+        self.counts["duplicates", feed] += rows
+
     def __bool__(self) -> bool:
         return bool(self.tables or self.l2 or self.statuses or self.instruments or self.refused)

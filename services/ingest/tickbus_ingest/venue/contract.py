@@ -253,6 +253,8 @@ class Line:
     """place of the line among all that are held; stands in status rows and recordings"""
     route: Route
     memory: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+    """`<route>.<place>`: stays the same when the connection is opened anew"""
 
 
 class Venue(ABC):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import ipaddress
+import socket
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -77,8 +79,10 @@ class Socket(ABC):
             self.closed.set_result(self._why or Closed(code, reason))
 
 
-async def connect(client: str, url: str, intake: Intake) -> Socket:
+async def connect(client: str, url: str, intake: Intake, local: str = "") -> Socket:
     """Open a connection with one of the two clients; redirects are not followed.
+
+    local: address of this machine to connect from; "" leaves it to the system.
 
     Retry when the venue cannot be reached, HandshakeRefused when it does not want us.
     """
@@ -87,10 +91,10 @@ async def connect(client: str, url: str, intake: Intake) -> Socket:
             if client == "picows":
                 from tickbus_ingest.wire import with_picows
 
-                return await with_picows.open_socket(url, intake)
+                return await with_picows.open_socket(url, intake, local)
             from tickbus_ingest.wire import with_websockets
 
-            return await with_websockets.open_socket(url, intake)
+            return await with_websockets.open_socket(url, intake, local)
     except Retry:
         raise
     except (OSError, TimeoutError, ssl.SSLError) as error:
@@ -107,6 +111,22 @@ def choose_client(wanted: Literal["auto", "websockets", "picows"]) -> str:
     if wanted == "picows" and not installed:
         raise Fatal("ingest.websocket_client: picows is not installed: pip install picows")
     return "picows" if wanted != "websockets" and installed else "websockets"
+
+
+def check_local(addresses: Sequence[str]) -> None:
+    """Fatal for an address that no connection can come from."""
+    for one in addresses:
+        try:
+            family = socket.AF_INET6 if ipaddress.ip_address(one).version == 6 else socket.AF_INET
+            with socket.socket(family) as trial:
+                trial.bind((one, 0))
+        except ValueError:
+            raise Fatal(f"ingest.bind: {one!r} is no IP address") from None
+        except OSError as error:
+            raise Fatal(
+                f"ingest.bind: {one} is no address of this machine ({error.strerror}): "
+                "`ip address` lists those that are"
+            ) from None
 
 
 def without_query(url: str) -> str:

@@ -112,7 +112,7 @@ class PicowsSocket(Socket):
             self._transport.underlying_transport.resume_reading()
 
 
-async def open_socket(url: str, intake: Intake) -> Socket:
+async def open_socket(url: str, intake: Intake, local: str = "") -> Socket:
     """Connect; what goes wrong is the library's error, or HandshakeRefused."""
     listener = _Listener(intake)
     try:
@@ -123,6 +123,7 @@ async def open_socket(url: str, intake: Intake) -> Socket:
             enable_auto_pong=True,
             max_frame_size=FRAME_BYTES_MAX,
             max_redirects=0,
+            local_addr=(local, 0) if local else None,
         )
     except WSInvalidStatusError as error:
         if error.response is None:

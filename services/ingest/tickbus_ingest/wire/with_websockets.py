@@ -99,7 +99,7 @@ class WebsocketsSocket(Socket):
             self._connection.transport.resume_reading()
 
 
-async def open_socket(url: str, intake: Intake) -> Socket:
+async def open_socket(url: str, intake: Intake, local: str = "") -> Socket:
     """Connect; what goes wrong is the library's error, or HandshakeRefused."""
 
     def made(*arguments: Any, **options: Any) -> _Pushing:
@@ -115,6 +115,7 @@ async def open_socket(url: str, intake: Intake) -> Socket:
             compression=None,
             ping_interval=None,  # the venues ping us; the keeper sees silence
             close_timeout=CLOSE_TIMEOUT_S,
+            local_addr=(local, 0) if local else None,
         )
     except InvalidStatus as error:
         status = error.response.status_code
