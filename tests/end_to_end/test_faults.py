@@ -48,8 +48,9 @@ def outcome(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     dialect, connections = request.param
     folder = tmp_path_factory.mktemp(dialect.exchange.token)
     faults = faulty.faults_of(dialect, dialect.demo[0])
-    number = {"TICKBUS_INGEST__CONNECTIONS": str(connections)}
-    return faulty.run(dialect, faults, folder, seed=SEED, **number)
+    return faulty.run(
+        dialect, faults, folder, seed=SEED, TICKBUS_INGEST__CONNECTIONS=str(connections)
+    )
 
 
 @pytest.fixture(scope="module")
