@@ -19,9 +19,10 @@ from tickbus_ingest.venue.contract import Line, Venue
 from tickbus_ingest.venue.instruments import understood
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
+from tickbus_sim import dialect as contract
 from tickbus_sim import dialects
 from tickbus_sim.book import NaiveBook
-from tickbus_sim.dialect import Books, Dialect, Listing, Resource
+from tickbus_sim.dialect import CONTROL, Books, Dialect, Listing, Resource
 from tickbus_sim.events import Change
 from tickbus_sim.market import SECOND, Market
 
@@ -49,15 +50,17 @@ def _of_venue(token: str, dialect: Dialect, quick: bool) -> list[Target]:
     market = Market(dialect, list(dialect.demo), seed=7, rate=5_000, start_ms=START_MS)
     venue = _venue(token, dialect, market)
     opened = [_pushed(dialect, ticker, market.book(ticker)) for ticker in dialect.demo]
-    mixed = _mixed(market, venue)
+    opened, mixed = _on_wire(dialect, venue, opened, _mixed(market, venue))
     changes = [_deep(market, n) for n in range(BATCH)]
-    books = [dialect.change(change) for change in changes]
-    full = _pushed(dialect, changes[0].ticker, changes[0].book)
+    full, books = _on_wire(
+        dialect, venue, [_pushed(dialect, changes[0].ticker, changes[0].book)],
+        [dialect.change(change) for change in changes],
+    )  # fmt: skip
     size = sum(map(len, books)) / len(books)
     runs = 3 if quick else 7
     rates = [len(mixed) / one for one in _timed(venue, opened, mixed, runs)]
-    levels = _levels(venue, [full], books[0])
-    costs = [1e6 * one / len(books) for one in _timed(venue, [full], books, runs)]
+    levels = _levels(venue, full, books[0])
+    costs = [1e6 * one / len(books) for one in _timed(venue, full, books, runs)]
     return [
         Target(
             f"ingest.venue.{token}", unit="frames/s", target=MIXED, at_least=True,
@@ -90,6 +93,26 @@ def _venue(token: str, dialect: Dialect, market: Market) -> Venue:
         one for one in understood(kind.parse_instruments(bodies)) if one.ticker in tickers
     ]
     return kind(instruments, [feed for feed in kind.feeds if ":" not in feed])
+
+
+def _on_wire(
+    dialect: Dialect, venue: Venue, opened: Sequence[bytes], frames: Sequence[bytes]
+) -> tuple[list[bytes], list[bytes]]:
+    """What opens the books and the frames behind it, as a connection gets them that subscribed.
+
+    Where connections differ in form, its answers come first: frames may be named by them.
+    """
+    opened = [frame for frame in opened if frame]
+    if type(dialect).on_wire is contract.Dialect.on_wire:
+        return opened, list(frames)
+    route = venue.routes()[0]
+    line = dialect.open(route.path.partition("?")[0], {})
+    if isinstance(line, contract.Refusal):
+        return opened, list(frames)
+    asked = [*venue.greet(), *venue.subscribe(route.streams)]
+    answers = [text for one in asked for text in dialect.request(line, one.frame).frames]
+    sent = [dialect.on_wire(line, text, CONTROL) for text in (*opened, *frames)]
+    return [*answers, *sent[: len(opened)]], sent[len(opened) :]
 
 
 def _mixed(market: Market, venue: Venue) -> list[bytes]:

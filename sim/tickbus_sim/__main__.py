@@ -24,7 +24,7 @@ from tickbus_sim.market import CALM, Burst, Market, Season
 from tickbus_sim.market_venue import MarketVenue
 from tickbus_sim.venue import Serving, Venue
 
-_TICKER = re.compile(r"[A-Za-z0-9]+(?:[-/_][A-Za-z0-9]+)*")
+_TICKER = re.compile(r"[A-Za-z0-9]+(?:[-/_:][A-Za-z0-9]+)*")
 _CANNOT = 2  # exit code: the job cannot be done as asked
 
 _EXAMPLES = """

@@ -23,7 +23,7 @@ from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
 
 from tickbus_sim import dialects
-from tickbus_sim.dialect import CONTROL, BadRequest, Dialect, Topic, split_url
+from tickbus_sim.dialect import CONTROL, BadRequest, Binary, Dialect, Topic, split_url
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 _COMPLAINTS_MAX = 20  # lines of complaint on a terminal; the count goes on
@@ -52,10 +52,6 @@ class Line(msgspec.Struct, gc=False):
     def content(self) -> bytes:
         """What was received. Errors: ValueError when `data_hex` is not hexadecimal."""
         return Binary.fromhex(self.data_hex) if self.data_hex else self.data.encode()
-
-
-class Binary(bytes):
-    """A frame that is no text: it is sent as a binary one."""
 
 
 @dataclass(frozen=True)
@@ -178,9 +174,12 @@ def _dialect(loading: _Loading, files: Iterable[Path], wanted: Exchange | None) 
     """URLs decide, then folders, then the option, then the frames; contradiction is an error.
 
     Where the URLs are of nobody here, it may be another company, or another market, that speaks the
-    same protocol: only the option decides.
+    same protocol: only the option decides. A folder may be named after the first market of an
+    exchange and hold others of it, too: `bitget` recordings of `bitget_futures`.
     """
     by_folder = {e for e in Exchange for file in files if e.token in file.absolute().parts}
+    if wanted is not None and wanted.token.startswith(tuple(f"{e.token}_" for e in by_folder)):
+        by_folder = {wanted}
     is_told = wanted is not None or loading.exchanges or by_folder - {*dialects.exchanges()}
     if loading.strangers and not is_told:
         shown = ", ".join(sorted(loading.strangers)[:3])

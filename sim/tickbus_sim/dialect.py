@@ -116,6 +116,10 @@ class Listing:
         return step(self.qty_decimals)
 
 
+class Binary(bytes):
+    """A frame that is no text: it is sent as a binary one."""
+
+
 class BadRequest(Exception):
     """A REST request that the venue answers with its error object."""
 

@@ -21,7 +21,7 @@ import msgspec
 from tickbus_schemas.errors import Fatal
 
 from tickbus_sim.capture import Body
-from tickbus_sim.dialect import Topic
+from tickbus_sim.dialect import Binary, Topic
 
 SECOND = 1_000_000_000
 REPORTED_FRAMES_MAX = 1000  # a report names so many frames of a fault; its count goes on
@@ -30,6 +30,7 @@ _FRACTION = re.compile(rb'"-?\d+\.\d+"|(?<=[:\[,])-?\d+\.\d+(?=[,}\]])')
 _IN_TEXT = re.compile(rb'(?<=")-?\d+\.\d+(?=,)')
 """The same, where a longer text begins with it."""
 _NUMBER = re.compile(rb'"-?\d+"')
+_DECIMAL = re.compile(rb"\d+\.\d+")
 
 Kind = Literal[
     "drop",
@@ -265,7 +266,7 @@ class Faults:
         return 0.0
 
     def take_touched(self) -> list[dict[str, Any]]:
-        """What was done since the last call: `kind`, `frame`, of a changed frame its new `text`."""
+        """What was done since the last call: `kind`, `frame`, of a damaged one `text` or `hex`."""
         touched, self._touched = self._touched, []
         for one in self.clients.values():
             touched += [fact | {"client": one.client} for fact in one.take_touched()]
@@ -309,7 +310,7 @@ class Faults:
         changed = self._change(armed, frame)
         self._record(armed, {"frame": frame.number}, frame)
         if fault.kind in ("corrupt", "nan"):
-            self._touched[-1]["text"] = changed[0].text.decode(errors="replace")
+            self._touched[-1] |= _told(changed[0].text)
         return changed
 
     def _change(self, armed: _Armed, frame: Frame) -> list[Frame]:
@@ -361,7 +362,13 @@ def _late(frame: Frame) -> Frame:
 
 
 def with_a_word(text: bytes, word: str) -> bytes:
-    """A frame with a word in place of its first price or quantity."""
+    """A frame with a word in place of its first price or quantity.
+
+    In a binary frame the word is as long as the number, with blanks behind it: there lengths are
+    told.
+    """
+    if isinstance(text, Binary):
+        return _DECIMAL.sub(lambda m: word.encode().ljust(len(m[0]))[: len(m[0])], text, count=1)
     for pattern, value in ((_FRACTION, f'"{word}"'), (_IN_TEXT, word), (_NUMBER, f'"{word}"')):
         found = pattern.search(text)
         if found:
@@ -385,4 +392,12 @@ def padded(text: bytes, size_bytes: int) -> bytes:
 
 
 def _with_text(frame: Frame, text: bytes) -> Frame:
-    return replace(frame, text=text)
+    """The same kind of frame: what was binary stays so."""
+    return replace(frame, text=type(frame.text)(text))
+
+
+def _told(text: bytes) -> dict[str, str]:
+    """What was sent: its text, or in hexadecimal where it was no text."""
+    if isinstance(text, Binary):
+        return {"hex": text.hex()}
+    return {"text": text.decode(errors="replace")}

@@ -26,8 +26,7 @@ from picows import (
 )
 from tickbus_schemas.errors import Fatal
 
-from tickbus_sim.capture import Binary
-from tickbus_sim.dialect import POLICY_VIOLATION, Dialect, Line, Refusal, Topic, split_url
+from tickbus_sim.dialect import POLICY_VIOLATION, Binary, Dialect, Line, Refusal, Topic, split_url
 from tickbus_sim.faults import Fate, Faults, Frame
 
 END_OF_INPUT = 4900
@@ -257,11 +256,12 @@ class Connection(WSListener):
         if self._lobby.dialect.is_gzip:
             self.transport.send(WSMsgType.BINARY, packed(text))
         else:
-            self.transport.send(WSMsgType.TEXT, text)
+            kind = WSMsgType.BINARY if isinstance(text, Binary) else WSMsgType.TEXT
+            self.transport.send(kind, text)
 
     def _timed(self, text: bytes, received_ns: int) -> bytes:
         if isinstance(self.line, Line) and self.line.with_times:
-            return b"%d %b" % (received_ns, text)
+            return type(text)(b"%d %b" % (received_ns, text))
         return text
 
     def unsent_bytes(self) -> int:

@@ -56,12 +56,14 @@ def faults_of(dialect: Dialect, ticker: str) -> list[Fault]:
     Between two of them a second or more passes: whatever the one broke is mended before the next.
     """
     trades, books, quotes = (dialect.family_of(feed) for feed in ("trade", "l2", "bbo"))
+    # A venue without best quotes has no frames of them to touch.
 
     def each(kind: str, at: float, **counts: int) -> list[Fault]:
         families = {"trades": trades, "books": books, "quotes": quotes}
         return [
             {"kind": kind, "at": at, "ticker": ticker, "channel": families[name], "count": count}
             for name, count in counts.items()
+            if families[name]
         ]
 
     return [

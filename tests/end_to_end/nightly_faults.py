@@ -11,7 +11,7 @@ from tickbus_sim.dialect import Dialect
 
 from tests.end_to_end import faulty
 from tests.end_to_end.journal import Journal
-from tests.end_to_end.test_faults import without_numbers
+from tests.end_to_end.test_faults import sent, without_numbers
 from tests.end_to_end.truth import Comparison
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(300)]
@@ -36,6 +36,6 @@ def test_whatever_goes_wrong_rows_are_right_and_losses_are_told(
         assert compared.wrong_books(ticker) == []
         assert compared.changes_lost_in_silence(ticker) == []
     damaged = [*journal.faults["corrupt"], *journal.faults["nan"]]
-    texts = {without_numbers(one["text"].encode()) for one in damaged}
+    texts = {without_numbers(sent(one)) for one in damaged}
     assert {without_numbers(one.data) for one in outcome.letters} <= texts
     assert main(["verify", str(outcome.data)]) == 0

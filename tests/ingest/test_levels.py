@@ -17,8 +17,11 @@ PAIRS = Levels()
 ACTIONS = Levels(1, 2)
 OBJECTS = Levels("px", "sz")
 SIDED = Levels("price_level", "new_quantity", "side", "bid", "offer")
+SIGNED = Levels(0, 2, count=1)
 SHAPES = pytest.mark.parametrize(
-    "shape", [PAIRS, ACTIONS, OBJECTS, SIDED], ids=["pairs", "actions", "objects", "sided"]
+    "shape",
+    [PAIRS, ACTIONS, OBJECTS, SIDED, SIGNED],
+    ids=["pairs", "actions", "objects", "sided", "signed"],
 )
 MANY = settings(max_examples=300)
 
@@ -181,6 +184,50 @@ def test_levels_that_name_their_side_are_read_from_one_list_bids_first(
         else:
             assert n not in found.refused, found.refused
         assert rows(found, n) == expected
+
+
+@st.composite
+def signed(draw: st.DrawFn) -> tuple[str, int, float, float]:
+    """A level of price, number of orders and signed size; one of no orders is removed."""
+    (price, price_value), (size, size_value) = draw(number_texts()), draw(number_texts())
+    count = draw(st.sampled_from(("0", "1", "12", '"3"', "2.0", "1e2")))
+    parts = [price, count, size, *draw(st.lists(EXTRAS, max_size=2))]
+    is_gone = count == "0"
+    return (
+        f"[{f'{draw(BLANKS)},{draw(BLANKS)}'.join(parts)}]",
+        1 if size_value > 0 else -1,
+        price_value,
+        # The sign is told where nothing but it is: no level has neither side nor size.
+        math.nan if size_value == 0 else 0.0 if is_gone else abs(size_value),
+    )
+
+
+@MANY
+@given(st.lists(st.lists(signed(), max_size=5), min_size=1, max_size=3))
+def test_the_sign_of_a_size_tells_its_side_and_a_count_of_0_removes(
+    books: list[list[tuple[str, int, float, float]]],
+) -> None:
+    texts = [f"[{','.join(text for text, *_ in book)}]".encode() for book in books]
+    found = read_levels([one for text in texts for one in (text, b"")], SIGNED)
+    for n, book in enumerate(books):
+        expected = bids_first([(side, price, size) for _, side, price, size in book])
+        if not all(math.isfinite(value) for _, *values in expected for value in values):
+            assert n in found.refused
+            expected = []
+        else:
+            assert n not in found.refused, found.refused
+        assert rows(found, n) == expected
+
+
+@pytest.mark.parametrize(
+    "level", ["[1,1,0]", "[1,-1,2]", "[1,2]", "[1,null,2]", "[1]", "[]", "[1,[1],2]"]
+)
+def test_a_level_of_neither_side_refuses_its_update_alone(level: str) -> None:
+    good = b"[[2,1,-3],[1,2,4]]"
+    found = read_levels([good, b"", f"[[1,1,1],{level}]".encode(), b"", good, b""], SIGNED)
+    assert list(found.refused) == [1]
+    assert rows(found, 0) == rows(found, 2) == [(1, 1.0, 4.0), (-1, 2.0, 3.0)]
+    assert rows(found, 1) == []
 
 
 @pytest.mark.parametrize("word", ['"ask"', '"Bid"', '""', "1", "null", '["bid"]', '"bid "', '"bi'])

@@ -73,10 +73,14 @@ def instrument(ticker: str) -> Instrument:
     return Instrument(ticker=ticker, kind=kind, base=parts[0], quote=parts[1])
 
 
+BOOK_OF = re.compile(r"[?&](?:symbol|currency_pair)=([^&]+)")
+"""The ticker in the URL of a book over REST."""
+
+
 def frames(captures: Path, name: str) -> list[dict[str, Any]]:
     """The frames that came in, and the books that were asked for between them."""
     lines = wire.recorded(captures / "frames" / f"{name}.jsonl.gz")
-    return [line for line in lines if line["dir"] == "in" or "symbol=" in line.get("url", "")]
+    return [line for line in lines if line["dir"] == "in" or BOOK_OF.search(line.get("url", ""))]
 
 
 def receive(script: Transcript, lines: Sequence[dict[str, Any]]) -> None:
@@ -85,7 +89,9 @@ def receive(script: Transcript, lines: Sequence[dict[str, Any]]) -> None:
     for place, line in enumerate(lines):
         if line["dir"] == "http":
             _flush(script, batch)
-            get = Get("", book_of=line["url"].rpartition("symbol=")[2])
+            named = BOOK_OF.search(line["url"])
+            assert named is not None
+            get = Get("", book_of=named[1])
             script.notice(Body(get, line["data"].encode(), line["ts"], 0))
             receive(script, lines[place + 1 :])
             return

@@ -7,7 +7,7 @@ there. A new venue adds no test code. Bytes that no venue sends: `test_venues_an
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -83,7 +83,7 @@ def test_an_odd_row_of_the_list_is_named_and_hides_no_other(token: str) -> None:
 def _with_an_odd_row(value: Any) -> Iterator[Any]:
     """The body again and again, each time with another of its rows replaced."""
     items = list(value.items() if isinstance(value, dict) else enumerate(value))
-    holds_rows = len(items) > 1 and all(isinstance(one, dict) for _, one in items)
+    holds_rows = len(items) > 1 and all(_is_row(one) for _, one in items)
     for key, one in items:
         if not isinstance(one, dict | list):
             continue
@@ -91,6 +91,13 @@ def _with_an_odd_row(value: Any) -> Iterator[Any]:
             copy = value.copy()
             copy[key] = changed
             yield copy
+
+
+def _is_row(value: Any) -> bool:
+    """An object, or an array that begins with a name."""
+    return isinstance(value, dict) or (
+        isinstance(value, list) and bool(value) and isinstance(value[0], str)
+    )
 
 
 @each_venue
@@ -339,8 +346,10 @@ def test_a_snapshot_in_the_middle_replaces_the_book_without_a_gap(file: str) -> 
     if story.venue().snapshots is not Snapshots.PUSHED:
         pytest.skip("the venue pushes no snapshots")
     player, first, updated = Player.of(story), dict[str, Step](), 0
+    named: list[Step] = []
     for step in story.steps:
         player.step(step)
+        named = [] if step.reconnect is not None else [*named, step] if step.names else named
         for row in (step.rows or {}).get("l2", ()):
             ticker = str(row.get("ticker", player.venue.tickers[0]))
             if player.session.books[player.venue.index[ticker]].state is not State.LIVE:
@@ -350,18 +359,22 @@ def test_a_snapshot_in_the_middle_replaces_the_book_without_a_gap(file: str) -> 
                     first.setdefault(ticker, step)
             elif ticker in first:
                 updated += 1
-                _assert_replaces(player, ticker, first.pop(ticker))
+                _assert_replaces(player, ticker, first.pop(ticker), named)
     assert updated or "l2" not in story.setup.feeds or file.split("/")[1] != "frames.jsonl", (
         "frames.jsonl has a snapshot and an update that follows it"
     )
 
 
-def _assert_replaces(player: Player, ticker: str, step: Step) -> None:
+def _assert_replaces(player: Player, ticker: str, step: Step, named: Sequence[Step]) -> None:
     book = player.session.books[player.venue.index[ticker]]
     # Where a connection counts its messages, the number of this one has gone by.
     player.count_anew(step.line)
-    player.step(step)
+    for one in (*named, step):
+        player.step(one)
+    published = player.step_published
     player.count_anew(step.line)
+    for one in named:
+        player.step(one)
     rows = [
         row
         for row in (step.rows or {})["l2"]
@@ -371,5 +384,5 @@ def _assert_replaces(player: Player, ticker: str, step: Step) -> None:
     side, price, qty = book.log.book.levels()
     held = sorted(zip(side.tolist(), price.tolist(), qty.tolist(), strict=True))
     assert held == sorted((s, p, q) for s, p, q in rows[-1]["levels"] if q)
-    gaps = [one for one in player.step_published.get("status", ()) if one["kind"] == StatusKind.GAP]
+    gaps = [one for one in published.get("status", ()) if one["kind"] == StatusKind.GAP]
     assert not gaps

@@ -217,8 +217,8 @@ def test_every_ticker_of_every_feed_has_one_stream_or_is_polled(
             for ticker, one in venue.instruments.items()
             if feed not in NOT_OF_SPOT or one.kind is not InstrumentKind.SPOT
         }
-        # Mark price and open interest may come by two channels.
-        allowed = {1} if feed in ("trade", "l2", "bbo") else {1, 2, 3, 4}
+        # Mark price, index, both rates and open interest may come by a channel each.
+        allowed = {1} if feed in ("trade", "l2", "bbo") else {1, 2, 3, 4, 5}
         assert counts <= allowed or (polled and counts == {0}), f"{feed}: {counts}"
     assert all(route.streams for route in routes)
 

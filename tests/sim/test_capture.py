@@ -105,6 +105,16 @@ def test_what_cannot_be_a_capture_is_refused_in_one_line(tmp_path: Path) -> None
         assert "\n" not in str(refused.value)
 
 
+def test_a_folder_of_an_exchange_may_hold_another_market_of_it(tmp_path: Path) -> None:
+    file = Recording().frames(trade("btcusdt", 1)).write(tmp_path / "bitget" / "f.jsonl")
+
+    assert read_capture([file]).dialect.exchange is Exchange.BITGET
+    other = read_capture([file], Exchange.BITGET_FUTURES)
+    assert other.dialect.exchange is Exchange.BITGET_FUTURES
+    with pytest.raises(Fatal, match="drop --exchange"):
+        read_capture([file], Exchange.BYBIT_SPOT)
+
+
 def test_the_exchange_comes_from_urls_then_folder_then_option(tmp_path: Path) -> None:
     frames = Recording().frames(trade("btcusdt", 1))
     by_url = Recording().body("BTCUSDT", body(1)).write(tmp_path / "binance_spot" / "u.jsonl")

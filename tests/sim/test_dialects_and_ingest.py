@@ -81,15 +81,22 @@ class Session:
         """Send requests: as many answers come as ingest waits for, and none is an error."""
         before = len(self.rows.controls)
         for request in requests:
-            for answer in self.dialect.request(line, request.frame).frames:
-                self.venue.read(answer, own, self.rows)
+            self._send(line, own, request.frame)
         controls = self.rows.controls[before:]
         assert not any(control.error for control in controls), controls
         assert len([c for c in controls if c.answer]) == sum(one.answers for one in requests)
 
+    def _send(self, line: Line, own: contract.Line, frame: bytes) -> None:
+        """Ingest reads the answers, and sends what it replies to them."""
+        for answer in self.dialect.request(line, frame).frames:
+            replied = len(self.rows.replies)
+            self.venue.read(answer, own, self.rows)
+            for _, reply in self.rows.replies[replied:]:
+                self._send(line, own, reply)
+
     def subscribe(self) -> None:
         for line, own in self.lines:
-            self.ask(line, own, self.venue.subscribe(own.route.streams))
+            self.ask(line, own, [*self.venue.greet(), *self.venue.subscribe(own.route.streams)])
             assert len(self.dialect.topics(line)) == len(line.streams) > 0
 
     def hear(self, text: bytes, topic: Topic) -> None:

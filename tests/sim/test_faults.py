@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tickbus_schemas.errors import Fatal
 from tickbus_sim.capture import Body
-from tickbus_sim.dialect import Topic
+from tickbus_sim.dialect import Binary, Topic
 from tickbus_sim.faults import SECOND, Fault, Faults, Frame, Schedule, corrupted, read_schedule
 
 from tests.sim.recordings import USDM, depth, trade
@@ -101,6 +101,22 @@ def test_a_corrupted_frame_is_no_json(seed: int, text: str) -> None:
 def test_frames_that_a_repeat_made_alike_can_be_reordered() -> None:
     faults = _faults(Fault("repeat", at=2), Fault("reorder", at=2, count=2))
     assert _numbers(faults.apply(_frames(5))) == [0, 1, 2, 2, 3, 4]
+
+
+@pytest.mark.parametrize("kind", ["corrupt", "nan"])
+def test_a_damaged_binary_frame_stays_binary_and_is_told_in_hexadecimal(
+    kind: Literal["corrupt", "nan"],
+) -> None:
+    faults = _faults(Fault(kind, at=0, count=1))
+    whole = Frame(0, Binary(b"\x0a\x04\xff1.5\x10\x07"), 1, START_NS)
+
+    (damaged,) = faults.apply([whole])
+
+    assert type(damaged.text) is Binary
+    assert damaged.text != whole.text
+    assert faults.take_touched() == [{"kind": kind, "frame": 0, "hex": damaged.text.hex()}]
+    if kind == "nan":
+        assert damaged.text == b"\x0a\x04\xffNaN\x10\x07"
 
 
 def test_corrupt_damages_just_the_frames_it_names() -> None:

@@ -6,8 +6,7 @@ import gzip
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tickbus_sim.capture import Binary
-from tickbus_sim.dialect import Line, Topic
+from tickbus_sim.dialect import Binary, Line, Topic
 from tickbus_sim.sockets import encode_frames, packed
 from websockets.frames import Frame, Opcode
 

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -122,14 +123,31 @@ def _connections(capture: Capture) -> list[tuple[str, list[Any]]]:
     written = (REQUESTS / f"{dialect.exchange.token}.json").read_text()
     made = []
     for number in range(len(json.loads(written)["connections"])):
-        requests: list[Any] = []
+        each: list[list[Any]] = []
         for ticker in capture.tickers or ["-"]:
             # An index is named as its contract without the last part.
             pair = (dialect.demo[0].removesuffix("-SWAP"), ticker.removesuffix("-SWAP"))
             named = json.loads(written.replace(dialect.demo[0], ticker).replace(*pair))
-            requests += named["connections"][number]["subscribe"]
-        made.append((named["connections"][number]["path"], requests))
+            connection = named["connections"][number]
+            each.append(connection["subscribe"])
+        if connection.get("whole_set"):
+            requests = list(map(_joined, zip(*each, strict=True)))
+        else:
+            requests = list(chain.from_iterable(each))
+        made.append((connection["path"], requests))
     return made
+
+
+def _joined(requests: Sequence[Any]) -> Any:
+    """One request that names what these name: lists of texts are put behind one another."""
+    first = requests[0]
+    if isinstance(first, dict):
+        return {name: _joined([one[name] for one in requests]) for name in first}
+    if isinstance(first, list):
+        texts = list(chain.from_iterable(requests))
+        is_list_of_texts = all(isinstance(one, str) for one in texts)
+        return texts if is_list_of_texts else list(map(_joined, zip(*requests, strict=True)))
+    return first
 
 
 async def _all(socket: ClientConnection) -> list[bytes]:

@@ -41,6 +41,8 @@ class Step(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """this line broke, and is open again"""
     wait_s: float | None = None
     """so much time passes"""
+    names: bool = False
+    """an answer that gives a channel its number: without it the frames behind mean nothing"""
     setup: Setup | None = None
     """other tickers and feeds than those of setup.json: only in a file's first line"""
 

@@ -20,7 +20,7 @@ from tickbus_ingest.session.row_columns import columns_of
 from tickbus_ingest.session.sanity import negative_levels
 from tickbus_ingest.session.tables import I64, Array, Bool
 from tickbus_ingest.session.texts import Texts
-from tickbus_ingest.venue.contract import Line, TradeIds, UpdateIds, Venue
+from tickbus_ingest.venue.contract import Line, TradeIds, Venue
 from tickbus_ingest.venue.feeds import FEEDS, Treatment, name_of
 from tickbus_ingest.venue.guard import FAILED, failure
 from tickbus_ingest.venue.rows import Control, Rows
@@ -73,13 +73,11 @@ class FrameDecoder:
     ) -> Decoded:
         """What these frames hold; `lines`: which connection each came over.
 
-        Of a refused frame nothing is kept: where a line's memory tells of losses, what the frame
-        left there neither. The frames behind it were read with that, so all are read once more
-        without it.
+        Of a refused frame nothing is kept, and what it left in its line's memory neither. The
+        frames behind it were read with that, so all are read once more without it.
         """
         refused: dict[int, str] = {}
-        counted = self._venue.update_ids in (UpdateIds.PER_CONNECTION, UpdateIds.KEYED)
-        before = [(line, dict(line.memory)) for line in set(lines if counted else ())]
+        before = [(line, dict(line.memory)) for line in set(lines)]
         while True:
             known = len(refused)
             rows = self._read(data, lines, size, refused)

@@ -20,7 +20,12 @@ from msgspec import Raw
 from tickbus.compiled import STRING_BYTES
 from tickbus_schemas.errors import Reject
 
-from tickbus_ingest.session.kernels.levels import KEYS_WITH_SIDE, WORD_BYTES, read_sides
+from tickbus_ingest.session.kernels.levels import (
+    KEYS_WITH_SIDE,
+    LEVEL_VALUES,
+    WORD_BYTES,
+    read_sides,
+)
 from tickbus_ingest.venue.contract import Levels
 
 I64 = npt.NDArray[np.int64]
@@ -48,7 +53,7 @@ class LevelColumns:
 def read_levels(texts: Sequence[bytes | Raw], shape: Levels) -> LevelColumns:
     """Columns of the sides `texts`: bids and asks of each update, in this order.
 
-    Where levels name their side, the bids of an update come first here too.
+    Where levels name their side or tell it by a sign, the bids of an update come first here too.
     """
     known = _shape(shape)
     lengths = np.fromiter(map(_length, texts), np.int64, len(texts))
@@ -60,8 +65,9 @@ def read_levels(texts: Sequence[bytes | Raw], shape: Levels) -> LevelColumns:
     updates = len(texts) // 2
     ends, bad = np.zeros(updates + 1, np.int64), np.zeros(updates, np.bool_)
     filled, longs = read_sides(
-        text, text_ends, *known.places, *known.names, side, price, qty, ends, bad, np.empty(3)
-    )
+        text, text_ends, *known.places, *known.names, side, price, qty, ends, bad,
+        np.empty(LEVEL_VALUES),
+    )  # fmt: skip
     found = LevelColumns(ends, side[:filled], price[:filled], qty[:filled], longs, {})
     return _mended(found, bad, texts, shape) if bad.any() else found
 
@@ -73,8 +79,8 @@ def _length(text: bytes | Raw) -> int:
 class _Shape(NamedTuple):
     """`Levels` as `read_sides` takes them."""
 
-    places: tuple[int, int, int]
-    """in arrays, or -1 twice; how many keys an object has"""
+    places: tuple[int, int, int, int]
+    """of price, size and count in arrays, or -1; how many keys an object has"""
     names: tuple[U64, U64, I64]
     behind: bytes
     """what the kernel may read behind the last text"""
@@ -92,7 +98,7 @@ def _shape(shape: Levels) -> _Shape:
         for some in (names, [b"\xff" * len(one) for one in names])
     )
     return _Shape(
-        (int(price), int(size), keys) if is_array else (-1, -1, keys),
+        (int(price), int(size), shape.count, keys) if is_array else (-1, -1, -1, keys),
         (text.reshape(-1, words), mask.reshape(-1, words), np.array([len(one) for one in names])),
         bytes(STRING_BYTES + words * WORD_BYTES),
     )
@@ -155,6 +161,8 @@ def _plainly(text: bytes, side: int, shape: Levels) -> list[tuple[int, float, fl
     except (TypeError, LookupError):
         side_too = ", or no side" if shape.side else ""
         raise Reject(f"a price level has no price or no size{side_too}") from None
+    if shape.count >= 0:
+        return [_signed(level, shape) for level in levels]
     return [
         (
             _side_of(own, shape) if shape.side else side,
@@ -162,6 +170,19 @@ def _plainly(text: bytes, side: int, shape: Levels) -> list[tuple[int, float, fl
         )
         for own, price, size in values
     ]  # fmt: skip
+
+
+def _signed(level: Any, shape: Levels) -> tuple[int, float, float, int]:
+    """A level whose size is above 0 for a bid and below 0 for an ask, and gone at a count of 0."""
+    try:
+        count = number(level[shape.count])
+    except LookupError:
+        raise Reject("a price level has no count") from None
+    price, size = number(level[shape.price]), number(level[shape.size])
+    if not size or count < 0:
+        raise Reject(f"a price level of size {size:g} and count {count:g} is of no side")
+    longs = is_long(level[shape.price]) + is_long(level[shape.size])
+    return (1 if size > 0 else -1), price, (abs(size) if count else 0.0), longs
 
 
 def _side_of(word: object, shape: Levels) -> int:

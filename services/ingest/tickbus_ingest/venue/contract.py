@@ -164,6 +164,9 @@ class Levels(msgspec.Struct, frozen=True):
     `side`: the key under which each object names its side, where both sides stand in one list:
     `rows.l2` gets that list as `bids`, in any order, and `asks` empty. `bid`, `ask`: what a side is
     called; an update with any other word is refused.
+
+    `count`: where arrays have the number of orders. Then both sides stand in one list as above, a
+    size above 0 is a bid's and one below 0 an ask's, and a count of 0 removes the level.
     """
 
     price: int | str = 0
@@ -171,6 +174,7 @@ class Levels(msgspec.Struct, frozen=True):
     side: str = ""
     bid: str = "bid"
     ask: str = "offer"
+    count: int = -1
 
 
 PAIRS = Levels()

@@ -124,7 +124,7 @@ class Rows:
         """A book update or a whole book: absolute sizes, 0 removes a level.
 
         `bids`, `asks`: the JSON text of each side as `Venue.levels` describes it; where each level
-        names its side, the list of both, and `b""`. `time_us` 0: the venue sends none.
+        tells its side, the list of both, and `b""`. `time_us` 0: the venue sends none.
         `prev_update_id`: the update that this one follows (LINKED). `form`: of the book that begins
         with this whole one.
         """

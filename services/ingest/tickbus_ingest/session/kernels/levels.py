@@ -33,6 +33,9 @@ OPEN, BACKSLASH, CLOSE, OPEN_OBJECT, CLOSE_OBJECT = 91, 92, 93, 123, 125
 CAPITAL_E, SMALL_E, SPACE = 69, 101, 32
 BLANKS = (32, 10, 13, 9)
 PRICE_KEY, SIZE_KEY, SIDE_KEY, BID_WORD, ASK_WORD = range(5)
+COUNT = 3
+"""Place of the number of orders in a level that is read."""
+LEVEL_VALUES = 4
 KEYS_WITH_SIDE = 3
 WORD_BYTES = 8
 _NONE = np.uint64(0)
@@ -167,16 +170,18 @@ def _skip_value(text: U8, at: int, end: int) -> int:
 
 
 @part
-def _array(text: U8, at: int, end: int, price_at: int, size_at: int, out: F64) -> tuple[int, int]:
-    """A level `[...]` from behind its bracket: price and size into `out`; behind it, long ones."""
+def _array(
+    text: U8, at: int, end: int, price_at: int, size_at: int, count_at: int, out: F64
+) -> tuple[int, int]:
+    """A level `[...]` from behind its bracket: its values into `out`; behind it, long ones."""
     place = seen = longs = 0
     while True:
         at = _skip_space(text, at, end)
-        if place in (price_at, size_at):
+        if place in (price_at, size_at, count_at):
             value, at, is_long = _value(text, at, end)
             if at < 0:
                 return _NOWHERE, 0
-            out[0 if place == price_at else 1] = value
+            out[COUNT if place == count_at else 0 if place == price_at else 1] = value
             longs += is_long
             seen += 1
         else:
@@ -189,10 +194,22 @@ def _array(text: U8, at: int, end: int, price_at: int, size_at: int, out: F64) -
         byte = _char(text, at)
         at += 1
         if byte == CLOSE:
-            return (at if seen == 2 else _NOWHERE), longs
+            if count_at < 0:
+                return (at if seen == 2 else _NOWHERE), longs
+            return (at if seen == 3 and _by_sign(out) else _NOWHERE), longs
         if byte != COMMA:
             return _NOWHERE, 0
         place += 1
+
+
+@part
+def _by_sign(level: F64) -> bool:
+    """Side and absolute size of a level whose size is signed; False where it is 0."""
+    size = level[SIZE_KEY]
+    level[SIDE_KEY] = 1.0 if size > 0 else -1.0
+    level[SIZE_KEY] = abs(size) if level[COUNT] > 0 else 0.0
+    has_side: bool = size != 0 and level[COUNT] >= 0
+    return has_side
 
 
 @part
@@ -256,8 +273,8 @@ def _named_side(
 
 @part
 def _side(
-    text: U8, at: int, end: int, price_at: int, size_at: int, keys: int, names: U64, masks: U64,
-    lengths: I64, filled: int, side: I8, price: F64, qty: F64, level: F64,
+    text: U8, at: int, end: int, price_at: int, size_at: int, count_at: int, keys: int, names: U64,
+    masks: U64, lengths: I64, filled: int, side: I8, price: F64, qty: F64, level: F64,
 ) -> tuple[int, int]:  # fmt: skip
     """All levels of one side behind `filled`; rows filled then (-1: not ours), long ones."""
     at = _skip_space(text, at, end)
@@ -272,7 +289,7 @@ def _side(
     while at < end:
         byte = _char(text, at)
         if byte == OPEN and price_at >= 0:
-            at, long = _array(text, at + 1, end, price_at, size_at, level)
+            at, long = _array(text, at + 1, end, price_at, size_at, count_at, level)
         elif byte == OPEN_OBJECT and price_at < 0:
             at, long = _object(text, at + 1, end, keys, names, masks, lengths, level)
         else:
@@ -324,15 +341,16 @@ def _part_sides(first: int, stop: int, side: I8, price: F64, qty: F64) -> None:
 
 @lean_kernel
 def read_sides(
-    text: U8, text_ends: I64, price_at: int, size_at: int, keys: int, names: U64, masks: U64,
-    lengths: I64, side: I8, price: F64, qty: F64, ends: I64, bad: Bool, level: F64,
+    text: U8, text_ends: I64, price_at: int, size_at: int, count_at: int, keys: int, names: U64,
+    masks: U64, lengths: I64, side: I8, price: F64, qty: F64, ends: I64, bad: Bool, level: F64,
 ) -> tuple[int, int]:  # fmt: skip
     """Levels of all updates, bids first; how many, and how many numbers have too many digits.
 
     text: u8 with WORD_BYTES * words behind the last side. names [5, words]: the keys of price, size
     and side and the words for bid and ask, each with the quote behind it; masks [5, words]: which
     of their bits count; lengths [5]: in bytes. keys: how many of the keys an object must have.
-    level [3]: room for the one that is read.
+    count_at: where arrays have the number of orders, and then their sizes are signed; -1: nowhere.
+    level [LEVEL_VALUES]: room for the one that is read.
     """
     filled = longs = 0
     for n in range(len(bad)):
@@ -341,7 +359,7 @@ def read_sides(
             begin, end = text_ends[2 * n + own], text_ends[2 * n + own + 1]
             level[SIDE_KEY] = 1 - 2 * own
             filled, long = _side(
-                text, begin, end, price_at, size_at, keys, names, masks, lengths, filled,
+                text, begin, end, price_at, size_at, count_at, keys, names, masks, lengths, filled,
                 side, price, qty, level,
             )  # fmt: skip
             if filled < 0:
@@ -349,7 +367,7 @@ def read_sides(
                 filled = first
                 break
             longs += long
-        if keys == KEYS_WITH_SIDE:
+        if keys == KEYS_WITH_SIDE or count_at >= 0:
             _part_sides(first, filled, side, price, qty)
         ends[n + 1] = filled
     return filled, longs
