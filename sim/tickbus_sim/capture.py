@@ -175,7 +175,7 @@ def _dialect(loading: _Loading, files: Iterable[Path], wanted: Exchange | None) 
 
     Where the URLs are of nobody here, it may be another company, or another market, that speaks the
     same protocol: only the option decides. A folder may be named after the first market of an
-    exchange and hold others of it, too: `bitget` recordings of `bitget_futures`.
+    exchange and hold others of it, too: those of spot some of futures.
     """
     by_folder = {e for e in Exchange for file in files if e.token in file.absolute().parts}
     if wanted is not None and wanted.token.startswith(tuple(f"{e.token}_" for e in by_folder)):

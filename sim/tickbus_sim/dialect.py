@@ -148,6 +148,8 @@ class Dialect(ABC):
     """families whose symbols are no tickers: indexes"""
     book_family: ClassVar[str]
     books: ClassVar[Books]
+    book_is_answer: ClassVar[bool] = False
+    """a pushed book is itself the answer to its subscription"""
     books_are_asked_for: ClassVar[bool] = False
     """a pushed book does not come by itself but upon a request (`Reply.books`)"""
     is_gzip: ClassVar[bool] = False
@@ -207,6 +209,10 @@ class Dialect(ABC):
     @abstractmethod
     def request(self, line: Line, text: bytes) -> Reply:
         """Carry out one request: change `line.streams`, answer as the venue words it."""
+
+    def refuses(self, answer: bytes) -> bool:
+        """Whether an answer to a request says that it is wrong."""
+        return b"error" in answer.lower()
 
     def topics(self, line: Line) -> frozenset[Topic]:
         """What a connection receives: a stream of another route stays silent."""

@@ -63,7 +63,7 @@ def faults_of(dialect: Dialect, ticker: str) -> list[Fault]:
         return [
             {"kind": kind, "at": at, "ticker": ticker, "channel": families[name], "count": count}
             for name, count in counts.items()
-            if families[name]
+            if families[name]  # a venue may have no channel of quotes
         ]
 
     return [
@@ -206,7 +206,11 @@ async def _books_go_on(bus: Connection, stream: str, tickers: set[str], after_us
             message = codec.decode(one.data, one.subject)
             if not isinstance(message, L2Batch):
                 continue
-            time_us = int(np.frombuffer(message.timestamp, "<i8").max())
+            times, received = (
+                np.frombuffer(one, "<i8") for one in (message.timestamp, message.rcv_timestamp)
+            )
+            # A time of receipt stands where the venue has told none yet: it plays another hour.
+            time_us = int(times[times != received].max(initial=0))
             if time_us > after_us:
                 since_us.setdefault(message.ticker, time_us)
                 if time_us - since_us[message.ticker] > GOES_ON_US:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, cached_property
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ Level = tuple[int, str]
 """side and price"""
 
 DISCONNECTED, GAP = 2, 3
-TIME_INFERRED = 1
+TIME_INFERRED, L2_TIME_INFERRED, L2_GAP_BEFORE = 1, 16, 8
 LOST = frozenset({"drop", "silence", "corrupt", "nan"})
 """Faults after which the content of a frame never came."""
 REORDERED = frozenset({"reorder"})
@@ -213,12 +213,55 @@ class Comparison:
     def packets(self, ticker: str) -> Iterator[tuple[int, list[Row]]]:
         """The book's packets in the order of the log, each with its place among the changes."""
         place = "update_id" if self.numbers_changes else "timestamp"
-        for _, packet in groupby(
-            self.rows("l2", ticker),
-            lambda row: (row["packet_id"], row["update_id"], row["is_snapshot"]),
-        ):
-            rows = list(packet)
-            yield int(rows[0][place]), rows
+        rows = self.rows("l2", ticker)
+        grouped = groupby(
+            rows, lambda row: (row["packet_id"], row["update_id"], row["is_snapshot"])
+        )
+        packets = (list(packet) for _, packet in grouped)
+        if self._tells_place(ticker):
+            yield from ((int(packet[0][place]), packet) for packet in packets)
+        else:
+            yield from self._placed_by_levels(ticker, packets)
+
+    def _tells_place(self, ticker: str) -> bool:
+        """Whether books have numbers or times of the venue."""
+        inferred = (row["flags"] & L2_TIME_INFERRED for row in self.rows("l2", ticker))
+        return self.numbers_changes or not all(inferred)
+
+    def _flagged_gaps(self, ticker: str) -> list[list[int]]:
+        """Places before and of each packet that says that something before it is missing."""
+        told = [(place, packet[0]["flags"]) for place, packet in self.packets(ticker)]
+        found = [
+            [before, place]
+            for (before, _), (place, flags) in pairwise(told)
+            if flags & L2_GAP_BEFORE
+        ]
+        assert len(found) == len(self.gaps("l2", ticker)), "a flag for each row of the status feed"
+        return found
+
+    def _placed_by_levels(
+        self, ticker: str, packets: Iterable[list[Row]]
+    ) -> Iterator[tuple[int, list[Row]]]:
+        """The same for a venue whose books have neither numbers nor times.
+
+        A packet has the place of the first change, of those that have not been met, that says what
+        it says; a whole book that of the first change that leaves it. -1: there is none.
+        """
+        truth = TrueBook(self.journal, ticker, self._place)
+        changes = self.journal.events["change", ticker]
+        places = [0, *(self._place(change) for change in changes)]
+        met = 0
+        for packet in packets:
+            said = sorted((row["side"], text(row["price"]), text(row["qty"])) for row in packet)
+            if packet[0]["is_snapshot"]:
+                book: dict[int, Side] = {BID: {}, ASK: {}}
+                _fold(book, packet)
+                found = [n for n in range(met, len(places)) if truth.at(places[n]) == book][:1]
+            else:
+                known = range(met, len(changes))
+                found = [n + 1 for n in known if _levels(changes[n]) == said][:1]
+            met = found[0] if found else met
+            yield (places[met] if found else -1), packet
 
     def _is_change(self, packet: Sequence[Row]) -> bool:
         """Whether a change of the venue made this packet; else it is a book for a beginning."""
@@ -282,6 +325,8 @@ class Comparison:
         """One line for each of them that is in no gap."""
         names = ("from_id", "to_id") if self.numbers_changes else ("from_timestamp", "to_timestamp")
         gaps = [[gap[name] for name in names] for gap in self.gaps("l2", ticker)]
+        if not self._tells_place(ticker):
+            gaps = self._flagged_gaps(ticker)
         # Of whole books only the latest counts: one that comes behind a later one may be left out.
         told_by_nothing = LOST | REORDERED if self.dialect.books is Books.WHOLE else LOST
         return [
@@ -316,6 +361,11 @@ def _quote_row(row: Row) -> Key:
 def _time_us(row: Row) -> int | None:
     """The venue's time; None: it gave none, and ingest put its own in."""
     return None if row["flags"] & TIME_INFERRED else row["timestamp"]
+
+
+def _levels(change: Line) -> list[tuple[int, str, str]]:
+    sides = ((BID, change["bids"]), (ASK, change["asks"]))
+    return sorted((side, text(price), text(qty)) for side, levels in sides for price, qty in levels)
 
 
 def _fold(book: dict[int, Side], packet: Sequence[Row]) -> None:

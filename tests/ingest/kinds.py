@@ -21,6 +21,9 @@ CHECKED = made(Snapshots.PUSHED, UpdateIds.CHECKSUM, numbering_is_global=False, 
 PER_CONNECTION = made(
     Snapshots.PUSHED, UpdateIds.PER_CONNECTION, numbering_is_global=False
 )  # Coinbase
+CROSSING = made(
+    Snapshots.PUSHED, UpdateIds.PER_CONNECTION, numbering_is_global=False, crosses=True
+)  # dYdX
 KEYED = made(Snapshots.PUSHED, UpdateIds.KEYED, numbering_is_global=False)  # BitMEX
 BOTH_WAYS = made(Snapshots.PUSHED, UpdateIds.LINKED, pulls=True)  # OKX without first snapshots
 PULLED = made(Snapshots.PULLED, UpdateIds.LINKED)  # Binance

@@ -105,6 +105,8 @@ class Made(Venue):
                 case "state":
                     ticker, ms, values = values
                     rows.derivative(ticker, ms or 0, **values)
+                case "notice":
+                    rows.control(values[0], closing=values[1], notice=True)
                 case "count":
                     self._count(values[0], line, rows)
                 case "lost":
@@ -232,6 +234,11 @@ def state(ms: int | None, ticker: str = "A", **values: float) -> Event:
 
 def count(number: int) -> Event:
     return ["count", number]
+
+
+def notice(text: str, *, closing: bool = False) -> Event:
+    """What the venue says of itself."""
+    return ["notice", text, closing]
 
 
 def lost(ticker: str) -> Event:

@@ -21,6 +21,7 @@ from tests.ingest import kinds, made
 from tests.ingest.made import book, forced, frames, quote, trade, update
 from tests.ingest.plain_venue import plain
 from tests.ingest.serving import dialer, lines_of, server, until
+from tests.ingest.serving import trade as trade_frame
 from tests.ingest.venues.playing import Player
 from tests.ingest.venues.vectors import Row
 
@@ -203,6 +204,42 @@ async def test_a_line_that_breaks_asks_for_what_is_still_wanted() -> None:
         lines.drop(["A"])
         await running
     assert heard[1] == ['{"subscribe": "trade.B"}']
+
+
+@pytest.mark.connected
+@pytest.mark.parametrize(("dropped", "left"), [("A", ["B"]), ("AB", [])])
+async def test_tickers_that_go_while_a_line_is_opened_are_not_carried_by_it(
+    dropped: str, left: list[str]
+) -> None:
+    heard: list[list[str]] = []
+    asked, allowed = asyncio.Event(), asyncio.Event()
+
+    async def hold(*_: Any) -> None:
+        asked.set()
+        await allowed.wait()
+
+    async def listen(connection: ServerConnection) -> None:
+        own: list[str] = []
+        heard.append(own)
+        async for text in connection:
+            own.append(str(text))
+            await connection.send('{"ok":1}')
+            await connection.send(trade_frame(len(own)))
+
+    async with server(listen, process_request=hold) as url, asyncio.timeout(30):
+        lines = lines_of(dialer(url, "websockets", Buffer(100, 10_000), venue=plain("A", "B")))
+        running = asyncio.create_task(lines.run())
+        await asked.wait()
+        lines.drop(list(dropped))
+        allowed.set()
+        if not left:
+            await running
+            assert not any(heard)
+            return
+        await until(lambda: heard and heard[-1] == [f'{{"subscribe": "trade.{left[0]}"}}'])
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await lines.close()
 
 
 async def test_polls_that_change_are_asked_for_from_then_on() -> None:

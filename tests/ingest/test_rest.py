@@ -14,7 +14,7 @@ import pytest
 import structlog
 from aiohttp import web
 from tickbus_ingest.lines.fetcher import Denied, Fetcher, fetcher_of
-from tickbus_ingest.lines.limits import Limits
+from tickbus_ingest.lines.limits import Bucket, Limits
 from tickbus_ingest.lines.listing import Listed, Listing
 from tickbus_ingest.lines.polls import Polls, Schedule
 from tickbus_ingest.venue.contract import Get, Limit, Poll, What
@@ -36,7 +36,9 @@ class Venue(PlainVenue):
 
 
 @asynccontextmanager
-async def fetching(handler: Handler, **options: Any) -> AsyncIterator[Fetcher]:
+async def fetching(
+    handler: Handler, *, kind: type[Venue] = Venue, **options: Any
+) -> AsyncIterator[Fetcher]:
     """A fetcher of a server on a free port."""
     server = web.Application()
     server.router.add_route("*", "/{path:.*}", handler)
@@ -48,7 +50,7 @@ async def fetching(handler: Handler, **options: Any) -> AsyncIterator[Fetcher]:
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     rest = Rest([url, f"{url}/second"], **options)
     fetcher = fetcher_of(
-        plain(kind=Venue), rest, Limits(Venue), Telemetry("ingest"), structlog.get_logger()
+        plain(kind=kind), rest, Limits(kind), Telemetry("ingest"), structlog.get_logger()
     )
     try:
         yield fetcher
@@ -161,6 +163,27 @@ async def test_a_refused_request_holds_all_of_them_as_long_as_the_venue_says() -
             await fetcher.get(Get("/depth"), "rest")
         assert not isinstance(caught.value, Denied)
         assert 30 < fetcher._weight.bucket.wait_s(time.monotonic()) <= 33
+
+
+async def test_the_weight_that_the_venue_has_left_is_believed() -> None:
+    class Left(Venue):
+        weight_header = ""
+        weight_left_header = "X-Left"
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=b"x", headers={"X-Left": request.path.strip("/")})
+
+    async with fetching(answer, kind=Left) as fetcher:
+        bucket = fetcher._weight.bucket
+        for told, used in (("8", 2), ("3", 7), ("9", 8), ("many", 9)):
+            await fetcher.get(Get(f"/{told}", weight=1), "rest")
+            assert 10 - _free(bucket) == used, told
+
+
+def _free(bucket: Bucket) -> int:
+    """How much may be asked for at once."""
+    now_s = time.monotonic()
+    return max(n for n in range(11) if not n or bucket.wait_s(now_s, n) == 0)
 
 
 async def test_the_weight_that_the_venue_counts_is_believed() -> None:

@@ -11,6 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -256,10 +257,12 @@ def test_trades_are_the_captures(captures: Path, capture: Capture) -> None:
             map(text, trades.get("qty", ())),
             strict=True,
         )
+        told = [one for one in answers(captures, capture.name, "trades") if one["ticker"] == ticker]
+        if capture.newest_first:
+            told.reverse()
+            told.sort(key=itemgetter("recv_ns"))  # stable: only the order within a frame has turned
         theirs = [
-            (str(one["id"]), one["ts_us"], one["side"], one["price"], one["qty"])
-            for one in answers(captures, capture.name, "trades")
-            if one["ticker"] == ticker
+            (str(one["id"]), one["ts_us"], one["side"], one["price"], one["qty"]) for one in told
         ]
         assert list(ours) == theirs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from tickbus_ingest.venue.contract import (
     Keepalive,
     Levels,
     Limit,
+    OnError,
     Request,
     Route,
     Snapshots,
@@ -26,12 +28,14 @@ from tickbus_ingest.venue.contract import (
     What,
 )
 from tickbus_ingest.venue.instruments import understood
+from tickbus_ingest.venue.rows import Control
 from tickbus_schemas.errors import Fatal
 from tickbus_schemas.exchanges import Exchange
 from tickbus_schemas.feeds import FEEDS
 from tickbus_schemas.messages import InstrumentKind
 
 from tests.ingest.venues import vectors
+from tests.ingest.venues.reading import Reader
 
 each_venue = pytest.mark.parametrize("token", names())
 RATES = {What.ATTEMPTS, What.MESSAGES, What.SUBSCRIPTIONS, What.WEIGHT}
@@ -102,6 +106,7 @@ def test_every_property_is_one_that_the_contract_has(token: str) -> None:
         (venue.numbering_is_global, bool),
         (venue.drops_equal, bool),
         (venue.weight_header, str),
+        (venue.weight_left_header, str),
         (venue.maintenance_codes, frozenset),
     ):
         assert isinstance(value, kind), value
@@ -158,7 +163,8 @@ def test_every_limit_is_a_number_of_something_within_a_time_or_at_any_moment(tok
         assert limit.n > 0
         assert (limit.per_s > 0) == (limit.what in RATES), limit
     assert any(one.what is What.ATTEMPTS for one in limits), "connecting again needs a measure"
-    assert not load(token).weight_header or any(one.what is What.WEIGHT for one in limits)
+    told = load(token).weight_header or load(token).weight_left_header
+    assert not told or any(one.what is What.WEIGHT for one in limits)
 
 
 @each_venue
@@ -364,3 +370,53 @@ def _gets(venue: Venue, ticker: str) -> list[Get]:
 def test_an_exchange_without_a_file_is_answered_with_those_that_have_one() -> None:
     with pytest.raises(Fatal, match=r"no ingest for exchange 'nowhere' yet: one of .*okx"):
         load("nowhere")
+
+
+# ---------------------------------------------------------------------- errors
+
+
+@each_venue
+def test_every_known_error_says_what_follows_from_it(token: str) -> None:
+    """The venue's own frame of an error, with each of its known codes or texts in turn."""
+    kind = load(token)
+    if not kind.errors:
+        pytest.skip("no error of this venue is known by a code or a text")
+    assert all(isinstance(one, OnError) for one in kind.errors.values())
+    for told, follows in kind.errors.items():
+        assert kind.on_error(told) is follows
+        (control,) = _control_of(token, told)
+        is_wrong = follows is OnError.REJECT and bool(control.stream)
+        assert control.fatal == (is_wrong or follows is OnError.FATAL), told
+        assert control.closing == (follows is OnError.RESYNC), told
+        assert control.error or follows is OnError.RETRY, told
+    assert kind.on_error("99999") is OnError.RETRY
+    assert kind.on_error("a text that nobody knows") is OnError.RETRY
+
+
+def _control_of(token: str, told: str) -> list[Control]:
+    """What a frame with this error is read as."""
+    known = load(token).errors
+    for file in (one for one in vectors.files() if one.startswith(f"{token}/")):
+        story = vectors.story(file)
+        for step in (one for one in story.steps if one.is_frame):
+            for other in known:
+                changed = _with_error(step.data, other, told)
+                if changed is not None:
+                    decoded = Reader(story).frames([changed], [0])
+                    errors = [one for one in decoded.controls if one.error or one.closing]
+                    return errors or decoded.controls
+    raise AssertionError(f"{token}: no frame of the vectors is an error with {[*known]}")
+
+
+def _with_error(frame: bytes, other: str, told: str) -> bytes | None:
+    """The frame with another code or text; None: it is no such error."""
+    if other[-1].isdecimal():
+        pattern = rb'("(?:code|status)"\s*:\s*"?)%b(?=["\s,}])' % re.escape(other.encode())
+        changed, count = re.subn(pattern, rb"\g<1>" + told.encode(), frame)
+        return changed if count else None
+    is_error = b"rror" in frame or b'"success":false' in frame
+    return (
+        frame.replace(other.encode(), told.encode())
+        if is_error and other.encode() in frame
+        else None
+    )

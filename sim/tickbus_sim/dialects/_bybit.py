@@ -93,6 +93,9 @@ class BybitDialect(contract.Dialect):
 
     # ---------------------------------------------------------- connections
 
+    def refuses(self, answer: bytes) -> bool:
+        return b'"success":false' in answer
+
     def request(self, line: Line, text: bytes) -> Reply:
         try:
             asked = _request(text)

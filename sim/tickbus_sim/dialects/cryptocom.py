@@ -115,6 +115,9 @@ class Dialect(contract.Dialect):
     def heartbeat(self, line: Line) -> bytes:
         return compact({"id": time.time_ns() // 1_000_000, "method": "public/heartbeat", "code": 0})
 
+    def refuses(self, answer: bytes) -> bool:
+        return b'"code":0' not in answer
+
     def request(self, line: Line, text: bytes) -> Reply:
         try:
             asked = _request(text)

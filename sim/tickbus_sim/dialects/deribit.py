@@ -32,6 +32,7 @@ from tickbus_sim.numbers import decimal_of, is_number, json_number
 
 ROUTE = "/ws/api/v2"
 INTERVALS = ("100ms", "agg2")
+PLATFORM = "platform_state"
 """Others need a login."""
 NEVER_MS = 32_503_708_800_000
 """Expiry of what does not expire."""
@@ -139,8 +140,10 @@ class Dialect(contract.Dialect):
             return _error(asked.id, -32602, "Invalid params")
         if any(name.endswith(".raw") for name in names):
             return _error(asked.id, 13778, "raw_subscriptions_not_available_for_unauthorized")
-        taken = [name for name in names if self._is_known(name)]
+        taken = [name for name in names if name == PLATFORM or self._is_known(name)]
         for name in taken:
+            if name == PLATFORM:
+                continue  # nothing of a market
             if method == "subscribe":
                 line.streams[name] = self._topic(name)
             else:
@@ -166,6 +169,8 @@ class Dialect(contract.Dialect):
             frame = _frame(text)
         except msgspec.MsgspecError:
             return CONTROL if b'"result"' in text or b'"error"' in text else None
+        if frame.params.channel == PLATFORM:
+            return CONTROL
         if frame.method == "subscription" and frame.params.channel:
             return self._topic(frame.params.channel)
         return CONTROL if frame.method == "heartbeat" else None

@@ -64,6 +64,9 @@ class Dialect(contract.Dialect):
 
     # ---------------------------------------------------------- connections
 
+    def refuses(self, answer: bytes) -> bool:
+        return b'"code":0' not in answer or b"Not Subscribed" in answer
+
     def request(self, line: Line, text: bytes) -> Reply:
         try:
             asked = _request(text)

@@ -117,7 +117,7 @@ def _wrong_controls(step: Step, found: Sequence[Control]) -> list[str]:
         return [f"control: expected {expected}, found {list(found)}"]
     wrong = []
     for own, theirs in zip(found, expected, strict=True):
-        flags = ("error", "fatal", "closing", "answer", "stream")
+        flags = ("error", "fatal", "closing", "answer", "notice", "stream")
         same = all(
             getattr(own, name) == theirs.get(name, type(getattr(own, name))()) for name in flags
         )

@@ -187,6 +187,8 @@ class Capture(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """ticker -> the name of its book in the answers"""
     quotes: str = ""
     """name of the best quotes of the first ticker in the answers"""
+    newest_first: bool = False
+    """trades of a frame stand in the answers as on the wire: the newest first"""
     refused: str = ""
     """what each refusal says"""
     venue: str = ""

@@ -36,7 +36,7 @@ from tickbus_ingest.exchanges._binance_wire import (
     TickerEvent,
     TradeEvent,
 )
-from tickbus_ingest.venue.contract import Get, Line, Request, Stream, TradeIds, Venue
+from tickbus_ingest.venue.contract import Get, Line, OnError, Request, Stream, TradeIds, Venue
 from tickbus_ingest.venue.instruments import Instrument, Unread, each_of
 from tickbus_ingest.venue.rows import Rows
 from tickbus_ingest.venue.wire_types import decoded
@@ -44,6 +44,14 @@ from tickbus_ingest.venue.wire_types import decoded
 # Trades that no order book saw; the venue's own feed for others leaves them out.
 # https://github.com/tardis-dev/tardis-node (mappers/binance.ts), field X undocumented
 OFF_BOOK = frozenset({"INSURANCE_FUND", "ADL", "NA"})
+# https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#error-messages
+# None of them names the stream that is wrong.
+ERRORS = {
+    "0": OnError.REJECT,  # unknown property
+    "1": OnError.REJECT,  # a value of the wrong type
+    "2": OnError.REJECT,  # wrong request: method, id or parameters
+    "3": OnError.REJECT,  # no JSON
+}
 SUBSCRIBE_MAX = 100  # names in one frame: a frame stays small, and few frames stay in the limits
 
 
@@ -56,6 +64,7 @@ class Binance(Venue):
     """futures say which update an update follows; Spot counts without holes: U - 1"""
     rest_root: ClassVar[str]
     trade_ids = TradeIds.DENSE
+    errors = ERRORS
 
     def __init__(self, instruments: Sequence[Instrument], feeds: Sequence[str]) -> None:
         super().__init__(instruments, feeds)
@@ -121,8 +130,7 @@ class Binance(Venue):
         elif isinstance(envelope.e, str) or envelope.u is not UNSET:
             self._read_bare(envelope.e, frame, rows)
         elif envelope.error is not UNSET or envelope.code is not UNSET:
-            text = frame[:200].decode(errors="replace")
-            rows.control(text, error=True, answer=True)
+            rows.refused(frame[:200].decode(errors="replace"), OnError.REJECT)
         elif envelope.result is not UNSET:
             rows.control("answer", answer=True)
         else:
@@ -130,7 +138,7 @@ class Binance(Venue):
 
     def _read_stream(self, stream: str, data: Raw, frame: bytes, rows: Rows) -> None:
         if stream == "!serverShutdown":
-            rows.control("serverShutdown", closing=True)
+            rows.control("serverShutdown", closing=True, notice=True)
             return
         if not self._takes(stream):
             rows.ignored(_label(stream))
@@ -142,7 +150,7 @@ class Binance(Venue):
 
     def _read_bare(self, name: str | UnsetType, frame: bytes, rows: Rows) -> None:
         if name == "serverShutdown":
-            rows.control("serverShutdown", closing=True)
+            rows.control("serverShutdown", closing=True, notice=True)
         elif isinstance(name, str) and name not in EVENT_NAMES:
             rows.ignored(name)
         else:

@@ -25,6 +25,7 @@ from tickbus_ingest.venue.contract import (
     Keepalive,
     Limit,
     Line,
+    OnError,
     Request,
     Route,
     Snapshots,
@@ -46,9 +47,16 @@ CARRIES: Mapping[str, tuple[str, ...]] = {
     LIQUIDATION: ("liquidation",),
 }
 """Topic -> feeds; liquidation is subscribed to by kind of market, the others by symbol."""
-_FOR_GOOD = frozenset({"30001", "30002", "30003", "30004", "30016"})
-"""No such subscription, wrong request, operation, no login, wrong parameters; 30006 and 30007 are
-too many requests: https://www.bitget.com/docs/classic/websocket/intro"""
+# https://www.bitget.com/docs/classic/websocket/intro
+ERRORS = {
+    "30001": OnError.REJECT,  # no such subscription
+    "30002": OnError.REJECT,  # wrong request
+    "30003": OnError.REJECT,  # wrong operation
+    "30004": OnError.REJECT,  # needs a login
+    "30006": OnError.RETRY,  # too many requests
+    "30007": OnError.RESYNC,  # too many requests: the venue hangs up
+    "30016": OnError.REJECT,  # wrong parameters
+}
 
 
 class Bitget(contract.Venue):
@@ -73,6 +81,7 @@ class Bitget(contract.Venue):
     keepalive = Keepalive(b"ping", 25.0)  # each 30 s; after 2 min without one the venue hangs up
     silence_s = 60.0  # at least the answers to pings come
     connection_life_s = 23.5 * 3600  # it is cut after 24 h
+    errors = ERRORS
     # https://www.bitget.com/docs/classic/websocket/intro
     limits = (
         Limit(What.ATTEMPTS, 300, 300),
@@ -183,10 +192,8 @@ class Bitget(contract.Venue):
             rows.control(told.event, answer=True)
         elif told.event == "error":
             stream = told.arg.name if told.arg.topic else wire.about(told.msg)
-            rows.control(
-                f"{told.code} {told.msg}", error=True, answer=True, stream=stream,
-                fatal=bool(stream) and str(told.code) in _FOR_GOOD,
-            )  # fmt: skip
+            follows = self.on_error(f"{told.code}")
+            rows.refused(f"{told.code} {told.msg}", follows, stream=stream)
         else:
             rows.control(told.event)
 

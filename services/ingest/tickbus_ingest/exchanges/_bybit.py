@@ -42,6 +42,7 @@ from tickbus_ingest.venue.contract import (
     Keepalive,
     Limit,
     Line,
+    OnError,
     Request,
     Route,
     Snapshots,
@@ -62,6 +63,16 @@ BANNED_S = 600.0
 """After 403 the venue wants ten minutes without a request."""
 _ABOUT = re.compile(r"(?:topic:\s*|:\[)([A-Za-z]+\.[^\s,\]]+)")
 """The topic that the text of an error names; the other topics of its request go on."""
+# Texts, for no document has codes of this WebSocket; the first that fits counts.
+ERRORS = {
+    "already subscribed": OnError.RETRY,
+    "handler not found": OnError.REJECT,
+    "Invalid symbol": OnError.REJECT,
+    "Invalid topic": OnError.REJECT,
+    "args size": OnError.REJECT,
+    "Request not authorized": OnError.REJECT,
+    "Too many": OnError.RETRY,
+}
 _NOTHING = (0.0, 0.0)
 
 
@@ -81,6 +92,7 @@ class Bybit(Venue):
     trade_ids = TradeIds.UNIQUE
     # Recommended; a connection without a frame of ours is cut after ten minutes.
     keepalive = Keepalive(b'{"op":"ping"}', 20.0)
+    errors = ERRORS
     limits: ClassVar[tuple[Limit, ...]] = (
         Limit(What.ATTEMPTS, 500, 300),
         Limit(What.CONNECTIONS, 1000),
@@ -163,10 +175,8 @@ class Bybit(Venue):
             rows.control(found.op, answer=True)
             return
         about = _ABOUT.search(found.ret_msg)
-        rows.control(
-            found.ret_msg, error=True, answer=True, stream=about[1] if about else "",
-            fatal=about is not None and "already" not in found.ret_msg,
-        )  # fmt: skip
+        stream = about[1] if about else ""
+        rows.refused(found.ret_msg, self.on_error(found.ret_msg), stream=stream)
 
     @staticmethod
     def family_of(topic: str) -> str:

@@ -55,6 +55,13 @@ class Frame(msgspec.Struct):
     error: Error | None = None
 
 
+class Platform(msgspec.Struct):
+    """https://docs.deribit.com/subscriptions/platform/platform_state"""
+
+    price_index: str
+    locked: bool
+
+
 class Trade(msgspec.Struct):
     """One trade.
 
@@ -179,6 +186,7 @@ class Body(msgspec.Struct):
 
 
 FRAME, NAMES = json_decoder(Frame), json_decoder(list[str])
+PLATFORM = json_decoder(Platform)
 BODY, ROW = json_decoder(Body), json_decoder(Listed)
 
 

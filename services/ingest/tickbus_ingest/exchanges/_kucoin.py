@@ -19,6 +19,7 @@ from tickbus_ingest.venue.contract import (
     Get,
     Keepalive,
     Line,
+    OnError,
     Request,
     Route,
     Snapshots,
@@ -35,10 +36,16 @@ ADDRESS = Get("/api/v1/bullet-public", weight=10, body=b"{}")
 Act = Callable[[str, Any, bytes, Rows], None]
 """What a channel's frames do: symbol, data, frame, rows."""
 # Errors of requests: https://www.kucoin.com/docs-new/websocket-api/base-info/introduction
-_FOR_GOOD = frozenset({"400", "404", "415"})
-"""Topic invalid, not found, type not supported."""
-_NO_TOKEN = "401"
-"""The token is wrong or has expired: another connection has another one."""
+ERRORS = {
+    "400": OnError.REJECT,  # wrong request or topic
+    "401": OnError.RESYNC,  # the token is wrong or has expired: another connection has another one
+    "403": OnError.RETRY,  # too many requests
+    "404": OnError.REJECT,  # no such topic
+    "406": OnError.RETRY,  # too many requests
+    "415": OnError.REJECT,  # no such type
+    "500": OnError.RETRY,  # internal error
+    "509": OnError.RETRY,  # too many subscriptions
+}
 
 
 class KuCoin(Venue):
@@ -53,6 +60,8 @@ class KuCoin(Venue):
     trade_ids = TradeIds.UNIQUE  # the sequence beside an id is the book's: it does not count trades
     keepalive = Keepalive(b'{"id":"ping","type":"ping"}', 18.0)  # pingInterval of bullet-public
     silence_s = 30.0  # pongs come each 18 s, at most 10 s late (pingTimeout)
+    weight_left_header = "gw-ratelimit-remaining"  # https://www.kucoin.com/docs-new/rate-limit
+    errors = ERRORS
 
     def __init__(self, instruments: Sequence[Instrument], feeds: Sequence[str]) -> None:
         super().__init__(instruments, feeds)
@@ -128,10 +137,7 @@ class KuCoin(Venue):
         code = str(told.code)
         reason = "" if told.data is UNSET else bytes(told.data).decode(errors="replace")
         stream = self._stream(told.id)
-        rows.control(
-            f"{code} {reason}"[:300], error=True, answer=True, stream=stream,
-            fatal=code in _FOR_GOOD and bool(stream), closing=code == _NO_TOKEN,
-        )  # fmt: skip
+        rows.refused(f"{code} {reason}", self.on_error(code), stream=stream)
 
     # ----------------------------------------------------------------- REST
 

@@ -28,6 +28,7 @@ from tickbus_ingest.venue.contract import (
     Keepalive,
     Limit,
     Line,
+    OnError,
     Request,
     Route,
     Snapshots,
@@ -50,9 +51,17 @@ CARRIES = {
     LIQUIDATION: ("liquidation",),
 }
 """Table -> feeds; liquidation is one subscription for all symbols, the others are by symbol."""
-_FOR_GOOD = frozenset({400, 401, 403, 404})
-"""Status of a request that is wrong; 429 and 503 pass."""
+# Status of the answer, as HTTP has them: https://www.bitmex.com/app/wsAPI
+ERRORS = {
+    "400": OnError.REJECT,  # wrong request, table or symbol
+    "401": OnError.REJECT,  # needs a login
+    "403": OnError.REJECT,  # not for this login
+    "404": OnError.REJECT,
+    "429": OnError.RETRY,  # too many requests
+    "503": OnError.RETRY,  # overloaded, or down
+}
 ALREADY = "You are already subscribed"
+"""Has the status 400, and nothing is wrong."""
 
 
 class Venue(contract.Venue):
@@ -95,6 +104,8 @@ class Venue(contract.Venue):
     # The page advises to ask after 5 s without a message: https://www.bitmex.com/app/wsAPI
     keepalive = Keepalive(b"ping", 5.0)
     silence_s = 20.0  # at least the answers to pings come
+    weight_left_header = "x-ratelimit-remaining"  # https://www.bitmex.com/app/restAPI
+    errors = ERRORS
     limits = (
         Limit(What.ATTEMPTS, 20, 3600),  # a burst of 20 an hour, as the venue's blog once said
         Limit(What.STREAMS, 200),  # no number is known: subscriptions are not limited
@@ -184,11 +195,11 @@ class Venue(contract.Venue):
 
     def _answer(self, told: wire.Frame, rows: Rows) -> None:
         if told.error:
-            is_wrong = told.status in _FOR_GOOD and not told.error.startswith(ALREADY)
-            stream = told.request.only
-            rows.control(
-                f"{told.status} {told.error}", error=True, answer=bool(told.request.op),
-                stream=stream, fatal=is_wrong and bool(stream),
+            is_known = told.error.startswith(ALREADY)
+            follows = OnError.RETRY if is_known else self.on_error(f"{told.status}")
+            rows.refused(
+                f"{told.status} {told.error}", follows, stream=told.request.only,
+                answer=bool(told.request.op),
             )  # fmt: skip
         elif told.success and (topic := told.subscribe or told.unsubscribe):
             rows.control(topic, answer=True)

@@ -28,6 +28,7 @@ from tickbus_ingest.venue.contract import (
     Levels,
     Limit,
     Line,
+    OnError,
     Request,
     Route,
     Snapshots,
@@ -47,6 +48,15 @@ TICKERS_PER_FRAME = 30
 NUMBER = "sequence_num"
 """Of the last message, in a line's memory."""
 ENGINE_TIME = b'"event_time":"'
+
+
+# Texts; the documents name none of them: https://docs.cdp.coinbase.com/coinbase-app/
+ERRORS = {
+    "subscribe or unsubscribe required": OnError.REJECT,
+    "failed to parse": OnError.REJECT,
+    "is not a valid": OnError.REJECT,  # channel or product
+    "rate limit exceeded": OnError.RETRY,
+}
 
 
 class Venue(contract.Venue):
@@ -77,6 +87,7 @@ class Venue(contract.Venue):
     trade_ids = TradeIds.UNIQUE
     levels = Levels("price_level", "new_quantity", "side", "bid", "offer")
     silence_s = 10.0  # heartbeats come each second
+    errors = ERRORS
     limits = (
         # 8 connections and 8 messages a second, both of an address: websocket-rate-limits. A new
         # connection sends 4 frames, so two of them within a second stay below.
@@ -170,7 +181,7 @@ class Venue(contract.Venue):
             rows.ignored(other.channel)
             line.memory[NUMBER] = other.sequence_num
         elif other.type == "error":
-            rows.control(other.message or "refused without a reason", error=True, answer=True)
+            rows.refused(other.message, self.on_error(other.message))
         else:
             raise Reject("neither of a channel nor an error")
 

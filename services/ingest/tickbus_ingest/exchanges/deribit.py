@@ -29,6 +29,7 @@ from tickbus_ingest.venue.contract import (
     Levels,
     Limit,
     Line,
+    OnError,
     Request,
     Route,
     Snapshots,
@@ -44,12 +45,35 @@ from tickbus_ingest.venue.wire_types import decoded, json_decoder
 
 HEARTBEAT_S = 30
 """30 to 60 s are advised: https://support.deribit.com/hc/en-us/articles/25944603459613"""
-HEARTBEAT_ID, TEST_ID, UNSUBSCRIBE_ID = 1, 2, 3
+HEARTBEAT_ID, TEST_ID, UNSUBSCRIBE_ID, PLATFORM_ID = 1, 2, 3, 4
 FIRST_ID = 1000
 """Ids of subscriptions: place of the first stream + 1 times this, plus the number of streams."""
-# Method not found, wrong parameters, no authorization, raw channels without a login. A request for
-# several channels is refused whole: https://docs.deribit.com/articles/json-rpc-overview
-_FOR_GOOD = frozenset({-32601, -32602, 13009, 13778})
+PLATFORM = "platform_state"
+"""Whether an index, and all that is settled by it, is locked."""
+# https://docs.deribit.com/articles/errors https://docs.deribit.com/articles/json-rpc-overview
+# A request for several channels is refused whole.
+ERRORS = {
+    "-32700": OnError.RETRY,  # no JSON
+    "-32600": OnError.REJECT,  # no request
+    "-32601": OnError.REJECT,  # no such method
+    "-32602": OnError.REJECT,  # wrong parameters
+    "10028": OnError.RESYNC,  # too many requests: the session is ended
+    "10040": OnError.RETRY,  # "retry"
+    "10041": OnError.RETRY,  # settlement in progress
+    "10047": OnError.RETRY,  # the engine's queue is full
+    "10066": OnError.RETRY,  # too many requests at once
+    "11029": OnError.REJECT,  # wrong arguments
+    "11044": OnError.RETRY,  # not open now
+    "11050": OnError.REJECT,  # bad request
+    "11051": OnError.RETRY,  # maintenance
+    "11094": OnError.RETRY,  # internal error
+    "13009": OnError.REJECT,  # not authorized
+    "13020": OnError.REJECT,  # not found
+    "13028": OnError.RETRY,  # not available for a while
+    "13503": OnError.RETRY,  # not available
+    "13778": OnError.REJECT,  # raw channels need a login
+    "13888": OnError.RETRY,  # timed out
+}
 
 
 class Venue(contract.Venue):
@@ -86,6 +110,7 @@ class Venue(contract.Venue):
     trade_ids = TradeIds.SEQUENCED
     # https://docs.deribit.com/api-reference/session-management/public-set_heartbeat
     silence_s = 2 * HEARTBEAT_S + 15.0  # heartbeats come where nothing else does
+    errors = ERRORS
     # https://docs.deribit.com/articles/rate-limits
     # https://docs.deribit.com/articles/connection-management-best-practices
     limits = (
@@ -152,7 +177,11 @@ class Venue(contract.Venue):
                     yield Stream(channel.format(ticker), ticker, feeds)
 
     def greet(self) -> list[Request]:
-        return [_request(HEARTBEAT_ID, "set_heartbeat", {"interval": HEARTBEAT_S})]
+        """Heartbeats, and the state of the platform: each is a request with one answer."""
+        return [
+            _request(HEARTBEAT_ID, "set_heartbeat", {"interval": HEARTBEAT_S}),
+            _request(PLATFORM_ID, "subscribe", {"channels": [PLATFORM]}),
+        ]
 
     def subscribe(self, streams: Sequence[Stream]) -> list[Request]:
         """The answer names the channels that were taken: its id tells which were asked for."""
@@ -184,6 +213,9 @@ class Venue(contract.Venue):
         told = decoded(wire.FRAME, frame)
         channel, data = told.params.channel, told.params.data
         if told.method == "subscription" and channel and data is not UNSET:
+            if channel == PLATFORM:
+                self._platform(decoded(wire.PLATFORM, data), line, rows)
+                return
             words = channel.split(".")
             found = self._acts.get((words[0], len(words)))
             if found is None:
@@ -200,6 +232,13 @@ class Venue(contract.Venue):
         else:
             raise Reject("neither a notification nor an answer")
 
+    def _platform(self, state: wire.Platform, line: Line, rows: Rows) -> None:
+        """An index is locked while the platform is maintained, one after the other: told once."""
+        changes = line.memory.get(PLATFORM, False) != state.locked
+        line.memory[PLATFORM] = state.locked
+        words = "is locked for maintenance" if state.locked else "is open again"
+        rows.control(f"the index {state.price_index} {words}", notice=changes)
+
     def _answer(self, told: wire.Frame, rows: Rows) -> None:
         number = told.id or 0
         first, count = divmod(number, FIRST_ID)
@@ -207,10 +246,8 @@ class Venue(contract.Venue):
         is_counted = number not in (0, TEST_ID)
         if told.error is not None:
             about = asked[0].name if len(asked) == 1 else ""
-            rows.control(
-                str(told.error), error=True, answer=is_counted, stream=about,
-                fatal=told.error.code in _FOR_GOOD,
-            )  # fmt: skip
+            follows = self.on_error(f"{told.error.code}")
+            rows.refused(str(told.error), follows, stream=about, answer=is_counted)
             return
         rows.control("answer", answer=is_counted)
         if asked:

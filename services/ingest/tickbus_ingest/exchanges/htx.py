@@ -28,6 +28,7 @@ from tickbus_ingest.venue.contract import (
     Get,
     Limit,
     Line,
+    OnError,
     Request,
     Route,
     Snapshots,
@@ -50,6 +51,15 @@ CHANNELS = {BOOK: "l2", TRADE: "trade", QUOTE: "bbo", DETAIL: "ticker"}
 """channel -> the feed that it carries"""
 ASKED = "book "
 """Before the stream's name in the id of a `req`."""
+
+
+# Beginnings of `err-msg`, where `err-code` says little more than bad-request:
+# https://huobiapi.github.io/docs/spot/v1/en/#websocket-market-data
+ERRORS = {
+    "invalid": OnError.REJECT,  # topic, symbol or parameter
+    "request timeout": OnError.RETRY,
+    "too many": OnError.RETRY,
+}
 
 
 class Venue(contract.Venue):
@@ -77,6 +87,7 @@ class Venue(contract.Venue):
     trade_ids = TradeIds.UNIQUE
     compression = Compression.GZIP
     silence_s = 20.0  # pings come about every 5 s
+    errors = ERRORS
     limits = (
         Limit(What.ATTEMPTS, 10, 10),  # no number is known
         Limit(What.STREAMS, 100),  # no number is known: the documents ask for not too many
@@ -160,10 +171,9 @@ class Venue(contract.Venue):
     def _refused(self, told: wire.Frame, rows: Rows) -> None:
         """Wrong topics and symbols are refused for good; the id names the stream."""
         name = str(told.id)
-        rows.control(
-            f"{told.err_code} {told.err_msg}"[:300], error=True,
-            fatal=told.err_msg.startswith("invalid"), answer=not name.startswith(ASKED),
-            stream=name.removeprefix(ASKED),
+        rows.refused(
+            f"{told.err_code} {told.err_msg}", self.on_error(told.err_msg),
+            stream=name.removeprefix(ASKED), answer=not name.startswith(ASKED),
         )  # fmt: skip
 
     def _asked(self, told: wire.Frame, rows: Rows) -> None:
@@ -186,8 +196,8 @@ class Venue(contract.Venue):
         )  # fmt: skip
 
     def _trades(self, ticker: str, time: int, trades: wire.Trades, rows: Rows) -> None:
-        """The newest is the first of a frame."""
-        for one in trades.data:
+        """The newest is the first of a frame on the wire: the log has the oldest first."""
+        for one in reversed(trades.data):
             rows.trade(
                 ticker, one.ts, one.name, Side.BUY if one.direction == "buy" else Side.SELL,
                 one.price, one.amount, event_us=time,

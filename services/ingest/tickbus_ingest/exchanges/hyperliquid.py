@@ -25,6 +25,7 @@ from tickbus_ingest.venue.contract import (
     Levels,
     Limit,
     Line,
+    OnError,
     Request,
     Route,
     Snapshots,
@@ -50,6 +51,15 @@ CHANNELS = {
 """channel -> the feeds that it carries"""
 
 
+# Beginnings of texts, which no document names: the request stands behind them.
+ERRORS = {
+    "Already subscribed": OnError.RETRY,
+    "Cannot track more than": OnError.RETRY,
+    "Error parsing JSON": OnError.REJECT,
+    "Invalid subscription": OnError.REJECT,
+}
+
+
 class Venue(contract.Venue):
     """One route; every book whole, trades by hash, no time in the context of an asset."""
 
@@ -73,6 +83,7 @@ class Venue(contract.Venue):
     levels = Levels("px", "sz")
     keepalive = Keepalive(b'{"method":"ping"}', 30.0)  # cut after 60 s without a message
     silence_s = 65.0  # two pongs are missing, and books come every 5 s at the latest
+    errors = ERRORS
     limits = (
         # All are an address's. 1,000 subscriptions and 2,000 messages a minute, over 10 connections
         Limit(What.CONNECTIONS, 10),
@@ -167,7 +178,7 @@ class Venue(contract.Venue):
 
     def _error(self, event: wire.Error, rows: Rows) -> None:
         """The text holds the request that it is about."""
-        rows.control(event.data[:300], error=True, answer=True)
+        rows.refused(event.data, self.on_error(event.data))
 
     def _answer(self, event: wire.Answer, rows: Rows) -> None:
         about = event.data.subscription

@@ -48,6 +48,7 @@ from tickbus_ingest.venue.contract import (
     Levels,
     Limit,
     Line,
+    OnError,
     Request,
     Route,
     Snapshots,
@@ -72,6 +73,14 @@ CHANNELS = tuple(CARRIED)
 """Their places are the `req_id` of requests: an error names no channel."""
 _PRICE = re.compile(rb'"price"\s*:\s*[0-9]+(?:\.([0-9]{1,18}))?\s*[,}]')
 _QTY = re.compile(rb'"qty"\s*:\s*[0-9]+(?:\.([0-9]{1,18}))?\s*[,}]')
+
+
+# Texts, for there are no codes: https://docs.kraken.com/exchange/api-reference/spot-websocket-v2/book
+ERRORS = {
+    "not supported": OnError.REJECT,  # no such pair, depth or channel
+    "Already subscribed": OnError.RETRY,
+    "Exceeded msg rate": OnError.RETRY,
+}
 
 
 class Venue(contract.Venue):
@@ -99,6 +108,7 @@ class Venue(contract.Venue):
     # Without a subscription a connection ends after a minute; with one, heartbeats come.
     keepalive = Keepalive(b'{"method":"ping"}', 30.0)
     silence_s = 10.0  # heartbeats come about once a second
+    errors = ERRORS
     limits = (
         Limit(What.ATTEMPTS, 150, 600),  # Cloudflare's, an address: introduction, about
         Limit(What.STREAMS, 300),  # no number is known: a snapshot of 1,000 levels has 90 kB
@@ -198,9 +208,7 @@ class Venue(contract.Venue):
                 line.memory[symbol] = about.depth
             rows.control("answer", stream=stream, answer=True)
         else:
-            text = answer.error or "refused without a reason"
-            fatal = "not supported" in text
-            rows.control(text, error=True, fatal=fatal, stream=stream, answer=True)
+            rows.refused(answer.error, self.on_error(answer.error), stream=stream)
 
     # --------------------------------------------------------------- events
 
@@ -244,7 +252,10 @@ class Venue(contract.Venue):
                 )  # fmt: skip
 
     def _status(self, event: Status, line: Line, rows: Rows) -> None:
-        rows.control(f"status {', '.join(one.system for one in event.data)}")
+        """Of the engine, on connecting and at a change: nothing moves while it is not online."""
+        systems = [one.system for one in event.data]
+        is_online = all(system == "online" for system in systems)
+        rows.control(f"status {', '.join(systems)}", notice=not is_online)
 
     def _heartbeat(self, event: Heartbeat, line: Line, rows: Rows) -> None:
         rows.control("heartbeat")

@@ -36,6 +36,7 @@ from tickbus_ingest.venue.contract import (
     Keepalive,
     Limit,
     Line,
+    OnError,
     Request,
     Route,
     Snapshots,
@@ -55,11 +56,28 @@ SUBSCRIBE_MAX = 100  # arguments in one frame: about 8 of the 64 KB that it may 
 LEVELS_MAX = 400
 UPGRADE = "64008"
 """The connection will be closed within a minute."""
-# Endpoint, login, request, arguments, channel or instrument, tier, channels that exclude others:
 # https://www.okx.com/docs-v5/en/#error-code-websocket
-_FOR_GOOD = frozenset(
-    f"{code}" for code in (60008, 60011, 60012, 60013, 60018, 60029, 60030, *range(64000, 64005))
-)
+ERRORS = {
+    "60008": OnError.REJECT,  # another address carries the channel
+    "60011": OnError.REJECT,  # needs a login
+    "60012": OnError.REJECT,  # wrong request
+    "60013": OnError.REJECT,  # wrong arguments
+    "60014": OnError.RETRY,  # requests too frequent
+    "60018": OnError.REJECT,  # wrong URL, or no such channel or instrument
+    "60019": OnError.REJECT,  # wrong operation
+    "60027": OnError.REJECT,  # an argument is empty
+    "60028": OnError.REJECT,  # not supported
+    "60029": OnError.REJECT,  # for the tier VIP5
+    "60030": OnError.REJECT,  # for the tier VIP4
+    "63999": OnError.RETRY,  # internal error
+    "64000": OnError.REJECT,  # an argument that is no more
+    "64001": OnError.REJECT,  # the channel has moved to another address
+    "64002": OnError.REJECT,  # not at this address
+    "64003": OnError.REJECT,  # for a higher tier
+    "64004": OnError.REJECT,  # channels that exclude one another
+    "64007": OnError.RETRY,  # internal error
+    UPGRADE: OnError.RESYNC,
+}
 LIQUIDATION = LiquidationFlag.SAMPLED | LiquidationFlag.BANKRUPTCY_PRICE
 """One a second and contract at most; at the price at which the system takes the position over."""
 
@@ -101,6 +119,7 @@ class Venue(contract.Venue):
     trade_ids = TradeIds.UNIQUE
     # The server hangs up (4004) after 30 s in which it has sent and received nothing.
     keepalive = Keepalive(b"ping", 20.0)
+    errors = ERRORS
     limits = (
         Limit(What.ATTEMPTS, 3, 1),
         Limit(What.STREAMS, 240),  # the venue names no number: so a connection stays small
@@ -192,12 +211,12 @@ class Venue(contract.Venue):
         if event in ("subscribe", "unsubscribe"):
             rows.control(event, answer=True)
         elif event == "error":
-            rows.control(
-                f"{code} {envelope.msg}", error=True, answer=True, fatal=code in _FOR_GOOD,
-                stream=wire.stream_of(envelope.msg),
-            )  # fmt: skip
+            about = wire.stream_of(envelope.msg)
+            rows.refused(f"{code} {envelope.msg}", self.on_error(code), stream=about)
         elif event == "notice":
-            rows.control(f"{code} {envelope.msg}", closing=code == UPGRADE)
+            follows = self.on_error(code)
+            is_closing = follows is OnError.RESYNC
+            rows.control(f"{code} {envelope.msg}", closing=is_closing, notice=True)
         else:
             rows.control(event)
 

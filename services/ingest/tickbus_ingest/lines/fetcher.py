@@ -36,14 +36,14 @@ class Fetcher:
         rest: Rest,
         limits: Limits,
         *,
-        weight_header: str,
+        weight_used: Callable[[Mapping[str, str]], int | None],
         hold_s: Callable[[int, Mapping[str, str]], float | None],
         telemetry: Telemetry,
         log: Any,
     ) -> None:
-        """`hold_s`: of the venue."""
+        """`weight_used`, `hold_s`: of the venue."""
         self._rest, self._weight = rest, Turn(limits.weight)
-        self._weight_header, self._hold_s = weight_header, hold_s
+        self._weight_used, self._hold_s = weight_used, hold_s
         self._telemetry, self._log = telemetry, log
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._troubles = Troubles()
@@ -70,9 +70,9 @@ class Fetcher:
     def _note_limits(self, answer: Answer) -> float | None:
         """What an answer says of the budget; how long it forbids all requests, if it does."""
         now_s, bucket = time.monotonic(), self._weight.bucket
-        used = answer.headers.get(self._weight_header, "") if self._weight_header else ""
-        if used.isdigit():
-            bucket.correct(now_s, min(int(used), 2**31))
+        used = self._weight_used(answer.headers)
+        if used is not None:
+            bucket.correct(now_s, used)
         hold_s = self._hold_s(answer.status, answer.headers)
         if hold_s is not None:
             bucket.hold(now_s + hold_s)
@@ -128,7 +128,7 @@ def fetcher_of(venue: Venue, rest: Rest, limits: Limits, telemetry: Telemetry, l
     return Fetcher(
         rest,
         limits,
-        weight_header=venue.weight_header,
+        weight_used=venue.weight_used,
         hold_s=venue.hold_s,
         telemetry=telemetry,
         log=log,

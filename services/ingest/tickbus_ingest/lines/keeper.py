@@ -65,6 +65,9 @@ class Keeper:
             connection = await self._open()
             if connection is None:
                 self._failures += 1
+            elif self._ended:  # meanwhile nobody wants it any more
+                await connection.close()
+                return
             while connection is not None:
                 connection = await self._keep(connection)
 
@@ -110,7 +113,8 @@ class Keeper:
                 if socket.closed.done():
                     break
                 connection.delivers(now_s)  # it sees when all is subscribed
-                if told.done() or now_s >= connection.until_s:
+                carries_others = connection.line.route is not self.route  # changed as it opened
+                if told.done() or now_s >= connection.until_s or carries_others:
                     return None
                 self._ask_again(connection, now_s)
                 if self._is_silent(connection, now_s):

@@ -5,6 +5,7 @@ It does not judge links; `sequencing.Sequencer` does.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,7 @@ from tickbus_ingest.venue.contract import BookForm, UpdateIds, Venue
 
 @dataclass(slots=True)
 class Fallen:
-    """Levels that fell out of the venue's book by the packet at `row`."""
+    """Levels that left the venue's book by the packet at `row`, which does not say so."""
 
     row: int
     side: I8
@@ -69,7 +70,8 @@ class BookLog:
     @property
     def one_by_one(self) -> bool:
         """Each update must be looked at before the next one is applied."""
-        return bool(self.form.depth) or self._rules.update_ids is UpdateIds.CHECKSUM
+        rules = self._rules
+        return bool(self.form.depth) or rules.crosses or rules.update_ids is UpdateIds.CHECKSUM
 
     def publish_checked(self, table: L2Table, start: int, stop: int, out: Flush) -> int:
         """Publish updates, each with the levels that fall out of the venue's book by it.
@@ -179,25 +181,32 @@ class BookLog:
         due = times & (table.level_ends[start + 1 : stop + 1] - first >= wanted)
         return start + int(due.argmax()) + 1 if due.any() else 0
 
-    # ------------------------------------------------- depth and checksum
+    # ------------------------------------- depth, crossed levels, checksum
 
     def _apply_checked(
         self, table: L2Table, start: int, stop: int, out: Flush
     ) -> tuple[int, list[Fallen]]:
         """Apply updates up to the first wrong one: where it is, and what fell out until then."""
         fallen: list[Fallen] = []
-        depth = self.form.depth
         for at in range(start, stop):
             self._apply(table, at, at + 1)
-            deep = self.book.deeper_than(depth) if depth else None
-            if deep is not None:
-                side, price = deep
-                action = self.book.apply(side, price, np.zeros(len(price)))
+            gone = [
+                Fallen(at - start, side, price, self.book.apply(side, price, np.zeros(len(price))))
+                for side, price in self._gone(table, at)
+            ]
             if not self._checksum_holds(int(table.checksum[at]), out):
                 return at, fallen
-            if deep is not None:
-                fallen.append(Fallen(at - start, side, price, action))
+            fallen += gone
         return stop, fallen
+
+    def _gone(self, table: L2Table, at: int) -> Iterator[tuple[I8, F64]]:
+        """Sides and prices of what leaves the book by the update just applied."""
+        if self._rules.crosses and self.book.crossed:
+            own = slice(int(table.level_ends[at]), int(table.level_ends[at + 1]))
+            yield across(self.book, table.side[own], table.price[own], table.qty[own])
+        deep = self.book.deeper_than(self.form.depth) if self.form.depth else None
+        if deep is not None:
+            yield deep
 
     def _checksum_holds(self, sent: int, out: Flush) -> bool:
         """Whether the book is the venue's, as far as that can be told."""
@@ -210,6 +219,23 @@ class BookLog:
         return own == sent
 
 
+def across(book: OrderBook, side: I8, price: F64, qty: F64) -> tuple[I8, F64]:
+    """Levels of the book that an update's own levels cross: side, price.
+
+    side, price, qty: the update, which the book holds already. All other levels are older than its
+    own ones; those cross one another only where the update itself is crossed, and stay.
+    """
+    is_bid, comes = side == 1, qty > 0
+    bids, asks = price[is_bid & comes], price[~is_bid & comes]
+    held_side, held_price, _ = book.levels()
+    crossed = np.where(
+        held_side == 1,
+        (held_price >= asks.min(initial=np.inf)) & ~np.isin(held_price, bids),
+        (held_price <= bids.max(initial=-np.inf)) & ~np.isin(held_price, asks),
+    )
+    return held_side[crossed], held_price[crossed]
+
+
 def _with_fallen(
     table: L2Table, start: int, stop: int, fallen: list[Fallen]
 ) -> tuple[L2Table, int, int]:
@@ -218,7 +244,7 @@ def _with_fallen(
         return table, start, stop
     packets = table.cut(start, stop)
     counts = np.zeros(len(packets), np.int64)
-    counts[[one.row for one in fallen]] = [len(one.price) for one in fallen]
+    np.add.at(counts, [one.row for one in fallen], [len(one.price) for one in fallen])
     places = np.repeat(packets.level_ends[1:], counts)
     price = np.concatenate([one.price for one in fallen])
     for name, values in (

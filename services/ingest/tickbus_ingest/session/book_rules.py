@@ -42,6 +42,8 @@ class BookRules:
     """how long an update that came too early waits for the ones before it, in the venue's time"""
     counts_globally: bool
     """every connection shows the same numbers, where there are any"""
+    crosses: bool
+    """an update may cross the book"""
 
     @classmethod
     def of(cls, venue: Venue, log: SnapshotRule, wait_us: int) -> BookRules:
@@ -49,7 +51,7 @@ class BookRules:
         asked = type(venue).snapshot_request is not Venue.snapshot_request
         return cls(
             venue.snapshots, venue.update_ids, venue.drops_equal, asked, log, wait_us,
-            venue.numbering_is_global,
+            venue.numbering_is_global, venue.crosses,
         )  # fmt: skip
 
     @property

@@ -104,12 +104,15 @@ class Connections:
     def refused(
         self, one: Refused | Control, frame: int, decoded: Decoded, arrived: Arrived, out: Flush
     ) -> None:
-        """The log is told that we refuse a frame, or the venue a stream for good.
+        """The log is told that we refuse a frame, or the venue a stream for good, or what it says.
 
         The batch has not moved the clock yet, so the time does not depend on the flush.
         """
         line = self.line(int(arrived.line[frame]))
-        if isinstance(one, Control):
+        tickers: Sequence[int]
+        if isinstance(one, Control) and one.notice:
+            tickers, reason = self._tickers_of(line), f"the venue says: {one.text}"
+        elif isinstance(one, Control):
             tickers, reason = self._lose_stream(one, line, out)
         else:
             tickers, reason = self._not_understood(one, line)

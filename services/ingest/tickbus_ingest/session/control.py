@@ -33,7 +33,7 @@ def take_control(
     out.replies += [(batch.line[frame], reply) for frame, reply in decoded.replies]
     for control in decoded.controls:
         _take_one(control, batch.line[control.frame], out)
-        if control.fatal:
+        if control.fatal or control.notice:
             said.append((control.frame, control))
     for frame, one in sorted(said, key=itemgetter(0)):
         connections.refused(one, frame, decoded, arrived, out)

@@ -33,12 +33,14 @@ from tickbus_ingest.session.kernels.race import (
 from tickbus_ingest.session.quotes import VALUES
 from tickbus_ingest.session.tables import I32, I64, Array
 from tickbus_ingest.venue.contract import Line, TradeIds, UpdateIds, Venue
+from tickbus_ingest.venue.feeds import FEEDS, Treatment
 
 SETTLE_US = 2_000_000
 """What a connection has not brought after this time it will not bring; else it is counted back."""
 SAMPLES_MAX = 100_000
 """Leads of one connection between two reports."""
-_FEEDS = ("trade", "l2", "bbo")
+_RACED = (Treatment.TRADES, Treatment.BOOK, Treatment.QUOTES)
+_FEEDS = [feed.name for feed in FEEDS if feed.treatment in _RACED]
 
 
 @dataclass(slots=True)

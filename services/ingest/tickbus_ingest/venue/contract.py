@@ -119,6 +119,19 @@ class What(Enum):
     """REST units within `per_s`"""
 
 
+class OnError(Enum):
+    """What follows from an error of the venue."""
+
+    RETRY = "retry"
+    """it passes: what was asked for is asked for again, later each time"""
+    RESYNC = "resync"
+    """the connection is worth nothing any more: another one takes its place"""
+    REJECT = "reject"
+    """the request is wrong: the stream that the error names is not asked for again"""
+    FATAL = "fatal"
+    """no request can succeed from here: not one of this kind is sent again"""
+
+
 class Limit(msgspec.Struct, frozen=True):
     """At most `n` of something; `per_s`: within so many seconds, 0 where it is no rate."""
 
@@ -283,6 +296,8 @@ class Venue(ABC):
     """two connections show the same numbers, so they may be merged update by update"""
     drops_equal: ClassVar[bool] = False
     """the first update after a snapshot that was asked for is dropped when it ends exactly at it"""
+    crosses: ClassVar[bool] = False
+    """an update may cross the book: the levels across it are older, and its packet removes them"""
     levels: ClassVar[Levels] = PAIRS
     compression: ClassVar[Compression] = Compression.NONE
 
@@ -294,8 +309,13 @@ class Venue(ABC):
     silence_s: ClassVar[float] = 0.0
     """a connection may be silent for so long; 0: the setting's value"""
     limits: ClassVar[tuple[Limit, ...]]
+    errors: ClassVar[Mapping[str, OnError]] = {}
+    """what follows from each error that is known: by its code, or by words of its text where it has
+    none. RETRY follows from all others"""
     weight_header: ClassVar[str] = ""
     """header of an HTTP answer that tells the weight used in the running window"""
+    weight_left_header: ClassVar[str] = ""
+    """or the weight that is left in it"""
 
     def __init__(self, instruments: Sequence[Instrument], feeds: Sequence[str]) -> None:
         """Fatal for a feed that the venue does not have."""
@@ -408,12 +428,33 @@ class Venue(ABC):
         """
         return retry_after_s(headers) if status in (429, 418) else None
 
+    def weight_used(self, headers: Mapping[str, str]) -> int | None:
+        """The weight used in the running window, as an HTTP answer tells it; None: it does not."""
+        used, left = (
+            int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+            for text in (
+                headers.get(self.weight_header, ""), headers.get(self.weight_left_header, "")
+            )
+        )  # fmt: skip
+        return used if left is None else max(self.limit(What.WEIGHT) - left, 0)
+
     # --------------------------------------------------------------- common
 
     @classmethod
     def limit(cls, what: What, default: int = 2**31) -> int:
         """The number of one limit; `default` where the venue names none."""
         return min((one.n for one in cls.limits if one.what is what), default=default)
+
+    @classmethod
+    def on_error(cls, told: str) -> OnError:
+        """What follows from an error: `told` is its code, or its text."""
+        known = cls.errors.get(told)
+        if known is not None:
+            return known
+        words = (
+            one for text, one in cls.errors.items() if not text[-1].isdecimal() and text in told
+        )
+        return next(words, OnError.RETRY)
 
     def streams_by_channel(self, carried: Mapping[str, Sequence[str]]) -> list[Stream]:
         """A stream `<channel>:<ticker>` for each ticker and channel that carries a wanted feed.

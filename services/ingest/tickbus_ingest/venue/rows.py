@@ -18,6 +18,7 @@ from msgspec import Raw
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.messages import ABSENT
 
+from tickbus_ingest.venue.contract import OnError
 from tickbus_ingest.venue.feeds import BY_NAME, FEEDS
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Control(msgspec.Struct, frozen=True):
     """name of the one subscription that it is about"""
     answer: bool = False
     """it answers a request"""
+    notice: bool = False
+    """what the venue says of itself and all should know: maintenance, a shutdown"""
 
 
 class Rows:
@@ -241,9 +244,26 @@ class Rows:
         closing: bool = False,
         stream: str = "",
         answer: bool = False,
+        notice: bool = False,
     ) -> None:
         """The frame is an answer or a notice; see Control."""
-        self.controls.append(Control(self.frame, text, error, fatal, closing, stream, answer))
+        self.controls.append(
+            Control(self.frame, text, error, fatal, closing, stream, answer, notice)
+        )
+
+    def refused(
+        self, text: str, follows: OnError, *, stream: str = "", answer: bool = True
+    ) -> None:
+        """The frame is an error; `stream`: the subscription that it names, if it names one."""
+        is_wrong = follows is OnError.REJECT and bool(stream)
+        self.control(
+            text[:300] or "refused without a reason",
+            error=True,
+            fatal=is_wrong or follows is OnError.FATAL,
+            closing=follows is OnError.RESYNC,
+            stream=stream,
+            answer=answer,
+        )
 
     def reply(self, frame: bytes) -> None:
         """Send this back over the same connection: a pong, an answer to a test."""
