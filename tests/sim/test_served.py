@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tickbus_schemas.exchanges import Exchange
-from tickbus_sim import dialects
 from tickbus_sim.capture import read_capture
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -26,7 +24,6 @@ from tests.sim.recordings import Recording, body, depth, trade
 
 pytestmark = pytest.mark.connected
 StartVenue = Callable[..., RunningVenue]
-UNSPOKEN = next(one.token for one in Exchange if one not in dialects.exchanges())
 DEPTH = "/fapi/v1/depth?symbol=BTCUSDT&limit=1000"
 
 
@@ -388,7 +385,6 @@ def test_the_same_seed_is_described_the_same_and_a_capture_is_described_without_
     "arguments",
     [
         ("--capture", "nowhere.jsonl"),
-        ("--synthetic", "--exchange", UNSPOKEN),
         ("--synthetic", "--exchange", "nasdaq"),
         ("--synthetic", "--tickers", "BTC USDT;ETHUSDT"),
         ("--synthetic", "--faults", "[{}]"),
