@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 MEMBERS := schemas client runtime services/ingest services/book services/features services/writer services/alerts sim benchmarks
 CODE   := $(MEMBERS) tests
+FAST   := $(BIN)/python -m pytest -m "not connected" -n logical --dist worksteal
 
 .PHONY: help setup demo test test-fast nightly check lint format lock bench bench-peers docs clean
 
@@ -29,11 +30,13 @@ $(READY): requirements/uv.txt requirements/dev.txt $(MEMBERS:%=%/pyproject.toml)
 demo: setup  ## everything on this machine: a simulated venue to Parquet, with a live screen
 	$(BIN)/tickbus demo
 
+# Fast tests on all cores; those with processes and sockets one after the other: they use all cores.
 test: setup  ## the whole test suite, fast tests first
-	$(BIN)/python -m pytest
+	$(FAST)
+	$(BIN)/python -m pytest -m connected
 
 test-fast: setup  ## tests without processes or sockets
-	$(BIN)/python -m pytest -m "not connected"
+	$(FAST)
 
 nightly: setup  ## faults by chance on every venue, many seeds, then eight venues with 200 tickers: an hour
 	$(BIN)/python -m pytest tests/end_to_end/nightly_faults.py
