@@ -13,6 +13,8 @@ from tickbus_ingest.wire.socket import Socket
 
 QUIET_S = 5.0
 """A subscribed connection without a row counts as one of a quiet market after this time."""
+BEHIND_MAX_S = 1.0
+"""Of two connections that deliver the same, one may be so far behind the other."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +55,19 @@ class Connection:
             return True
         is_quiet = beside is None or beside.rows_s <= self.subscribed_s
         return is_quiet and now_s - self.subscribed_s >= QUIET_S
+
+    def covers(self, lost: Connection, now_s: float) -> bool:
+        """Whether it delivered all that `lost` did not, so that nothing is missing.
+
+        It delivered when that one was last heard, and has brought rows since, or nearly: one that
+        is mute itself, or came only after that one fell silent, proves nothing.
+        """
+        return (
+            self.delivers(now_s)
+            and self.subscribed_s is not None
+            and self.subscribed_s <= lost.silence.heard_s
+            and self.rows_s >= lost.rows_s - BEHIND_MAX_S
+        )
 
     async def close(self) -> None:
         """Hang up; nothing of what still arrives is taken."""

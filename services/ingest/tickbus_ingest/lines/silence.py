@@ -12,13 +12,15 @@ class Silence:
     """Tells that something which should deliver has not for `limit_s`; once a silence."""
 
     limit_s: float
+    heard_s: float = 0.0
+    """when something was seen to have come last; 0 before the first look"""
     _seen: int = -1
     _since_s: float = 0.0
 
     def check(self, delivered: int, now_s: float) -> bool:
         """`delivered` counts what came so far; True when the limit has just passed."""
         if delivered != self._seen:
-            self._seen, self._since_s = delivered, now_s
+            self._seen, self._since_s, self.heard_s = delivered, now_s, now_s
             return False
         if now_s - self._since_s < self.limit_s:
             return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tickbus.retry import longest_s
+
 from tickbus_ingest.session.book_rules import BookRules
 from tickbus_ingest.session.tables import Flush
 from tickbus_ingest.venue.contract import Snapshots
@@ -111,7 +113,7 @@ class Asking:
 
     def _patience_s(self, waiting: int) -> float:
         if self._attempts:
-            return min(FIRST_UPDATE_S * 2.0**self._attempts, RETRY_S_MAX)
+            return longest_s(self._attempts, 2 * FIRST_UPDATE_S, RETRY_S_MAX)
         if self._rules.snapshots is not Snapshots.PULLED:
             return SILENT_S  # a subscription brings it by itself
         return FIRST_UPDATE_S if waiting else SILENT_S

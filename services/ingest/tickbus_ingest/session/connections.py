@@ -20,6 +20,8 @@ from tickbus_ingest.venue.contract import Line, Route, Snapshots, Venue
 from tickbus_ingest.venue.rows import Control
 from tickbus_ingest.wire import buffer
 
+BEHIND_MAX_US = 1_000_000
+"""Of two connections that deliver the same, one may be so far behind the other."""
 TOLD_MAX = 10
 """Kinds of refusals that are rows: what a venue sends must not fill the log."""
 
@@ -44,8 +46,8 @@ class Connections:
         self._arbiter = arbiter
         self._clock = clock
         self._lines: dict[int, Line] = {}
-        self._heard: set[int] = set()
-        """connections that brought rows"""
+        self._heard_us: dict[int, int] = {}
+        """connections that brought rows, and when they did last"""
         self._told: set[str] = set()
 
     def line(self, number: int) -> Line:
@@ -64,12 +66,15 @@ class Connections:
 
     def heard(self, decoded: Decoded, arrived: Arrived, out: Flush) -> None:
         """Which connections brought rows."""
+        heard: set[int] = set()
         for columns in decoded.tables.values():
             lines = arrived.line[columns["frame"]]
             # Mostly one connection brings all rows of a batch.
             same = len(lines) and (lines == lines[0]).all()
-            out.heard_lines.update([int(lines[0])] if same else np.unique(lines).tolist())
-        self._heard.update(number for number in out.heard_lines if number in self._lines)
+            heard.update([int(lines[0])] if same else np.unique(lines).tolist())
+        out.heard_lines |= heard
+        last_us = int(arrived.received_us[-1])
+        self._heard_us |= {number: last_us for number in heard if number in self._lines}
 
     def replaced(self, notice: buffer.Replaced, packet: int, out: Flush) -> None:
         """A connection was closed after another had taken its place, or broke beside another."""
@@ -194,7 +199,7 @@ class Connections:
 
     def _gone(self, number: int) -> tuple[Line | None, dict[str, list[int]]]:
         """A connection that was open until now; by feed, tickers of which it was behind."""
-        self._heard.discard(number)
+        self._heard_us.pop(number, None)
         place = self.places.close(number)
         self.race.leave(*place)
         return self._lines.pop(number, None), self._feeds.leave(*place)
@@ -210,10 +215,15 @@ class Connections:
                 self._books[ticker].ask(out)
 
     def _carried_by(self, line: Line, feed: str) -> list[int]:
-        """Tickers whose feed this line carries, and no other one that brings rows does."""
+        """Tickers whose feed this line carries, and no other one that brings rows does.
+
+        One that fell silent long before this line brings none.
+        """
         others: set[int] = set()
+        since_us = self._heard_us.get(line.number, 0) - BEHIND_MAX_US
         for other in self._lines.values():
-            if other is line or other.number not in self._heard:
+            heard_us = self._heard_us.get(other.number)
+            if other is line or heard_us is None or heard_us < since_us:
                 continue
             others.update(self._tickers_of(other, feed))
         return [ticker for ticker in self._tickers_of(line, feed) if ticker not in others]
