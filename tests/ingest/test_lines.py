@@ -348,6 +348,8 @@ async def test_two_lines_may_carry_one_route_and_one_of_them_may_break() -> None
         await connection.send(trade(number))
         if number == 1:
             await until(lambda: len(driven.heard) == 2)
+            await connection.send('{"ok":1}')  # it lives until the other one delivers
+            await (await connection.ping())
             connection.transport.abort()
             return
         await until(lambda: count >= 3)

@@ -16,7 +16,7 @@ import gc
 from numba.core.dispatcher import Dispatcher
 from tests.ingest.venues import vectors
 from tests.ingest.venues.playing import Player
-from tickbus_ingest.warm import warm
+from tickbus_ingest.warm import main
 
 
 def compiled():
@@ -27,7 +27,7 @@ def compiled():
     }
 
 
-warm()
+main()
 before = compiled()
 for file in vectors.files():
     story = vectors.story(file)

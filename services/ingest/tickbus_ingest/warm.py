@@ -12,6 +12,7 @@ from typing import ClassVar
 from tickbus_schemas.errors import Reject
 from tickbus_schemas.exchanges import Exchange
 
+from tickbus_ingest import exchanges
 from tickbus_ingest.publish.messages import Messages
 from tickbus_ingest.session.session import Session
 from tickbus_ingest.session.tables import Flush
@@ -102,8 +103,9 @@ class _Objects(Nowhere):
 
 
 class _Texts(Nowhere):
-    """With trade ids that are no numbers, and books without numbers."""
+    """With trade ids that are no numbers, and books without numbers that updates may cross."""
 
+    crosses = True
     trade_ids = TradeIds.UNIQUE
     update_ids = UpdateIds.NONE
     snapshots = Snapshots.EVERY_FRAME
@@ -137,5 +139,7 @@ def _frames(*numbers: int) -> Frames:
 
 
 def main() -> None:
-    """Fill the kernel cache; called by `make setup`."""
+    """Fill the kernel cache; called by `make setup`. A venue's file may have kernels of its own."""
     warm()
+    for token in exchanges.names():
+        exchanges.load(token)([], ())

@@ -222,6 +222,7 @@ class Keeper:
         dialer.telemetry.count("disconnects", reason=str(closed.code))
         dialer.log.warning("disconnected", line=number, why=why)
         now_s, now_ns = time.monotonic(), time.time_ns()
+        connection.silence.check(connection.socket.intake.received, now_s)  # it may have spoken
         others = [one for one in dialer.others_of(connection) if one.covers(connection, now_s)]
         if others:
             dialer.buffer.notice(Replaced(number, others[0].line.number, why, now_ns))
