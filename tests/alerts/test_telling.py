@@ -124,7 +124,7 @@ async def test_probes_are_heard_from_the_server_the_old_ones_too(bus: Connection
     assert await probe(bus, "book", "okx")
     await asyncio.sleep(1.1)
     heartbeats = Heartbeats()
-    listening = asyncio.create_task(listen(bus, heartbeats))
+    listening = asyncio.create_task(listen(bus, heartbeats, asyncio.Event()))
     assert await probe(bus, "features", "okx")
     async with asyncio.timeout(30):
         while len(heartbeats.look(time.monotonic() + SILENT_S + 5)) < 2:  # noqa: ASYNC110  # nothing else tells that it has come

@@ -189,6 +189,22 @@ def test_a_run_that_received_nothing_says_why_unless_nothing_was_expected(
     assert ("nothing was received" in "\n".join(summary(result))) is silent
 
 
+def test_a_run_that_understood_nothing_received_nothing_whatever_books_came_over_rest() -> None:
+    lives, telemetry = Lives(), Telemetry("ingest")
+    telemetry.count("frames", 7, source="websocket")
+    telemetry.count("frames", 2, source="rest")
+    telemetry.count("events", 2, feed="l2")
+    fates = {"received": 9, "refused": 7, "published": 2}
+    lives.update(status("ingest", 1, 1.0, frames=fates, **telemetry.status()))
+    result = run_report(
+        lives, [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0,
+        venues={"okx": VenueFacts(why_silent="see a log")},
+    )  # fmt: skip
+    assert nothing_received(result) == [
+        "nothing was received: each of 7 frames was refused; see a log"
+    ]
+
+
 def test_lines_of_a_capture_that_cannot_be_read_are_a_shortcoming() -> None:
     result = run_report(
         Lives(), [], {}, data_dir=Path("x"), startup_seconds=1, elapsed_seconds=7.0, restarts=0,

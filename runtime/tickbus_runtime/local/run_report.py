@@ -20,6 +20,8 @@ ODD_PARTS = {
     "strange_bodies": "REST bodies of the capture were fetched elsewhere: not served",
 }
 """Facts of a capture that a run names, where they are not 0."""
+_OVER_REST = frozenset({"l2", "instrument", "status"})
+"""Feeds of which something may come though no connection brings anything."""
 _NOT_TOLD = "ingest died before its last report: what became of its last frames cannot be told"
 
 
@@ -99,14 +101,14 @@ def _venue_report(lives: Lives, facts: VenueFacts, files: Iterable[DataFile]) ->
     websocket = frames.get("websocket", 0) - answers
     rest = frames.get("rest", 0) + min(frames.get("instruments", 0), facts.instrument_lists)
     fates, even = _fates(lives.fates("ingest"), answers)
-    silent = facts.why_silent and not websocket + rest
+    events = lives.by_label("events", "feed", "ingest")
     return {
         "frames": websocket + rest,
         "frames_websocket": websocket,
         "rest_bodies": rest,
         "fates": fates,
         "accounted": even if facts.told_all else None,
-        "events": lives.by_label("events", "feed", "ingest"),
+        "events": events,
         "rows": _rows(files),
         "gaps": lives.sum("gaps", "ingest"),
         "rejects": lives.sum("rejects", "ingest"),
@@ -114,9 +116,21 @@ def _venue_report(lives: Lives, facts: VenueFacts, files: Iterable[DataFile]) ->
         "left_out": dict(facts.left_out),
         "bad_lines": facts.bad_lines,
         **{name: facts.odd_parts.get(name, 0) for name in ODD_PARTS},
-        "nothing_received": facts.why_silent if silent else None,
+        "nothing_received": _why_nothing(facts, websocket, fates, events),
         "books_without_snapshot": lives.latest(facts.ingest).get("books_without_snapshot", {}),
     }
+
+
+def _why_nothing(
+    facts: VenueFacts, websocket: int, fates: Mapping[str, int], events: Mapping[str, int]
+) -> str | None:
+    """Why there is no live data, if there is none: books and lists over REST are not it."""
+    live = sum(count for feed, count in events.items() if feed not in _OVER_REST)
+    if not facts.why_silent or live or websocket > fates.get("refused", 0):
+        return None
+    if websocket:
+        return f"each of {websocket:,} frames was refused; {facts.why_silent}"
+    return facts.why_silent
 
 
 def _together(parts: Mapping[str, RunReport]) -> RunReport:

@@ -6,6 +6,7 @@ one that is stopped in order says so in its last one.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from typing import NamedTuple
@@ -59,9 +60,22 @@ class Heartbeats:
         return holding
 
 
-async def listen(nc: Connection, heartbeats: Heartbeats) -> None:
-    """Note every probe, until cancelled."""
+async def listen(nc: Connection, heartbeats: Heartbeats, stopping: asyncio.Event) -> None:
+    """Note every probe, until told to stop."""
     reader = Reader(nc, STREAM, subject_filter=f"{PROBE_SUBJECT}.>")
+
+    async def end() -> None:
+        await stopping.wait()
+        reader.stop()
+
+    ending = asyncio.create_task(end())
+    try:
+        await _note_all(reader, heartbeats)
+    finally:
+        ending.cancel()
+
+
+async def _note_all(reader: Reader, heartbeats: Heartbeats) -> None:
     async with contextlib.aclosing(reader.groups()) as groups:
         async for group in groups:
             now_s, now_ns = time.monotonic(), time.time_ns()

@@ -27,7 +27,6 @@ async def serve(ctx: Context) -> None:
     deliveries = [Delivery(ctx, receiver, poster, publisher) for receiver in chosen]
     heartbeats = Heartbeats()
     ctx.watched.watchers.append(heartbeats.look)
-    listening = asyncio.create_task(listen(ctx.nc, heartbeats))
     try:
         for delivery in deliveries:
             await delivery.check()
@@ -35,12 +34,11 @@ async def serve(ctx: Context) -> None:
         async with asyncio.TaskGroup() as tasks:
             for delivery in deliveries:
                 tasks.create_task(delivery.run())
+            tasks.create_task(listen(ctx.nc, heartbeats, ctx.stopping))
             tasks.create_task(_watch_bus(ctx, deliveries, heartbeats))
     except* Exception as several:
         raise several.exceptions[0] from None  # one line for the user, not a group of them
     finally:
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
         await publisher.close()
         await poster.close()
 

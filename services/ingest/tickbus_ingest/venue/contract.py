@@ -1,7 +1,7 @@
 """What a venue's file says of itself: the whole contract between one exchange and ingest.
 
 A venue module defines one class named `Venue`. It is found by its name, which is the exchange's
-token. It is data and four pure functions: it holds no socket and no clock, and what it counts per
+token. It is data and pure functions: it holds no socket and no clock, and what it counts per
 connection stands in the `Line` that it is given.
 """
 
@@ -423,7 +423,7 @@ class Venue(ABC):
     def hold_s(self, status: int, headers: Mapping[str, str]) -> float | None:
         """How long an HTTP answer forbids all requests; None when it does not.
 
-        The common reading: 429, 418 and 403 with Retry-After in seconds.
+        The common reading: 429 and 418, with Retry-After in seconds.
         https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
         """
         return retry_after_s(headers) if status in (429, 418) else None
