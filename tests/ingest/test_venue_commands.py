@@ -93,7 +93,7 @@ def test_the_example_of_a_venue_is_a_settings_file_that_a_run_takes(
     for one in taken:
         venue = load(one.ingest.exchange)
         assert one.ingest.tickers == list(venue.examples)
-        assert {"trade", "l2"} <= set(one.ingest.feeds)
+        assert {"trade", "l2", "bbo"} & set(venue.feeds) <= set(one.ingest.feeds)
         venue([], one.ingest.feeds)  # refuses feeds that it does not have
 
 
