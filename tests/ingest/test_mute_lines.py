@@ -6,12 +6,12 @@ from typing import Any, cast
 
 import pytest
 from tickbus_ingest.lines.answers import Answers
-from tickbus_ingest.lines.connection import BEHIND_MAX_S, Connection
+from tickbus_ingest.lines.connection import Connection
 from tickbus_ingest.lines.silence import Silence
 from tickbus_ingest.session.asking import Asking
 from tickbus_ingest.session.book_rules import BookRules, SnapshotRule
 from tickbus_ingest.session.tables import Flush
-from tickbus_ingest.venue.contract import Line, Route, Snapshots, TradeIds, UpdateIds
+from tickbus_ingest.venue.contract import BEHIND_MAX_US, Line, Route, Snapshots, TradeIds, UpdateIds
 from tickbus_ingest.venue.instruments import Instrument
 from tickbus_schemas.messages import StatusKind
 
@@ -36,7 +36,7 @@ def connection(subscribed_s: float, rows_s: float, heard_s: float) -> Connection
     ("other", "covers"),
     [
         (connection(1.0, 100.0, 100.0), True),
-        (connection(1.0, 100.0 - BEHIND_MAX_S, 100.0), True),
+        (connection(1.0, 100.0 - BEHIND_MAX_US / 1e6, 100.0), True),
         (connection(1.0, 90.0, 100.0), False),  # mute since
         (connection(101.0, 102.0, 102.0), False),  # came when the lost one was silent already
     ],

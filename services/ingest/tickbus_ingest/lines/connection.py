@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from tickbus_ingest.lines.answers import Answers
 from tickbus_ingest.lines.outbox import Outbox
 from tickbus_ingest.lines.silence import Silence
-from tickbus_ingest.venue.contract import Line
+from tickbus_ingest.venue.contract import BEHIND_MAX_US, Line
 from tickbus_ingest.wire.socket import Socket
 
 QUIET_S = 5.0
 """A subscribed connection without a row counts as one of a quiet market after this time."""
-BEHIND_MAX_S = 1.0
-"""Of two connections that deliver the same, one may be so far behind the other."""
 
 
 @dataclass(slots=True, eq=False)
@@ -66,7 +64,7 @@ class Connection:
             self.delivers(now_s)
             and self.subscribed_s is not None
             and self.subscribed_s <= lost.silence.heard_s
-            and self.rows_s >= lost.rows_s - BEHIND_MAX_S
+            and self.rows_s >= lost.rows_s - BEHIND_MAX_US / 1e6
         )
 
     async def close(self) -> None:

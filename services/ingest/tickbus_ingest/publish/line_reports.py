@@ -9,13 +9,12 @@ from typing import Any
 from tickbus_runtime.telemetry.metrics import Telemetry
 
 from tickbus_ingest.session.race import LineReport
+from tickbus_ingest.venue.contract import BEHIND_MAX_US
 
 EVENTS_MIN = 20
 """Fewer do not tell how good a line is."""
-BEHIND_US = 1_000_000
-"""A line whose median event is so much later than another line's falls behind."""
 GAPS_MAX = 0.1
-"""So does one that lacks this share of the events."""
+"""A line that lacks this share of the events falls behind, as one that is late does."""
 AGAIN_FIRST_S, AGAIN_MAX_S = 60.0, 3_600.0
 """A line that a new connection does not mend is replaced ever later."""
 
@@ -50,7 +49,7 @@ class LineReports:
     @staticmethod
     def _falls_behind(one: LineReport) -> bool:
         events = one.wins + one.drops + one.gaps
-        is_late = one.behind_us[0] > BEHIND_US and one.drops > one.wins
+        is_late = one.behind_us[0] > BEHIND_MAX_US and one.drops > one.wins
         return events >= EVENTS_MIN and (is_late or one.gaps > GAPS_MAX * events)
 
     def _may(self, one: LineReport, now_s: float) -> bool:

@@ -16,12 +16,10 @@ from tickbus_ingest.session.feeds import Feeds, Policy
 from tickbus_ingest.session.places import Places
 from tickbus_ingest.session.race import LineReport, Race
 from tickbus_ingest.session.tables import Flush, Refused, StatusRow
-from tickbus_ingest.venue.contract import Line, Route, Snapshots, Venue
+from tickbus_ingest.venue.contract import BEHIND_MAX_US, Line, Route, Snapshots, Venue
 from tickbus_ingest.venue.rows import Control
 from tickbus_ingest.wire import buffer
 
-BEHIND_MAX_US = 1_000_000
-"""Of two connections that deliver the same, one may be so far behind the other."""
 TOLD_MAX = 10
 """Kinds of refusals that are rows: what a venue sends must not fill the log."""
 

@@ -5,12 +5,9 @@ One is known by its time, what it says, and its place among those of its time on
 
 from __future__ import annotations
 
+from tickbus_ingest.session.kernels.leaders import LAG_MAX_US
+from tickbus_ingest.session.kernels.quotes import ANEW_US
 from tickbus_ingest.session.tables import L2Table
-
-LAG_MAX_US = 60_000_000
-"""No connection lags further behind another: the venue has set its clock back."""
-ANEW_US = 10_000_000
-"""Older books and nothing else for so long: the venue has set its clock back by less."""
 
 
 class WholeBooks:

@@ -258,6 +258,10 @@ class Request(msgspec.Struct, frozen=True):
     answers: int = 1
 
 
+BEHIND_MAX_US = 1_000_000
+"""Of two lines that carry the same, one may be so far behind the other."""
+
+
 @dataclass(slots=True, eq=False)
 class Line:
     """One open connection of a route: N lines may carry the same one.
