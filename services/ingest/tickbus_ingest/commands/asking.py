@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-
-from tickbus_schemas.errors import Reject, Retry
+from tickbus_schemas.errors import Retry
 
 from tickbus_ingest.lines.limits import Limits
-from tickbus_ingest.lines.listing import BODIES_MAX
+from tickbus_ingest.lines.listing import read_list
 from tickbus_ingest.lines.turn import Turn
 from tickbus_ingest.venue.contract import Get, Venue
 from tickbus_ingest.venue.instruments import Instrument, Unread
@@ -23,22 +21,18 @@ async def asked(kind: type[Venue], rest: Rest) -> list[Instrument | Unread]:
     """
     venue = kind([], ())
     turn = Turn(Limits(kind).weight)
-    bodies: list[bytes] = []
-    waiting = deque(kind.instruments_requests())
+
+    async def fetch(get: Get) -> bytes:
+        await turn.take(get.weight)
+        return _body(venue, await rest.ask(get))
+
     try:
-        while waiting:
-            if len(bodies) == BODIES_MAX:
-                raise Reject(f"the list does not end within {BODIES_MAX} bodies")
-            get = waiting.popleft()
-            await turn.take(get.weight)
-            bodies.append(_body(venue, get, await rest.ask(get)))
-            waiting += kind.more_instruments_requests(get, bodies[-1])
-        return list(kind.parse_instruments(bodies))
+        return await read_list(kind, fetch)
     finally:
         await rest.close()
 
 
-def _body(venue: Venue, get: Get, answer: Answer) -> bytes:
+def _body(venue: Venue, answer: Answer) -> bytes:
     if answer.status == 200:
         return answer.data
     said = " ".join(answer.data[:TEXT_MAX].decode(errors="replace").split())

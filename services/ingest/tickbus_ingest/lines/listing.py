@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,9 @@ from tickbus_schemas.errors import Reject, Retry
 from tickbus_ingest.lines.fetcher import Fetcher
 from tickbus_ingest.lines.silence import Troubles
 from tickbus_ingest.lines.tickers import carried
-from tickbus_ingest.venue.contract import Venue
+from tickbus_ingest.venue.contract import Get, Venue
 from tickbus_ingest.venue.guard import failure
-from tickbus_ingest.venue.instruments import Instrument
+from tickbus_ingest.venue.instruments import Instrument, Unread
 from tickbus_ingest.wire.rest import Answer
 
 AGAIN_FIRST_S, AGAIN_MAX_S = 1.0, 60.0
@@ -80,19 +80,16 @@ class Listing:
 
     async def ask(self) -> Listed:
         """The list; Retry when a part of it does not come, Reject when it cannot be read."""
-        bodies: list[bytes] = []
         received_ns = 0
-        waiting = deque(self._sound("instruments_requests"))
-        while waiting:
-            if len(bodies) == BODIES_MAX:
-                raise Reject(f"the list of instruments does not end within {BODIES_MAX} bodies")
-            request = waiting.popleft()
-            answer = await self._fetcher.get(request, "instruments")
+
+        async def fetch(get: Get) -> bytes:
+            nonlocal received_ns
+            answer = await self._fetcher.get(get, "instruments")
             self._taken(answer)
-            bodies.append(answer.data)
             received_ns = answer.received_ns
-            waiting += self._sound("more_instruments_requests", request, answer.data)
-        instruments, odd = carried(self._sound("parse_instruments", bodies))
+            return answer.data
+
+        instruments, odd = carried(await read_list(self._venue, fetch))
         if odd and not instruments:
             raise Reject(odd)
         if odd and odd != self._said:
@@ -100,11 +97,30 @@ class Listing:
             self._log.warning(odd)
         return Listed(instruments, received_ns)
 
-    def _sound(self, function: str, *values: Any) -> Sequence[Any]:
-        """What a function of the venue's file says; Reject when it fails."""
-        try:
-            return list(getattr(self._venue, function)(*values))
-        except Reject:
-            raise
-        except Exception as error:  # a venue's file must not end the service
-            raise Reject(failure(self._venue, function, error)) from None
+
+async def read_list(
+    venue: type[Venue], fetch: Callable[[Get], Awaitable[bytes]]
+) -> list[Instrument | Unread]:
+    """What the venue lists; `fetch` gives the body of each request, one after the other.
+
+    Reject when it cannot be read, does not end, or a function of the venue's file fails.
+    """
+    bodies: list[bytes] = []
+    waiting = deque(_sound(venue, "instruments_requests"))
+    while waiting:
+        if len(bodies) == BODIES_MAX:
+            raise Reject(f"the list of instruments does not end within {BODIES_MAX} bodies")
+        get = waiting.popleft()
+        bodies.append(await fetch(get))
+        waiting += _sound(venue, "more_instruments_requests", get, bodies[-1])
+    return _sound(venue, "parse_instruments", bodies)
+
+
+def _sound(venue: type[Venue], function: str, *values: Any) -> list[Any]:
+    """What a function of the venue's file says; Reject when it fails."""
+    try:
+        return list(getattr(venue, function)(*values))
+    except Reject:
+        raise
+    except Exception as error:  # a venue's file must not end the service
+        raise Reject(failure(venue, function, error)) from None
