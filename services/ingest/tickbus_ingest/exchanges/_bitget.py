@@ -33,6 +33,7 @@ from tickbus_ingest.venue.contract import (
     TradeIds,
     UpdateIds,
     What,
+    in_parts,
 )
 from tickbus_ingest.venue.instruments import Instrument, Unread
 from tickbus_ingest.venue.rows import Rows
@@ -146,7 +147,7 @@ class Bitget(contract.Venue):
 
     def _requests(self, op: str, streams: Sequence[Stream]) -> list[Request]:
         args, most = [self._argument(one) for one in streams], self.limit(What.ARGUMENTS)
-        parts = [args[n : n + most] for n in range(0, len(args), most)]
+        parts = in_parts(args, most)
         return [Request(msgspec.json.encode({"op": op, "args": one}), len(one)) for one in parts]
 
     def _argument(self, stream: Stream) -> dict[str, str]:

@@ -51,6 +51,7 @@ from tickbus_ingest.venue.contract import (
     UpdateIds,
     Venue,
     What,
+    in_parts,
 )
 from tickbus_ingest.venue.instruments import Instrument, Unread, each_of
 from tickbus_ingest.venue.rows import Rows
@@ -147,10 +148,8 @@ class Bybit(Venue):
     def _requests(self, op: str, streams: Sequence[Stream]) -> list[Request]:
         most = self.limit(What.ARGUMENTS, SUBSCRIBE_MAX)
         names = [stream.name for stream in streams]
-        return [
-            Request(msgspec.json.encode({"op": op, "args": names[n : n + most]}))
-            for n in range(0, len(names), most)
-        ]
+        parts = in_parts(names, most)
+        return [Request(msgspec.json.encode({"op": op, "args": one})) for one in parts]
 
     # --------------------------------------------------------------- frames
 

@@ -96,16 +96,12 @@ class Gateio(contract.Venue):
         return self._requests("unsubscribe", streams)
 
     def _requests(self, event: str, streams: Sequence[Stream]) -> list[Request]:
-        most = self.limit(What.ARGUMENTS)
         requests = []
-        for channel in self.carries:
-            mine = [one.ticker for one in streams if one.name.partition(":")[0] == channel]
-            for n in range(0, len(mine), most):
-                payload = mine[n : n + most]
-                if channel == "obu":
-                    payload = [f"ob.{ticker}.{LEVELS}" for ticker in payload]
-                frame = {"channel": f"{self.market}.{channel}", "event": event}
-                requests.append(Request(msgspec.json.encode(frame | {"payload": payload})))
+        for channel, payload in self.tickers_by_channel(self.carries, streams):
+            if channel == "obu":
+                payload = [f"ob.{ticker}.{LEVELS}" for ticker in payload]
+            frame = {"channel": f"{self.market}.{channel}", "event": event, "payload": payload}
+            requests.append(Request(msgspec.json.encode(frame)))
         return requests
 
     # --------------------------------------------------------------- frames

@@ -37,6 +37,7 @@ from tickbus_ingest.venue.contract import (
     Units,
     UpdateIds,
     What,
+    in_parts,
 )
 from tickbus_ingest.venue.instruments import Instrument, Unread
 from tickbus_ingest.venue.rows import Rows
@@ -170,7 +171,7 @@ class Venue(contract.Venue):
 
     def _requests(self, op: str, streams: Sequence[Stream]) -> list[Request]:
         names, most = [one.name for one in streams], self.limit(What.ARGUMENTS)
-        parts = [names[n : n + most] for n in range(0, len(names), most)]
+        parts = in_parts(names, most)
         return [Request(msgspec.json.encode({"op": op, "args": one}), len(one)) for one in parts]
 
     # --------------------------------------------------------------- frames

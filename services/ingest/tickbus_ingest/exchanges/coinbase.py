@@ -141,14 +141,10 @@ class Venue(contract.Venue):
 
     def _requests(self, kind: str, streams: Sequence[Stream]) -> list[Request]:
         """Each is answered with one list of all subscriptions."""
-        requests = []
-        for channel in CARRIES:
-            products = [one.ticker for one in streams if one.name.partition(":")[0] == channel]
-            for n in range(0, len(products), TICKERS_PER_FRAME):
-                some = products[n : n + TICKERS_PER_FRAME]
-                frame = {"type": kind, "product_ids": some, "channel": channel}
-                requests.append(Request(msgspec.json.encode(frame)))
-        return requests
+        return [
+            Request(msgspec.json.encode({"type": kind, "product_ids": some, "channel": channel}))
+            for channel, some in self.tickers_by_channel(CARRIES, streams, TICKERS_PER_FRAME)
+        ]
 
     # --------------------------------------------------------------- frames
 

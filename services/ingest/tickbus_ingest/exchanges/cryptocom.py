@@ -35,6 +35,7 @@ from tickbus_ingest.venue.contract import (
     Units,
     UpdateIds,
     What,
+    in_parts,
 )
 from tickbus_ingest.venue.instruments import Instrument, Unread
 from tickbus_ingest.venue.rows import Rows
@@ -159,8 +160,8 @@ class Venue(contract.Venue):
         """One answer for each request."""
         most = self.limit(What.ARGUMENTS)
         requests = []
-        for n in range(0, len(streams), most):
-            channels = [one.name for one in streams[n : n + most]]
+        for part in in_parts(streams, most):
+            channels = [one.name for one in part]
             frame = {"id": 1, "method": method, "params": {"channels": channels, **how}}
             requests.append(Request(msgspec.json.encode(frame)))
         return requests

@@ -129,14 +129,12 @@ class Venue(contract.Venue):
         return self._requests("unsubscribe", streams)
 
     def _requests(self, event: str, streams: Sequence[Stream]) -> list[Request]:
-        requests, most = [], self.limit(What.ARGUMENTS)
-        for feed in CARRIED:
-            tickers = [one.ticker for one in streams if one.name.partition(":")[0] == feed]
-            for n in range(0, len(tickers), most):
-                part = tickers[n : n + most]
-                frame = {"event": event, "feed": feed, "product_ids": part}
-                requests.append(Request(msgspec.json.encode(frame), len(part)))
-        return requests
+        return [
+            Request(
+                msgspec.json.encode({"event": event, "feed": feed, "product_ids": some}), len(some)
+            )
+            for feed, some in self.tickers_by_channel(CARRIED, streams)
+        ]
 
     # --------------------------------------------------------------- frames
 

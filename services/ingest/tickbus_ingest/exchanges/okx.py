@@ -45,6 +45,7 @@ from tickbus_ingest.venue.contract import (
     Units,
     UpdateIds,
     What,
+    in_parts,
 )
 from tickbus_ingest.venue.instruments import Instrument, Unread, each_of
 from tickbus_ingest.venue.rows import Rows
@@ -331,5 +332,5 @@ def _requests(op: str, streams: Sequence[Stream]) -> list[Request]:
         channel, _, name = stream.name.partition(":")
         key = "instType" if channel == "liquidation-orders" else "instId"
         args.append({"channel": channel, key: name})
-    parts = [args[n : n + SUBSCRIBE_MAX] for n in range(0, len(args), SUBSCRIBE_MAX)]
+    parts = in_parts(args, SUBSCRIBE_MAX)
     return [Request(msgspec.json.encode({"op": op, "args": one}), len(one)) for one in parts]

@@ -8,10 +8,10 @@ connection stands in the `Line` that it is given.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import msgspec
 from tickbus.book.orderbook import OrderBook
@@ -23,6 +23,8 @@ from tickbus_ingest.venue.instruments import Instrument, Unread
 
 if TYPE_CHECKING:
     from tickbus_ingest.venue.rows import Rows
+
+T = TypeVar("T")
 
 
 class Meant(Enum):
@@ -472,12 +474,28 @@ class Venue(ABC):
             if (wanted := tuple(feed for feed in feeds if feed in self.wanted))
         ]
 
+    def tickers_by_channel(
+        self, channels: Iterable[str], streams: Sequence[Stream], most: int = 0
+    ) -> Iterator[tuple[str, Sequence[str]]]:
+        """A channel and tickers of streams that are named as above: what one request asks for.
+
+        most: tickers in a request; 0: as many as the limit of arguments allows.
+        """
+        most = most or self.limit(What.ARGUMENTS)
+        for channel in channels:
+            tickers = [one.ticker for one in streams if one.name.partition(":")[0] == channel]
+            for part in in_parts(tickers, most):
+                yield channel, part
+
     def split(self, path: str, streams: Sequence[Stream], host: int = 0) -> list[Route]:
         """Routes of one path, each with as many streams as a connection may carry."""
-        most = self.limit(What.STREAMS)
-        return [
-            Route(path, tuple(streams[n : n + most]), host) for n in range(0, len(streams), most)
-        ]
+        parts = in_parts(streams, self.limit(What.STREAMS))
+        return [Route(path, tuple(part), host) for part in parts]
+
+
+def in_parts(values: Sequence[T], most: int) -> list[Sequence[T]]:
+    """The values in their order, at most so many in a part."""
+    return [values[n : n + most] for n in range(0, len(values), most)]
 
 
 HELD_AFTER_BAN_S = 60.0
