@@ -24,7 +24,8 @@ from tickbus_sim import dialects
 from tickbus_sim.book import NaiveBook
 from tickbus_sim.dialect import CONTROL, Books, Dialect, Listing, Resource
 from tickbus_sim.events import Change
-from tickbus_sim.market import SECOND, Market
+from tickbus_sim.market import Market
+from tickbus_sim.pace import SECOND
 
 from tickbus_bench.target import Target, of_runs
 

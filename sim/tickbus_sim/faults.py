@@ -22,8 +22,8 @@ from tickbus_schemas.errors import Fatal
 
 from tickbus_sim.capture import Body
 from tickbus_sim.dialect import Binary, Topic
+from tickbus_sim.pace import SECOND
 
-SECOND = 1_000_000_000
 REPORTED_FRAMES_MAX = 1000  # a report names so many frames of a fault; its count goes on
 _FRACTION = re.compile(rb'"-?\d+\.\d+"|(?<=[:\[,])-?\d+\.\d+(?=[,}\]])')
 """A decimal text or JSON number with a fraction: a price or a quantity, not an id or a time."""

@@ -16,7 +16,8 @@ from tickbus_sim import dialects
 from tickbus_sim.book import CaptureBooks, NaiveBook, depths
 from tickbus_sim.capture import read_capture
 from tickbus_sim.dialect import BadRequest, Books, Dialect, Line, Topic, split_url
-from tickbus_sim.market import SECOND, Market
+from tickbus_sim.market import Market
+from tickbus_sim.pace import SECOND
 from tickbus_sim.sockets import open_line
 from websockets.asyncio.client import connect
 

@@ -18,7 +18,8 @@ from tickbus_sim.book import Levels, NaiveBook
 from tickbus_sim.dialect import CONTROL, Binary, Books, Dialect, Line, Listing, Topic, split_url
 from tickbus_sim.events import Change, Derivative, Statistics, Trade
 from tickbus_sim.faults import Fault, Faults, Frame, Schedule
-from tickbus_sim.market import SECOND, Market, MarketFrame
+from tickbus_sim.market import Market, MarketFrame
+from tickbus_sim.pace import SECOND
 
 DIALECTS = [dialects.load(exchange) for exchange in dialects.exchanges()]
 REQUESTS = Path(__file__).with_name("requests")

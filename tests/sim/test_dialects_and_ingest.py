@@ -9,7 +9,8 @@ from tickbus_ingest.venue.instruments import Instrument, understood
 from tickbus_ingest.venue.rows import Rows
 from tickbus_sim import dialects, events
 from tickbus_sim.dialect import Books, Dialect, Line, Listing, Topic, split_url
-from tickbus_sim.market import SECOND, Market, MarketFrame
+from tickbus_sim.market import Market, MarketFrame
+from tickbus_sim.pace import SECOND
 
 BOTH = [
     dialects.load(exchange)

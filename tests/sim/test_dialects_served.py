@@ -20,7 +20,8 @@ from tickbus_schemas.exchanges import Exchange
 from tickbus_sim import dialects, events
 from tickbus_sim.book import BookEvent, NaiveBook
 from tickbus_sim.dialect import CONTROL, Books, Dialect, Topic
-from tickbus_sim.market import SECOND, Market
+from tickbus_sim.market import Market
+from tickbus_sim.pace import SECOND
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 

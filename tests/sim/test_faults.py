@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tickbus_schemas.errors import Fatal
 from tickbus_sim.capture import Body
 from tickbus_sim.dialect import Binary, Topic
-from tickbus_sim.faults import SECOND, Fault, Faults, Frame, Schedule, corrupted, read_schedule
+from tickbus_sim.faults import Fault, Faults, Frame, Schedule, corrupted, read_schedule
+from tickbus_sim.pace import SECOND
 
 from tests.sim.recordings import USDM, depth, trade
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tickbus_sim.dialect import Dialect
 from tickbus_sim.events import ACTIONS, Change, Liquidation, Trade
-from tickbus_sim.market import SECOND, Burst, Market, MarketFrame, Season
+from tickbus_sim.market import Burst, Market, MarketFrame, Season
+from tickbus_sim.pace import SECOND
 
 from tests.sim.recordings import SPOT, USDM
 
