@@ -1,17 +1,14 @@
 """The venue's WebSocket side: accepts connections, sends frames to those that subscribed.
 
-Server frames are not masked, so a run of frames is one write of headers and payloads (RFC 6455,
-5.2); back-pressure is the transport's own.
+Back-pressure is the transport's own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gzip
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
 from types import MappingProxyType
 
 from picows import (
@@ -28,6 +25,7 @@ from tickbus_schemas.errors import Fatal
 
 from tickbus_sim.dialect import POLICY_VIOLATION, Binary, Dialect, Line, Refusal, Topic, split_url
 from tickbus_sim.faults import Fate, Faults, Frame
+from tickbus_sim.wire_frames import Astray, columns_of, encode_frames, packed, queued_frames
 
 END_OF_INPUT = 4900
 _BUFFER_HIGH = 1 << 20  # bytes waiting in a transport before the play-out pauses
@@ -35,76 +33,6 @@ _CLOSE_WAIT_S = 5.0
 _FRAME_MAX = 1 << 20  # of what clients send
 _TURN = b"turn"
 """Payload of the ping that ends a connection's turn; the venue's own pings carry a time."""
-
-
-class Astray(bytes):
-    """A frame that does not arrive in its turn on a connection."""
-
-    frame: Frame
-
-    @classmethod
-    def of(cls, frame: Frame) -> Astray:
-        """The frame's text, with the frame."""
-        made = cls(frame.text)
-        made.frame = frame
-        return made
-
-
-def on_the_way(frame: Frame) -> bytes:
-    """A frame's text; with the frame, where it does not arrive in its turn."""
-    return frame.text if frame.fate is Fate.ARRIVES else Astray.of(frame)
-
-
-def _frames(
-    texts: Sequence[bytes],
-    topic_ids: Sequence[int],
-    received_ns: Sequence[int],
-    numbers: Sequence[int],
-) -> list[Frame]:
-    columns = zip(numbers, texts, topic_ids, received_ns, strict=True)
-    return [
-        text.frame if isinstance(text, Astray) else Frame(number, text, topic_id, time_ns)
-        for number, text, topic_id, time_ns in columns
-    ]
-
-
-def _columns(frames: Sequence[Frame]) -> tuple[list[bytes], list[int], list[int]]:
-    """Texts, topics and receive times."""
-    return (
-        list(map(on_the_way, frames)),
-        [frame.topic_id for frame in frames],
-        [frame.received_ns for frame in frames],
-    )
-
-
-_headers: dict[int, bytes] = {}
-
-
-def _header(size: int) -> bytes:
-    """Header of an unmasked text frame in one piece."""
-    if size < 126:
-        header = bytes((0x81, size))
-    elif size < 1 << 16:
-        header = b"\x81\x7e" + size.to_bytes(2, "big")
-    else:
-        return b"\x81\x7f" + size.to_bytes(8, "big")
-    _headers[size] = header
-    return header
-
-
-def encode_frames(payloads: Sequence[bytes]) -> bytes:
-    """All payloads as WebSocket frames, one after the other."""
-    headers = [_headers.get(size) or _header(size) for size in map(len, payloads)]
-    if Binary in map(type, payloads):
-        for place, payload in enumerate(payloads):
-            if type(payload) is Binary:
-                headers[place] = b"\x82" + headers[place][1:]
-    return b"".join(chain.from_iterable(zip(headers, payloads, strict=True)))
-
-
-def packed(text: bytes) -> Binary:
-    """A frame of a venue whose frames are gzip."""
-    return Binary(gzip.compress(text, compresslevel=1, mtime=0))
 
 
 class Connection(WSListener):
@@ -406,7 +334,7 @@ class Lobby:
         listeners = self._targets[topic_ids[0]]
         everyones = texts, topic_ids, received_ns
         own = {
-            client: _columns(faults.pass_on(_frames(*everyones, numbers)))
+            client: columns_of(faults.pass_on(queued_frames(*everyones, numbers)))
             for client, faults in self.faults.items()
             if any(connection.client == client for connection in listeners)
         }
@@ -425,7 +353,7 @@ class Lobby:
             for frame in faults.release(now_ns):
                 for connection in self._targets[frame.topic_id]:
                     if connection.client == client:
-                        connection.take(*_columns([frame]), self._topics)
+                        connection.take(*columns_of([frame]), self._topics)
                         connection.flush()
 
     async def deliver_in_order(

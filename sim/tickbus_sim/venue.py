@@ -14,7 +14,8 @@ from tickbus_sim.dialect import Books, Dialect, Line, Listing, Resource, Topic
 from tickbus_sim.faults import Faults, Frame
 from tickbus_sim.pace import SECOND, Wait
 from tickbus_sim.rest import RestBody, RestServer
-from tickbus_sim.sockets import END_OF_INPUT, Connection, Lobby, on_the_way
+from tickbus_sim.sockets import END_OF_INPUT, Connection, Lobby
+from tickbus_sim.wire_frames import on_the_way
 
 _LINGER_S = 1.0  # REST outlives the last client by this
 _VANISHED_LINGER_S = 10.0  # and by this when it left without a word: it may have been killed

@@ -7,7 +7,7 @@ import gzip
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tickbus_sim.dialect import Binary, Line, Topic
-from tickbus_sim.sockets import encode_frames, packed
+from tickbus_sim.wire_frames import encode_frames, packed
 from websockets.frames import Frame, Opcode
 
 from tests.sim.recordings import SPOT, envelope
